@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# One packaging test: cmake -DCASE=<name> ... -P package_test.cmake. See CMakeLists.txt beside it for the variables.
+cmake_minimum_required(VERSION 3.22)
+
+set(prefix ${WORK_DIR}/moved) # where the installed tree lies after it was moved
+set(case_dir ${WORK_DIR}/${CASE})
+file(REMOVE_RECURSE ${case_dir})
+file(MAKE_DIRECTORY ${case_dir})
+
+# run(<command>...): fails the test with the command's output where the command fails.
+function(run)
+  execute_process(
+    COMMAND ${ARGN}
+    WORKING_DIRECTORY ${case_dir}
+    RESULT_VARIABLE result
+    OUTPUT_VARIABLE output
+    ERROR_VARIABLE output)
+  if(NOT result EQUAL 0)
+    string(REPLACE ";" " " command "${ARGN}")
+    message(FATAL_ERROR "${command}\n${output}")
+  endif()
+endfunction()
+
+# The consumer's configure step, with more arguments for it; the result and the output go to `result` and `output`.
+macro(configure_consumer)
+  execute_process(
+    COMMAND
+      ${CMAKE_COMMAND} -G ${GENERATOR} -S ${SOURCE_DIR}/tests/package/consumer -B ${case_dir}/build
+      -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=${COMPILER}
+      -DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER} -DEigen3_DIR=${Eigen3_DIR}
+      -DEXPECTED_VERSION=${VERSION} ${ARGN}
+    RESULT_VARIABLE result
+    OUTPUT_VARIABLE output
+    ERROR_VARIABLE output)
+endmacro()
+
+function(build_and_run_consumer)
+  configure_consumer(${ARGN})
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "the consumer does not configure:\n${output}")
+  endif()
+  run(${CMAKE_COMMAND} --build ${case_dir}/build)
+  run(${case_dir}/build/consumer)
+endfunction()
+
+# The consumer must be refused, with a message that has `text` in it.
+function(expect_refusal text)
+  configure_consumer(${ARGN})
+  if(result EQUAL 0)
+    message(FATAL_ERROR "the consumer configured, but had to be refused:\n${output}")
+  endif()
+  string(REGEX REPLACE "[ \n]+" " " output "${output}")
+  if(NOT output MATCHES "${text}")
+    message(FATAL_ERROR "refused, but not for the reason '${text}':\n${output}")
+  endif()
+endfunction()
+
+# A prefix moved after the installation still works, so nothing in it may name where it was.
+function(check_relocatable)
+  file(GLOB_RECURSE files ${prefix}/*)
+  if(NOT files)
+    message(FATAL_ERROR "nothing was installed")
+  endif()
+  foreach(file IN LISTS files)
+    file(READ ${file} text)
+    foreach(place IN ITEMS ${case_dir} ${SOURCE_DIR}/ ${BINARY_DIR})
+      string(FIND "${text}" "${place}" found)
+      if(NOT found EQUAL -1)
+        message(FATAL_ERROR "${file} names ${place}")
+      endif()
+    endforeach()
+  endforeach()
+  foreach(header IN ITEMS morphkv/version.hpp morphkv/morphkv.hpp)
+    if(NOT EXISTS ${prefix}/include/${header})
+      message(FATAL_ERROR "${header} was not installed")
+    endif()
+  endforeach()
+endfunction()
+
+if(CASE STREQUAL "install")
+  file(REMOVE_RECURSE ${prefix})
+  run(${CMAKE_COMMAND} --install ${BINARY_DIR} --prefix ${case_dir}/first)
+  file(RENAME ${case_dir}/first ${prefix})
+  check_relocatable()
+
+elseif(CASE STREQUAL "find_package")
+  build_and_run_consumer(-DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix})
+
+elseif(CASE STREQUAL "version_mismatch")
+  # A version that does not exist yet, and one whose interface was another.
+  string(REPLACE "." ";" parts ${VERSION})
+  list(GET parts 0 major)
+  list(GET parts 1 minor)
+  math(EXPR next_major "${major} + 1")
+  math(EXPR next_minor "${minor} + 1")
+  foreach(wanted IN ITEMS ${next_major}.0 ${major}.${next_minor})
+    file(REMOVE_RECURSE ${case_dir}/build)
+    expect_refusal("compatible with requested version" -DMORPHKV_FROM=find_package
+                   -DCMAKE_PREFIX_PATH=${prefix} -DMORPHKV_WANTED=${wanted})
+  endforeach()
+
+elseif(CASE STREQUAL "unknown_component")
+  expect_refusal("has no component 'no_such_component'" -DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix}
+                 -DMORPHKV_WANTED=COMPONENTS -DMORPHKV_COMPONENT=no_such_component)
+
+elseif(CASE STREQUAL "add_subdirectory")
+  build_and_run_consumer(-DMORPHKV_FROM=add_subdirectory -DMORPHKV_PATH=${SOURCE_DIR})
+
+elseif(CASE STREQUAL "fetch_content")
+  if(NOT GIT)
+    message("SKIPPED: git is not installed")
+    return()
+  endif()
+  # A repository with the tree as it is now, committed or not; trained weights are of no use here.
+  file(GLOB children LIST_DIRECTORIES true ${SOURCE_DIR}/* ${SOURCE_DIR}/.git[a-z]*)
+  list(FILTER children EXCLUDE REGEX "/(build[^/]*|shared)$")
+  file(COPY ${children} DESTINATION ${case_dir}/repository PATTERN models EXCLUDE)
+  set(git ${GIT} -C ${case_dir}/repository -c user.name=test -c user.email=test@example.invalid
+          -c commit.gpgsign=false)
+  run(${git} init --quiet --initial-branch=main)
+  run(${git} add --all)
+  run(${git} commit --quiet --message=snapshot)
+  build_and_run_consumer(-DMORPHKV_FROM=FetchContent -DMORPHKV_PATH=file://${case_dir}/repository)
+  file(REMOVE_RECURSE ${case_dir}/repository)
+
+elseif(CASE STREQUAL "pkg_config")
+  if(NOT PKG_CONFIG)
+    message("SKIPPED: pkg-config is not installed")
+    return()
+  endif()
+  set(ENV{PKG_CONFIG_PATH} ${prefix}/share/pkgconfig:$ENV{PKG_CONFIG_PATH})
+  execute_process(
+    COMMAND ${PKG_CONFIG} --modversion morphkv
+    OUTPUT_VARIABLE version
+    OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  if(NOT version STREQUAL VERSION)
+    message(FATAL_ERROR "pkg-config says version ${version}, expected ${VERSION}")
+  endif()
+  execute_process(
+    COMMAND ${PKG_CONFIG} --cflags --libs morphkv
+    OUTPUT_VARIABLE flags
+    OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  separate_arguments(flags UNIX_COMMAND "${flags}")
+  foreach(flag IN LISTS flags)
+    if(NOT flag MATCHES "^-(I|isystem)")
+      message(FATAL_ERROR "pkg-config hands out a flag that is not an include path: ${flag}")
+    endif()
+  endforeach()
+  run(${COMPILER} -std=c++20 ${flags} -DEXPECTED_VERSION="${VERSION}"
+      ${SOURCE_DIR}/tests/package/consumer/main.cpp -o consumer)
+  run(${case_dir}/consumer)
+
+else()
+  message(FATAL_ERROR "unknown case '${CASE}'")
+endif()
