@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# How morphkv's own tests, benchmarks and examples are built. Nothing here touches the target morphkv, a directory or a
-# global variable of a project that includes us: every flag lives on the helper targets below, which are never
-# installed.
+# How morphkv's own tests, benchmarks and examples are built. Nothing here touches the target
+# morphkv, a directory or a global variable of a project that includes us: every flag lives on the
+# helper targets below, which are never installed.
 
 if(morphkv_is_top_level)
   # Measured programs are the point of this library, so the default is an optimised build.
@@ -14,8 +14,8 @@ endif()
 
 find_package(Threads REQUIRED)
 
-# morphkv_dev_options: warnings and sanitizers, for our own code only. Eigen and the other dependencies are imported
-# targets, hence system headers, hence silent.
+# morphkv_dev_options: warnings and sanitizers, for our own code only. Eigen and the other
+# dependencies are imported targets, hence system headers, hence silent.
 add_library(morphkv_dev_options INTERFACE)
 if(MSVC)
   target_compile_options(morphkv_dev_options
@@ -46,8 +46,9 @@ if(MORPHKV_SANITIZE)
   target_link_options(morphkv_dev_options INTERFACE ${morphkv_sanitizer})
 endif()
 
-# morphkv_program_options: what every program of ours may use. Headers shared by programs are included by their path
-# from examples/ or bench/. CLI11 and nlohmann-json are used where they are found.
+# morphkv_program_options: what every program of ours may use. Headers shared by programs are
+# included by their path from examples/ or bench/. CLI11 and nlohmann-json are used where they are
+# found.
 add_library(morphkv_program_options INTERFACE)
 target_link_libraries(morphkv_program_options INTERFACE morphkv_dev_options morphkv::morphkv
                                                         Threads::Threads)
@@ -65,8 +66,8 @@ endif()
 # All programs land in one folder: build/<preset>/bin.
 set(morphkv_program_dir ${PROJECT_BINARY_DIR}/bin)
 
-# morphkv_add_program(<name> <source>...): one program of ours. It is left out, with a line that says so, where a library
-# that its sources include is not installed.
+# morphkv_add_program(<name> <source>...): one program of ours. It is left out, with a line that
+# says so, where a library that its sources include is not installed.
 function(morphkv_add_program name)
   foreach(source IN LISTS ARGN)
     file(READ ${source} text)

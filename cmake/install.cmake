@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# A relocatable install: headers, find_package(morphkv CONFIG), pkg-config. Nothing in it names an absolute path and
-# nothing depends on the machine that installed it.
+# A relocatable install: headers, find_package(morphkv CONFIG), pkg-config. Nothing in it names an
+# absolute path and nothing depends on the machine that installed it.
 
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)

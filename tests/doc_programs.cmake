@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every C++ block of README.md and docs/ that has a main() is built and run: what a reader copies works.
+# Every C++ block of README.md and docs/ that has a main() is built and run: what a reader copies
+# works.
 
 function(morphkv_add_doc_programs document)
   set_property(

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The version of morphkv, for the preprocessor. This is the only place that states it: the build reads
-// it from here.
+// The version of morphkv, for the preprocessor. This is the only place that states it: the build
+// reads it from here.
 //
 //     #if MORPHKV_VERSION >= 100  // 0.1.0 or newer
 //
-// The scheme is semantic versioning. Before 1.0.0 a new minor version may change the interface; a new
-// patch version never does.
+// The scheme is semantic versioning. Before 1.0.0 a new minor version may change the interface; a
+// new patch version never does.
 #ifndef MORPHKV_VERSION_HPP
 #define MORPHKV_VERSION_HPP
 

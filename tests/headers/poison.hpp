@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Words that some platform's headers define as macros. Our headers must not use them as names, and must call std::min
-// and std::max in parentheses. The standard library and Eigen come first: what they do is not ours to check.
+// Words that some platform's headers define as macros. Our headers must not use them as names, and
+// must call std::min and std::max in parentheses. The standard library and Eigen come first: what
+// they do is not ours to check.
 #ifndef MORPHKV_TESTS_HEADERS_POISON_HPP
 #define MORPHKV_TESTS_HEADERS_POISON_HPP
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# One packaging test: cmake -DCASE=<name> ... -P package_test.cmake. See CMakeLists.txt beside it for the variables.
+# One packaging test: cmake -DCASE=<name> ... -P package_test.cmake. See CMakeLists.txt beside it
+# for the variables.
 cmake_minimum_required(VERSION 3.22)
 
 set(prefix ${WORK_DIR}/moved) # where the installed tree lies after it was moved
@@ -22,7 +23,8 @@ function(run)
   endif()
 endfunction()
 
-# The consumer's configure step, with more arguments for it; the result and the output go to `result` and `output`.
+# The consumer's configure step, with more arguments for it; the result and the output go to
+# `result` and `output`.
 macro(configure_consumer)
   execute_process(
     COMMAND
