@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The only owner of memory in the library.
+#ifndef MORPHKV_CORE_ALIGNED_BUFFER_HPP
+#define MORPHKV_CORE_ALIGNED_BUFFER_HPP
+
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+#include "morphkv/core/config.hpp"
+
+namespace morphkv::inline v0 {
+
+/// Bytes to which buffers and rows are aligned: a cache line and an AVX-512 vector.
+inline constexpr std::size_t buffer_alignment = 64;
+
+/// `count` rounded up to whole vectors of T, so that every row of a matrix begins aligned.
+template <class T>
+[[nodiscard]] constexpr std::size_t aligned_stride(std::size_t count) noexcept {
+  constexpr std::size_t lanes = buffer_alignment / sizeof(T);
+  return (count + lanes - 1) / lanes * lanes;
+}
+
+/// A fixed number of elements, zero at first, aligned to 64 bytes, copied by value. It allocates in
+/// its constructors and assignments, and nowhere else.
+template <class T>
+class AlignedBuffer {
+  static_assert(std::is_trivially_copyable_v<T> && buffer_alignment % sizeof(T) == 0);
+
+ public:
+  AlignedBuffer() = default;
+  explicit AlignedBuffer(std::size_t size) : data_(allocate(size)), size_(size) {
+    if (size_ > 0) std::memset(static_cast<void*>(data_.get()), 0, bytes());
+  }
+  AlignedBuffer(const AlignedBuffer& other) : data_(allocate(other.size_)), size_(other.size_) {
+    copy_from(other);
+  }
+  AlignedBuffer(AlignedBuffer&& other) noexcept
+      : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+  AlignedBuffer& operator=(const AlignedBuffer& other) {
+    if (this == &other) return *this;
+    if (size_ != other.size_) {
+      data_ = allocate(other.size_);
+      size_ = other.size_;
+    }
+    copy_from(other);
+    return *this;
+  }
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+    data_ = std::move(other.data_);
+    size_ = std::exchange(other.size_, 0);
+    return *this;
+  }
+  ~AlignedBuffer() = default;
+
+  [[nodiscard]] T* data() noexcept { return data_.get(); }
+  [[nodiscard]] const T* data() const noexcept { return data_.get(); }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return size_ * sizeof(T); }
+  [[nodiscard]] T& operator[](std::size_t index) noexcept {
+    MORPHKV_ASSERT(index < size_);
+    return data_[index];
+  }
+  [[nodiscard]] const T& operator[](std::size_t index) const noexcept {
+    MORPHKV_ASSERT(index < size_);
+    return data_[index];
+  }
+  [[nodiscard]] std::span<T> span() noexcept { return {data(), size_}; }
+  [[nodiscard]] std::span<const T> span() const noexcept { return {data(), size_}; }
+
+ private:
+  struct Free {
+    void operator()(T* memory) const noexcept {
+      ::operator delete(static_cast<void*>(memory), std::align_val_t{buffer_alignment});
+    }
+  };
+  using Memory = std::unique_ptr<T[], Free>;
+
+  [[nodiscard]] static Memory allocate(std::size_t size) {
+    if (size == 0) return nullptr;
+    return Memory(static_cast<T*>(
+        ::operator new(size * sizeof(T), std::align_val_t{buffer_alignment})));
+  }
+  void copy_from(const AlignedBuffer& other) noexcept {
+    if (size_ > 0) std::memcpy(static_cast<void*>(data()), other.data(), bytes());
+  }
+
+  Memory data_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace morphkv::inline v0
+
+#endif  // MORPHKV_CORE_ALIGNED_BUFFER_HPP

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The element types of keys and values.
+#ifndef MORPHKV_CORE_SCALAR_HPP
+#define MORPHKV_CORE_SCALAR_HPP
+
+#include <Eigen/Core>
+#include <concepts>
+
+namespace morphkv::inline v0 {
+
+/// What a cache stores: float, Eigen::half (IEEE binary16) or Eigen::bfloat16. Arithmetic is always
+/// in float.
+template <class T>
+concept Scalar = std::same_as<T, float> || std::same_as<T, Eigen::half> ||
+                 std::same_as<T, Eigen::bfloat16>;
+
+/// What an engine may hand in and receive for a cache of `Stored`: the same type, or float.
+template <class T, class Stored>
+concept ElementOf = std::same_as<T, Stored> || std::same_as<T, float>;
+
+}  // namespace morphkv::inline v0
+
+#endif  // MORPHKV_CORE_SCALAR_HPP

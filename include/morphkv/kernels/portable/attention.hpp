@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Attention of a group of query heads over one KV head, in standard C++: the reference for the
+/// vector versions, and the path of CPUs that have none.
+#ifndef MORPHKV_KERNELS_PORTABLE_ATTENTION_HPP
+#define MORPHKV_KERNELS_PORTABLE_ATTENTION_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/types.hpp"
+
+namespace morphkv::inline v0::kernels::portable {
+
+/// Sum of products. Sixteen partial sums, which compilers turn into vectors without -ffast-math.
+template <Scalar T>
+[[nodiscard]] float dot(const float* a, const T* b, std::size_t size) noexcept {
+  constexpr std::size_t lanes = 16;
+  float partial[lanes] = {};
+  std::size_t i = 0;
+  for (; i + lanes <= size; i += lanes) {
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      partial[lane] += a[i + lane] * static_cast<float>(b[i + lane]);
+    }
+  }
+  for (std::size_t lane = 0; i < size; ++i, ++lane) partial[lane] += a[i] * static_cast<float>(b[i]);
+  for (std::size_t half = lanes / 2; half > 0; half /= 2) {
+    for (std::size_t lane = 0; lane < half; ++lane) partial[lane] += partial[lane + half];
+  }
+  return partial[0];
+}
+
+/// logits[g][t] = scale * query[g] . keys[t], with `stride` elements between the keys of two tokens
+/// and `logit_stride` between the logits of two query heads.
+template <Scalar T>
+void attention_logits(const float* query, const T* keys, std::size_t stride, std::size_t tokens,
+                      std::size_t group, std::size_t head_dim, float scale, float* logits,
+                      std::size_t logit_stride) noexcept {
+  for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t g = 0; g < group; ++g) {
+      logits[g * logit_stride + t] =
+          scale * dot(query + g * head_dim, keys + t * stride, head_dim);
+    }
+  }
+}
+
+/// Softmax in place; minus infinity is a weight of 0.
+/// \return the logarithm of the sum of exponentials; NaN if no weight can be given (a logit is NaN
+///         or plus infinity, or none is above minus infinity).
+inline float softmax(float* logits, std::size_t tokens) noexcept {
+  float greatest = -std::numeric_limits<float>::infinity();
+  for (std::size_t t = 0; t < tokens; ++t) greatest = std::max(greatest, logits[t]);
+  float sum = 0;
+  for (std::size_t t = 0; t < tokens; ++t) {
+    logits[t] = std::exp(logits[t] - greatest);
+    sum += logits[t];
+  }
+  for (std::size_t t = 0; t < tokens; ++t) logits[t] /= sum;
+  return std::isfinite(sum) ? greatest + std::log(sum) : std::numeric_limits<float>::quiet_NaN();
+}
+
+/// output[g] = sum over t of weights[g][t] * values[t].
+template <Scalar T>
+void weighted_values(const float* weights, std::size_t weight_stride, const T* values,
+                     std::size_t stride, std::size_t tokens, std::size_t group,
+                     std::size_t head_dim, float* output) noexcept {
+  std::fill_n(output, group * head_dim, 0.0F);
+  for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t g = 0; g < group; ++g) {
+      const float weight = weights[g * weight_stride + t];
+      const T* value = values + t * stride;
+      float* out = output + g * head_dim;
+      for (std::size_t d = 0; d < head_dim; ++d) out[d] += weight * static_cast<float>(value[d]);
+    }
+  }
+}
+
+/// row[t] = the group's weights of token t, fused.
+inline void fuse_group(const float* weights, std::size_t weight_stride, std::size_t tokens,
+                       std::size_t group, GroupFusion fusion, float* row) noexcept {
+  std::copy_n(weights, tokens, row);
+  for (std::size_t g = 1; g < group; ++g) {
+    const float* other = weights + g * weight_stride;
+    if (fusion == GroupFusion::max) {
+      for (std::size_t t = 0; t < tokens; ++t) row[t] = std::max(row[t], other[t]);
+    } else {
+      for (std::size_t t = 0; t < tokens; ++t) row[t] += other[t];
+    }
+  }
+  if (fusion == GroupFusion::max || group == 1) return;
+  const float share = 1.0F / static_cast<float>(group);
+  for (std::size_t t = 0; t < tokens; ++t) row[t] *= share;
+}
+
+}  // namespace morphkv::inline v0::kernels::portable
+
+#endif  // MORPHKV_KERNELS_PORTABLE_ATTENTION_HPP

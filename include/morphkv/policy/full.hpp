@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Full: the cache that keeps everything.
+#ifndef MORPHKV_POLICY_FULL_HPP
+#define MORPHKV_POLICY_FULL_HPP
+
+#include <cstddef>
+
+#include "morphkv/policy/eviction_policy.hpp"
+#include "morphkv/policy/scored_eviction.hpp"
+#include "morphkv/score/age.hpp"
+
+namespace morphkv::inline v0 {
+
+/// Keeps all tokens, up to `max_tokens`; place() reports Status::full then.
+class Full : public ScoredEviction<Age> {
+ public:
+  struct Options {
+    std::size_t max_tokens = 4096;          ///< slots
+    GroupFusion group = GroupFusion::mean;  ///< of no effect
+    std::size_t history = 0;                ///< how many tokens rollback() can take back
+  };
+
+  /// \throws std::invalid_argument if max_tokens is 0.
+  explicit Full(const Options& options, std::size_t /*head*/ = 0)
+      : ScoredEviction({.capacity = options.max_tokens,
+                        .schedule = Schedule::never,
+                        .protection = {0, false, 0},
+                        .max_tokens = options.max_tokens,
+                        .history = options.history},
+                       Age()) {}
+};
+
+static_assert(RevocablePolicy<Full>);
+
+}  // namespace morphkv::inline v0
+
+#endif  // MORPHKV_POLICY_FULL_HPP

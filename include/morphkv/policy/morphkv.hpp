@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// MorphKV (arXiv 2503.00979, ICML 2025), as the paper defines it.
+#ifndef MORPHKV_POLICY_MORPHKV_HPP
+#define MORPHKV_POLICY_MORPHKV_HPP
+
+#include <cstddef>
+
+#include "morphkv/policy/eviction_policy.hpp"
+#include "morphkv/policy/scored_eviction.hpp"
+#include "morphkv/score/recent_window.hpp"
+
+namespace morphkv::inline v0 {
+
+/// A head holds `capacity` tokens: the `window` most recent ones, and the older ones that the window
+/// pays most attention to:
+///
+///     F[j] = sum or max over i in window of a_i[j]      (section 3 of the paper)
+///
+/// The new token is written over the one with the lowest F. A token votes once it has been attended.
+class MorphKV : public ScoredEviction<RecentWindow> {
+ public:
+  struct Options {
+    std::size_t capacity = 2048;  ///< M: tokens a head holds, the window included
+    std::size_t window = 32;      ///< R: recent tokens; they are kept, and they vote
+    Fusion fusion = Fusion::sum;
+    GroupFusion group = GroupFusion::max;
+    std::size_t sinks = default_sinks;  ///< 0 is the bare paper
+    bool protect_prompt = false;
+    std::size_t panes = 0;    ///< of the window, 0 for exact; see RecentWindow
+    std::size_t history = 0;  ///< how many tokens rollback() can take back
+  };
+
+  /// \throws std::invalid_argument if capacity is below window + sinks or not above window, or the
+  ///         window's options do not fit each other (see RecentWindow).
+  explicit MorphKV(const Options& options, std::size_t head = 0)
+      : ScoredEviction({.capacity = options.capacity,
+                        .schedule = Schedule::on_arrival,
+                        .protection = {options.sinks, options.protect_prompt, options.window},
+                        .max_tokens = 0,
+                        .history = options.history},
+                       RecentWindow({.columns = options.capacity,
+                                     .rows = options.window,
+                                     .fusion = options.fusion,
+                                     .panes = options.panes,
+                                     .history = options.history,
+                                     .phase = head})) {}
+};
+
+static_assert(RevocablePolicy<MorphKV>);
+
+}  // namespace morphkv::inline v0
+
+#endif  // MORPHKV_POLICY_MORPHKV_HPP

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// A score and a protection make a policy.
+#ifndef MORPHKV_POLICY_SCORED_EVICTION_HPP
+#define MORPHKV_POLICY_SCORED_EVICTION_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <numeric>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "morphkv/core/error.hpp"
+#include "morphkv/core/memory_usage.hpp"
+#include "morphkv/core/prompt_rows.hpp"
+#include "morphkv/core/types.hpp"
+#include "morphkv/kernels/row_check.hpp"
+#include "morphkv/kernels/top_k.hpp"
+#include "morphkv/policy/protection.hpp"
+#include "morphkv/policy/slot_table.hpp"
+#include "morphkv/score/score.hpp"
+
+namespace morphkv::inline v0 {
+
+/// When a policy evicts.
+enum class Schedule {
+  on_arrival,       ///< a new token is written over the least wanted: `capacity` tokens, always
+  after_attention,  ///< the step's attention still sees it: one token more than `capacity`
+  after_prompt,     ///< once, when the first prompt is longer than `capacity`
+  never
+};
+
+struct EvictionRules {
+  std::size_t capacity = 0;  ///< tokens that stay; with Schedule::never the slots
+  Schedule schedule = Schedule::on_arrival;
+  Protection protection;       ///< `recent` tokens stay, the one that arrives among them
+  std::size_t max_tokens = 0;  ///< slots of a schedule that lets a head grow
+  std::size_t history = 0;     ///< how many tokens rollback() can take back
+};
+
+/// A policy for one head: it evicts the token with the lowest score among those not protected; of
+/// equal scores, the one with the lowest position.
+///
+/// After a prompt longer than the capacity, the score's `voters()` last queries vote, and the
+/// protected tokens stay with the best of the others. All of this holds for a block of tokens that
+/// is appended to a head already in use: a later turn, or a chunk of a long prompt.
+///
+/// Thread safety: none; one object a head, and heads are independent of each other.
+template <Score S>
+class ScoredEviction {
+ public:
+  using Value = typename S::Value;
+
+  /// The outcome of a vote over a block of tokens, to be passed to admit().
+  /// Its columns are the head's slots in use, then the tokens of the block.
+  struct Ballot {
+    Status status = Status::ok;
+    Position first = 0;               ///< of the block
+    std::size_t tokens = 0;           ///< of the block
+    std::vector<Position> positions;  ///< of the columns; no_position where there is no token
+    std::vector<Value> values;        ///< of the columns, but for the block's recent tokens
+    S score;
+  };
+
+  /// \throws std::invalid_argument if the capacity leaves no token to choose.
+  ScoredEviction(const EvictionRules& rules, S score)
+      : rules_(rules),
+        table_(slots_of(rules), held_protection(rules), rules.history),
+        score_(std::move(score)) {
+    validate(rules);
+  }
+
+  /// Slots of keys and values that the head needs, and the columns of its score.
+  [[nodiscard]] static std::size_t slots_of(const EvictionRules& rules) noexcept {
+    switch (rules.schedule) {
+      case Schedule::on_arrival: return rules.capacity;
+      case Schedule::after_attention: return rules.capacity + 1;
+      case Schedule::after_prompt: return std::max(rules.capacity, rules.max_tokens);
+      case Schedule::never: break;
+    }
+    return rules.capacity;
+  }
+
+  [[nodiscard]] std::size_t slots() const noexcept { return table_.slots(); }
+  [[nodiscard]] std::size_t capacity() const noexcept { return rules_.capacity; }
+  /// Slots in use: attention runs over the first `size()` rows of keys and values.
+  [[nodiscard]] std::size_t size() const noexcept { return table_.size(); }
+  /// The position of every slot in use, in no order; no_position where a token has been evicted and
+  /// the next one has not yet come.
+  [[nodiscard]] std::span<const Position> positions() const noexcept { return table_.positions(); }
+  [[nodiscard]] const S& score() const noexcept { return score_; }
+
+  /// What place() would report. It may search for a victim, O(slots), if none is known.
+  [[nodiscard]] Status can_place(Position position) noexcept {
+    if (position <= table_.newest()) return Status::position_backwards;
+    if (table_.has_free_slot()) return Status::ok;
+    if (!evicts()) return Status::full;
+    return next_victim() == no_slot ? Status::nothing_to_evict : Status::ok;
+  }
+
+  /// The slot for the next token: a free one, or that of the victim. O(1).
+  [[nodiscard]] Placement place(Position position) noexcept {
+    const Status status = can_place(position);
+    if (status != Status::ok) return {status, no_slot, no_position};
+    if (awaits_row_) score_.skip();  // the token before paid no attention: it votes for nobody
+    const Slot slot = table_.has_free_slot() ? table_.free_slot() : next_victim();
+    const Position evicted = table_.place(slot, position);
+    if (evicts()) score_.renew(slot);
+    generates_ = true;
+    awaits_row_ = evicts();
+    victim_known_ = false;
+    return {Status::ok, slot, evicted};
+  }
+
+  /// The attention row of the newest token, a weight for every slot in use. O(slots).
+  /// A row with NaN, infinity or a weight outside [0, 1] is refused: nothing changes, and if no
+  /// other row comes, the token votes for nobody.
+  Status observe(std::span<const float> row) noexcept {
+    if (row.size() != size()) return Status::wrong_size;
+    if (!kernels::is_valid_row(row.data(), row.size())) return Status::bad_row;
+    if (!evicts()) return Status::ok;
+    if (!awaits_row_) return Status::out_of_step;
+    awaits_row_ = false;
+    victim_ = score_.push(row, table_.candidates());
+    victim_known_ = true;
+    if (rules_.schedule == Schedule::after_attention && size() > rules_.capacity &&
+        victim_ != no_slot) {
+      table_.evict(victim_);
+      victim_known_ = false;
+    }
+    return Status::ok;
+  }
+
+  /// Lets a block of tokens vote. Nothing changes; it allocates. O(voters columns).
+  /// \param first the position of the block's first token
+  [[nodiscard]] Ballot vote(Position first, const PromptRows& rows) const {
+    Ballot ballot{Status::ok, first, rows.tokens(), {}, {}, score_};
+    if (first <= table_.newest()) {
+      ballot.status = Status::position_backwards;
+      return ballot;
+    }
+    ballot.positions.assign(positions().begin(), positions().end());
+    ballot.positions.resize(rows.columns());
+    std::iota(ballot.positions.end() - static_cast<std::ptrdiff_t>(rows.tokens()),
+              ballot.positions.end(), first);
+    if (!judges_block()) return ballot;
+    std::vector<Slot> same(size());
+    std::iota(same.begin(), same.end(), Slot{0});
+    ballot.score = score_.remapped(same, rows.columns());
+    if (awaits_row_) ballot.score.skip();
+    ballot.status = push_rows(rows, ballot.score);
+    ballot.values.resize(rows.columns() - std::min(rows.tokens(), rules_.protection.recent));
+    ballot.score.values(ballot.positions, ballot.values);
+    return ballot;
+  }
+
+  /// Whether the score may evict a token of the block, or one that was there before it.
+  [[nodiscard]] bool is_permanent(const Ballot& ballot, std::size_t column) const noexcept {
+    const std::size_t held = ballot.positions.size() - ballot.tokens;
+    return column < held ? table_.is_permanent(static_cast<Slot>(column))
+                         : table_.is_permanent_arrival(table_.arrived() + column - held);
+  }
+
+  /// Keeps what a ballot decides. It allocates. O(columns log columns).
+  /// \param slots [tokens]: receives the slot of each of the block's tokens, no_slot where it does
+  ///              not stay; the keys and values of the slots named here are to be overwritten
+  /// \return Status::ok, or why the block cannot be held; nothing has changed then
+  Status admit(const Ballot& ballot, std::span<Slot> slots) {
+    if (ballot.status != Status::ok) return ballot.status;
+    if (slots.size() != ballot.tokens) return Status::wrong_size;
+    std::vector<std::uint32_t> kept;
+    const Status status = choose(ballot, kept);
+    if (status != Status::ok) return status;
+    table_.admit(ballot.first, kept, slots);
+    if (evicts()) score_ = ballot.score.remapped(sources(ballot, kept, slots), table_.slots());
+    awaits_row_ = false;
+    victim_known_ = false;
+    return Status::ok;
+  }
+
+  /// How many tokens can be taken back now; a prompt cannot.
+  [[nodiscard]] std::size_t recorded() const noexcept { return table_.recorded(); }
+
+  /// Takes the newest token back, as if it had never come. \pre recorded() > 0
+  /// \return the slot whose former token is alive again, so that its key and value must be restored;
+  ///         no_slot if there is none. O(window slots) for a window, else O(slots).
+  Slot rollback() noexcept {
+    if (awaits_row_) score_.skip();
+    if (evicts()) score_.pop(1);
+    awaits_row_ = false;
+    victim_known_ = false;
+    return table_.rollback();
+  }
+
+  /// Forgets the sequence; options stay.
+  void reset() noexcept {
+    table_.clear();
+    score_.clear();
+    awaits_row_ = false;
+    victim_known_ = false;
+    generates_ = false;
+  }
+
+  [[nodiscard]] MemoryUsage memory() const noexcept {
+    MemoryUsage usage = table_.memory();
+    usage += score_.memory();
+    return usage;
+  }
+
+ private:
+  static void validate(const EvictionRules& rules) {
+    const std::size_t held = rules.protection.recent + rules.protection.sinks;
+    if (rules.schedule == Schedule::never) {
+      require(rules.capacity > 0, "max_tokens", rules.capacity, "at least 1");
+      return;
+    }
+    require(rules.capacity > rules.protection.recent, "capacity", rules.capacity,
+            "above the recent tokens = " + std::to_string(rules.protection.recent));
+    require(rules.capacity >= held, "sinks", rules.protection.sinks,
+            "at most capacity - recent tokens = " +
+                std::to_string(rules.capacity - rules.protection.recent));
+  }
+
+  /// A victim that makes room for a token is sought among those held: of the recent ones, one less.
+  [[nodiscard]] static Protection held_protection(const EvictionRules& rules) noexcept {
+    Protection protection = rules.protection;
+    if (rules.schedule != Schedule::after_attention && protection.recent > 0) --protection.recent;
+    return protection;
+  }
+
+  [[nodiscard]] bool evicts() const noexcept {
+    return rules_.schedule == Schedule::on_arrival || rules_.schedule == Schedule::after_attention;
+  }
+
+  /// Whether a block of tokens is cut down to the capacity.
+  [[nodiscard]] bool judges_block() const noexcept {
+    return evicts() || (rules_.schedule == Schedule::after_prompt && !generates_);
+  }
+
+  [[nodiscard]] Slot next_victim() noexcept {
+    if (!victim_known_) {
+      if (awaits_row_) score_.skip();
+      awaits_row_ = false;
+      victim_ = score_.least(table_.candidates());
+      victim_known_ = true;
+    }
+    return victim_;
+  }
+
+  [[nodiscard]] Status push_rows(const PromptRows& rows, S& score) const {
+    std::vector<float> row(rows.columns());
+    const std::size_t voters = std::min(score.voters(), rows.tokens());
+    for (std::size_t query = 0; query < rows.tokens(); ++query) {
+      score.renew(static_cast<Slot>(size() + query));
+      if (query + voters < rows.tokens()) continue;
+      const Status status = rows.fused(query, row.data());
+      if (status != Status::ok) return status;
+      if (!kernels::is_valid_row(row.data(), row.size())) return Status::bad_row;
+      (void)score.push(std::span(row).first(size() + query + 1), Candidates{});
+    }
+    return Status::ok;
+  }
+
+  /// The columns that stay, ascending.
+  [[nodiscard]] Status choose(const Ballot& ballot, std::vector<std::uint32_t>& kept) const {
+    for (std::uint32_t c = 0; c < ballot.positions.size(); ++c) {
+      if (ballot.positions[c] != no_position) kept.push_back(c);
+    }
+    if (!judges_block()) return kept.size() <= table_.slots() ? Status::ok : Status::full;
+    if (kept.size() <= rules_.capacity) return Status::ok;
+    std::sort(kept.begin(), kept.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return ballot.positions[a] < ballot.positions[b];
+    });
+    const auto recent = kept.end() - static_cast<std::ptrdiff_t>(rules_.protection.recent);
+    const auto judged = std::stable_partition(
+        kept.begin(), recent, [&](std::uint32_t c) { return is_permanent(ballot, c); });
+    const auto certain = kept.size() - static_cast<std::size_t>(recent - judged);
+    if (certain > rules_.capacity) return Status::nothing_to_evict;
+    std::vector<std::uint32_t> others(judged, recent);
+    kept.erase(judged, recent);
+    keep_best(ballot.values, rules_.capacity - certain, others);
+    kept.insert(kept.end(), others.begin(), others.end());
+    std::sort(kept.begin(), kept.end());
+    return Status::ok;
+  }
+
+  /// Of columns in the order of their positions, keeps the `count` with the highest values.
+  static void keep_best(std::span<const Value> values, std::size_t count,
+                        std::vector<std::uint32_t>& columns) {
+    std::vector<Value> ranked(columns.size());
+    for (std::size_t rank = 0; rank < columns.size(); ++rank) ranked[rank] = values[columns[rank]];
+    std::vector<std::uint32_t> ranks(columns.size());
+    std::iota(ranks.begin(), ranks.end(), 0U);
+    kernels::keep_top_k<Value>(ranked, count, ranks);
+    for (std::size_t k = 0; k < ranks.size(); ++k) columns[k] = columns[ranks[k]];
+    columns.resize(ranks.size());
+  }
+
+  /// For every slot the column whose token it holds now.
+  [[nodiscard]] std::vector<Slot> sources(const Ballot& ballot, std::span<const std::uint32_t> kept,
+                                          std::span<const Slot> slots) const {
+    const std::size_t held = ballot.positions.size() - ballot.tokens;
+    std::vector<Slot> columns(table_.slots(), no_slot);
+    for (const std::uint32_t column : kept) {
+      if (column < held) columns[column] = column;
+    }
+    for (std::size_t token = 0; token < slots.size(); ++token) {
+      if (slots[token] != no_slot) columns[slots[token]] = static_cast<Slot>(held + token);
+    }
+    return columns;
+  }
+
+  EvictionRules rules_;
+  SlotTable table_;
+  S score_;
+  Slot victim_ = no_slot;
+  bool victim_known_ = false;
+  bool awaits_row_ = false;  ///< the newest token has not been observed yet
+  bool generates_ = false;   ///< a token has come by itself, so the first prompt is over
+};
+
+}  // namespace morphkv::inline v0
+
+#endif  // MORPHKV_POLICY_SCORED_EVICTION_HPP

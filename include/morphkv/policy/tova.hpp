@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// TOVA, token omission via attention (arXiv 2401.06104).
+#ifndef MORPHKV_POLICY_TOVA_HPP
+#define MORPHKV_POLICY_TOVA_HPP
+
+#include <cstddef>
+
+#include "morphkv/policy/eviction_policy.hpp"
+#include "morphkv/policy/scored_eviction.hpp"
+#include "morphkv/score/last_row.hpp"
+
+namespace morphkv::inline v0 {
+
+/// The token to which the newest one paid the least attention goes.
+///
+/// The authors share one decision between the heads of a layer; here each KV head decides, by the
+/// mean over its group.
+class TOVA : public ScoredEviction<LastRow> {
+ public:
+  struct Options {
+    std::size_t capacity = 2048;
+    std::size_t window = 1;  ///< recent tokens that are kept; 1 is the arriving token itself
+    GroupFusion group = GroupFusion::mean;
+    std::size_t sinks = default_sinks;  ///< 0 is the bare paper
+    bool protect_prompt = false;
+    std::size_t history = 0;  ///< how many tokens rollback() can take back
+  };
+
+  /// \throws std::invalid_argument if capacity is below window + sinks or not above window.
+  explicit TOVA(const Options& options, std::size_t /*head*/ = 0)
+      : ScoredEviction({.capacity = options.capacity,
+                        .schedule = Schedule::on_arrival,
+                        .protection = {options.sinks, options.protect_prompt, options.window},
+                        .max_tokens = 0,
+                        .history = options.history},
+                       LastRow({.columns = options.capacity, .history = options.history})) {}
+};
+
+static_assert(RevocablePolicy<TOVA>);
+
+}  // namespace morphkv::inline v0
+
+#endif  // MORPHKV_POLICY_TOVA_HPP
