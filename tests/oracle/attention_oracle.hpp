@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Attention in double, straight from its definition.
+#ifndef MORPHKV_TESTS_ORACLE_ATTENTION_ORACLE_HPP
+#define MORPHKV_TESTS_ORACLE_ATTENTION_ORACLE_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "morphkv/core/types.hpp"
+
+namespace morphkv::oracle {
+
+/// The keys and values of one KV head, every token that ever came, by position.
+struct Sequence {
+  std::size_t head_dim = 1;
+  std::vector<std::vector<double>> keys;
+  std::vector<std::vector<double>> values;
+};
+
+/// softmax(logits), with minus infinity for what is not seen.
+inline std::vector<double> softmax(std::vector<double> logits) {
+  double highest = -std::numeric_limits<double>::infinity();
+  for (const double logit : logits) highest = std::max(highest, logit);
+  double total = 0;
+  for (double& logit : logits) total += logit = std::exp(logit - highest);
+  for (double& logit : logits) logit /= total;
+  return logits;
+}
+
+/// query . key / sqrt(head_dim) for each of these tokens.
+inline std::vector<double> logits_over(std::span<const float> query, const Sequence& sequence,
+                                       std::span<const Position> tokens) {
+  std::vector<double> logits;
+  for (const Position token : tokens) {
+    const std::vector<double>& key = sequence.keys.at(static_cast<std::size_t>(token));
+    double dot = 0;
+    for (std::size_t d = 0; d < sequence.head_dim; ++d) dot += double{query[d]} * key[d];
+    logits.push_back(dot / std::sqrt(static_cast<double>(sequence.head_dim)));
+  }
+  return logits;
+}
+
+/// The weights that a query pays to these tokens.
+inline std::vector<double> weights_over(std::span<const float> query, const Sequence& sequence,
+                                        std::span<const Position> tokens) {
+  return softmax(logits_over(query, sequence, tokens));
+}
+
+/// The values of these tokens, weighted.
+inline std::vector<double> weighted_values(const std::vector<double>& weights,
+                                           const Sequence& sequence,
+                                           std::span<const Position> tokens) {
+  std::vector<double> output(sequence.head_dim, 0.0);
+  for (std::size_t t = 0; t < tokens.size(); ++t) {
+    const std::vector<double>& value = sequence.values.at(static_cast<std::size_t>(tokens[t]));
+    for (std::size_t d = 0; d < sequence.head_dim; ++d) output[d] += weights[t] * value[d];
+  }
+  return output;
+}
+
+/// The rows of the query heads of a group, [query head][token], as one.
+inline std::vector<double> fuse(const std::vector<std::vector<double>>& rows, GroupFusion fusion) {
+  std::vector<double> fused(rows.front().size(), 0.0);
+  for (const std::vector<double>& row : rows) {
+    for (std::size_t t = 0; t < row.size(); ++t) {
+      fused[t] = fusion == GroupFusion::max ? std::max(fused[t], row[t]) : fused[t] + row[t];
+    }
+  }
+  // The library computes `sum` as the mean, which ranks alike.
+  const double divisor = fusion == GroupFusion::max ? 1.0 : static_cast<double>(rows.size());
+  for (double& weight : fused) weight /= divisor;
+  return fused;
+}
+
+}  // namespace morphkv::oracle
+
+#endif  // MORPHKV_TESTS_ORACLE_ATTENTION_ORACLE_HPP

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Eviction by brute force: all rows are stored by position, and every decision is computed from
+/// them anew. Written from the papers' definitions, not from the library.
+#ifndef MORPHKV_TESTS_ORACLE_EVICTION_ORACLE_HPP
+#define MORPHKV_TESTS_ORACLE_EVICTION_ORACLE_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "morphkv/core/types.hpp"
+
+namespace morphkv::oracle {
+
+/// What one query paid, by position; a token that it did not see has 0.
+using Row = std::vector<double>;
+
+struct Token {
+  Position position = 0;
+  std::size_t arrival = 0;  ///< how many tokens came before it
+  bool of_prompt = false;
+};
+
+/// Who may never leave.
+struct Protected {
+  std::size_t sinks = 0;
+  std::size_t recent = 0;
+  bool prompt = false;
+};
+
+/// When tokens leave.
+enum class Timing {
+  before_arrival,   ///< MorphKV, TOVA, StreamingLLM: the arriving token takes the victim's place
+  after_attention,  ///< H2O: the step sees one token more
+  after_prompt,     ///< SnapKV
+  never
+};
+
+/// What a score is computed from.
+struct History {
+  std::deque<Row> rows;           ///< of every query that attended, oldest first
+  std::vector<Token> tokens;      ///< held, by position
+  std::size_t block = 0;          ///< how many of the rows came with the last block
+  std::vector<std::size_t> seen;  ///< by position: how many queries had attended before it came
+  std::size_t queries = 0;        ///< that attended so far
+};
+
+inline double weight(const Row& row, Position position) {
+  const auto index = static_cast<std::size_t>(position);
+  return index < row.size() ? row[index] : 0.0;
+}
+
+/// Scores of the first `count` of the held tokens; the higher, the more wanted.
+using Scoring = std::function<std::vector<double>(const History&, std::size_t count)>;
+
+struct OracleOptions {
+  std::size_t capacity = 0;
+  std::size_t slots = 0;  ///< Timing::after_prompt and never: tokens that fit
+  Timing timing = Timing::before_arrival;
+  Protected protection;
+  std::size_t memory = std::numeric_limits<std::size_t>::max();  ///< rows that may matter
+  Scoring scoring;
+};
+
+/// One head.
+class EvictionOracle {
+ public:
+  explicit EvictionOracle(OracleOptions options) : options_(std::move(options)) {}
+
+  [[nodiscard]] const OracleOptions& options() const { return options_; }
+  [[nodiscard]] const History& history() const { return history_; }
+
+  /// The tokens held, ascending.
+  [[nodiscard]] std::vector<Position> kept() const {
+    std::vector<Position> positions;
+    for (const Token& token : history_.tokens) positions.push_back(token.position);
+    return positions;
+  }
+  [[nodiscard]] Position newest() const { return newest_; }
+
+  /// Tokens that come together, each with its row over what is held and the block up to itself.
+  Status block(Position first, const std::vector<Row>& rows) {
+    if (first <= newest_) return Status::position_backwards;
+    EvictionOracle next = *this;
+    next.settle();
+    next.history_.block = rows.size();
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      next.add(first + static_cast<Position>(i), true);
+      next.record(rows[i]);
+    }
+    const Status status = next.shrink();
+    if (status == Status::ok) *this = std::move(next);
+    return status;
+  }
+
+  /// One token comes.
+  Status arrive(Position position) {
+    if (position <= newest_) return Status::position_backwards;
+    const Status status = room();
+    if (status != Status::ok) return status;
+    settle();
+    if (takes_a_place()) evict_least(places_kept());
+    add(position, false);
+    generates_ = true;
+    awaits_row_ = true;
+    return Status::ok;
+  }
+
+  /// It attends. (If the next one comes before it does, it has voted with zeros.)
+  void attend(const Row& row) {
+    record(row);
+    awaits_row_ = false;
+    if (options_.timing == Timing::after_attention && over_capacity()) {
+      evict_least(options_.protection.recent);
+    }
+  }
+
+  /// The score of the held tokens, all of them.
+  [[nodiscard]] std::vector<double> scores() const {
+    return options_.scoring(history_, history_.tokens.size());
+  }
+
+  /// Whether the token at this index of kept() is a sink or a protected prompt token.
+  [[nodiscard]] bool permanent(std::size_t index) const {
+    const Token& token = history_.tokens[index];
+    return token.arrival < options_.protection.sinks ||
+           (options_.protection.prompt && token.of_prompt);
+  }
+
+ private:
+  [[nodiscard]] bool over_capacity() const { return history_.tokens.size() > options_.capacity; }
+
+  void add(Position position, bool of_prompt) {
+    history_.tokens.push_back({position, arrivals_++, of_prompt});
+    history_.seen.resize(static_cast<std::size_t>(position) + 1, 0);
+    history_.seen.back() = history_.queries;
+    newest_ = position;
+  }
+
+  void record(const Row& row) {
+    history_.rows.push_back(row);
+    ++history_.queries;
+    if (history_.rows.size() > options_.memory) history_.rows.pop_front();
+  }
+
+  /// The row that did not come: zeros.
+  void settle() {
+    if (awaits_row_) attend({});
+  }
+
+  /// Whether the next token needs the place of another.
+  [[nodiscard]] bool takes_a_place() const {
+    if (options_.timing == Timing::before_arrival) {
+      return history_.tokens.size() == options_.capacity;
+    }
+    return options_.timing == Timing::after_attention && over_capacity();
+  }
+
+  /// How many of the newest tokens held may not leave: an arriving token is the newest of the recent
+  /// ones itself, and H2O evicts before it arrives.
+  [[nodiscard]] std::size_t places_kept() const {
+    return options_.protection.recent - (options_.timing == Timing::before_arrival ? 1 : 0);
+  }
+
+  [[nodiscard]] Status room() const {
+    if (options_.timing == Timing::after_prompt || options_.timing == Timing::never) {
+      return history_.tokens.size() < options_.slots ? Status::ok : Status::full;
+    }
+    return takes_a_place() && candidates(places_kept()).empty() ? Status::nothing_to_evict
+                                                                : Status::ok;
+  }
+
+  /// After a block: the protected tokens and the best of the others.
+  Status shrink() {
+    if (options_.timing == Timing::never ||
+        (options_.timing == Timing::after_prompt && generates_)) {
+      return history_.tokens.size() <= options_.slots ? Status::ok : Status::full;
+    }
+    if (!over_capacity()) return Status::ok;
+    const std::vector<std::size_t> going = leaving(history_.tokens.size() - options_.capacity);
+    if (going.empty()) return Status::nothing_to_evict;
+    for (auto index = going.rbegin(); index != going.rend(); ++index) erase(*index);
+    return Status::ok;
+  }
+
+  [[nodiscard]] std::vector<std::size_t> candidates(std::size_t recent) const {
+    const std::size_t held = history_.tokens.size();
+    std::vector<std::size_t> indices;
+    for (std::size_t i = 0; i + std::min(recent, held) < held; ++i) {
+      if (!permanent(i)) indices.push_back(i);
+    }
+    return indices;
+  }
+
+  /// The `count` least wanted of a judged block, ascending; nothing if there are not so many.
+  [[nodiscard]] std::vector<std::size_t> leaving(std::size_t count) const {
+    const std::size_t recent = std::min(options_.protection.recent, history_.tokens.size());
+    std::vector<std::size_t> order = candidates(recent);
+    if (order.size() < count) return {};
+    const std::vector<double> score =
+        options_.scoring(history_, history_.tokens.size() - recent);
+    // Tokens are in order of position, so a stable sort lets the older of two equals go first.
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return score[a] < score[b]; });
+    order.resize(count);
+    std::sort(order.begin(), order.end());
+    return order;
+  }
+
+  void evict_least(std::size_t recent) {
+    const std::vector<std::size_t> indices = candidates(recent);
+    if (indices.empty()) return;
+    const std::vector<double> score = scores();
+    erase(*std::min_element(indices.begin(), indices.end(), [&](std::size_t a, std::size_t b) {
+      return score[a] < score[b];
+    }));
+  }
+
+  void erase(std::size_t index) {
+    history_.tokens.erase(history_.tokens.begin() + static_cast<std::ptrdiff_t>(index));
+  }
+
+  OracleOptions options_;
+  History history_;
+  std::size_t arrivals_ = 0;
+  Position newest_ = no_position;
+  bool awaits_row_ = false;
+  bool generates_ = false;
+};
+
+}  // namespace morphkv::oracle
+
+#endif  // MORPHKV_TESTS_ORACLE_EVICTION_ORACLE_HPP

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// A policy and its oracle, fed the same tokens and rows and compared after every step.
+#ifndef MORPHKV_TESTS_SUPPORT_DUEL_HPP
+#define MORPHKV_TESTS_SUPPORT_DUEL_HPP
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "morphkv/core/prompt_rows.hpp"
+#include "morphkv/core/types.hpp"
+#include "oracle/eviction_oracle.hpp"
+#include "support/random.hpp"
+#include "support/weights.hpp"
+
+namespace morphkv::testing {
+
+/// The tokens a policy holds, ascending.
+template <class Policy>
+std::vector<Position> kept(const Policy& policy) {
+  std::vector<Position> positions;
+  for (const Position position : policy.positions()) {
+    if (position != no_position) positions.push_back(position);
+  }
+  std::sort(positions.begin(), positions.end());
+  return positions;
+}
+
+/// Random rows by position for these tokens.
+inline oracle::Row draw_row(Weights kind, std::span<const Position> tokens, Random& random) {
+  oracle::Row row(static_cast<std::size_t>(tokens.back()) + 1, 0.0);
+  for (const Position token : tokens) {
+    row[static_cast<std::size_t>(token)] = double{draw_weight(kind, random)};
+  }
+  return row;
+}
+
+/// A row by position in the order of slots.
+inline std::vector<float> in_slot_order(const oracle::Row& row,
+                                        std::span<const Position> positions) {
+  std::vector<float> weights;
+  for (const Position position : positions) {
+    weights.push_back(position == no_position ? 0.0F
+                                              : static_cast<float>(oracle::weight(row, position)));
+  }
+  return weights;
+}
+
+/// The rows of a block, as a policy asks for them.
+class BlockRows {
+ public:
+  BlockRows(std::span<const Position> held, Position first, const std::vector<oracle::Row>& rows)
+      : columns_(held.begin(), held.end()), rows_(&rows) {
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      columns_.push_back(first + static_cast<Position>(i));
+    }
+  }
+
+  [[nodiscard]] PromptRows view() const {
+    return {rows_->size(), columns_.size(), 1, this, &BlockRows::fused, &BlockRows::logits};
+  }
+
+ private:
+  static Status fused(const void* context, std::size_t query, float* row) {
+    const auto& self = *static_cast<const BlockRows*>(context);
+    const std::vector<float> weights = in_slot_order((*self.rows_)[query], self.columns_);
+    std::copy(weights.begin(), weights.end(), row);
+    return Status::ok;
+  }
+  static Status logits(const void*, std::size_t, float*) { return Status::bad_row; }
+
+  std::vector<Position> columns_;
+  const std::vector<oracle::Row>* rows_;
+};
+
+/// Appends a block to a policy. \return the status of its vote or admission.
+template <class Policy>
+Status append_block(Policy& policy, Position first, const std::vector<oracle::Row>& rows) {
+  const BlockRows source(policy.positions(), first, rows);
+  std::vector<Slot> slots(rows.size());
+  const Status status = policy.admit(policy.vote(first, source.view()), slots);
+  if (status != Status::ok) return status;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i] == no_slot) continue;
+    EXPECT_EQ(policy.positions()[slots[i]], first + static_cast<Position>(i));
+  }
+  return status;
+}
+
+template <class Policy>
+class Duel {
+ public:
+  Duel(Policy policy, oracle::EvictionOracle reference, std::uint64_t seed)
+      : policy_(std::move(policy)), oracle_(std::move(reference)), random_(seed) {}
+
+  [[nodiscard]] Policy& policy() { return policy_; }
+  [[nodiscard]] const oracle::EvictionOracle& reference() const { return oracle_; }
+  [[nodiscard]] Random& random() { return random_; }
+  [[nodiscard]] Position next() const { return oracle_.newest() + 1; }
+
+  /// A block of `tokens` tokens.
+  Status block(std::size_t tokens, Weights kind) {
+    if (tokens == 0) return Status::ok;
+    const Position first = next();
+    std::vector<Position> seen = oracle_.kept();
+    std::vector<oracle::Row> rows;
+    for (std::size_t i = 0; i < tokens; ++i) {
+      seen.push_back(first + static_cast<Position>(i));
+      rows.push_back(draw_row(kind, seen, random_));
+    }
+    const Status expected = oracle_.block(first, rows);
+    EXPECT_EQ(append_block(policy_, first, rows), expected);
+    compare();
+    return expected;
+  }
+
+  /// One token comes at the next position but `gap`, and attends unless it is `mute`.
+  Status step(Weights kind, bool mute = false, Position gap = 0) {
+    const Position position = next() + gap;
+    const std::vector<Position> before = oracle_.kept();
+    const Status expected = oracle_.arrive(position);
+    const Placement placement = policy_.place(position);
+    EXPECT_EQ(placement.status, expected);
+    compare();
+    if (expected != Status::ok) return expected;
+    check_placement(placement, position, before);
+    if (mute) return expected;
+    const oracle::Row row = draw_row(kind, oracle_.kept(), random_);
+    EXPECT_EQ(policy_.observe(in_slot_order(row, policy_.positions())), Status::ok);
+    oracle_.attend(row);
+    compare();
+    return expected;
+  }
+
+ private:
+  void compare() { ASSERT_EQ(kept(policy_), oracle_.kept()) << "next token " << next(); }
+
+  void check_placement(const Placement& placement, Position position,
+                       const std::vector<Position>& before) {
+    ASSERT_LT(placement.slot, policy_.size());
+    EXPECT_EQ(policy_.positions()[placement.slot], position);
+    const bool held = std::binary_search(before.begin(), before.end(), placement.evicted);
+    EXPECT_EQ(placement.evicted != no_position, held);
+  }
+
+  Policy policy_;
+  oracle::EvictionOracle oracle_;
+  Random random_;
+};
+
+}  // namespace morphkv::testing
+
+#endif  // MORPHKV_TESTS_SUPPORT_DUEL_HPP
