@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// What one layer's attention was given, for the program `replay`.
+#ifndef MORPHKV_EXAMPLES_LLAMA_TRACE_HPP
+#define MORPHKV_EXAMPLES_LLAMA_TRACE_HPP
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "llama/config.hpp"
+#include "llama/model.hpp"
+#include "support/safetensors.hpp"
+
+namespace morphkv::llama {
+
+/// Collects the queries, keys and values of a layer, after RoPE.
+class Trace {
+ public:
+  explicit Trace(std::size_t layer) : layer_(layer) {}
+
+  void add(std::size_t layer, const Matrix& queries, const Matrix& keys, const Matrix& values) {
+    if (layer != layer_) return;
+    const auto append = [](std::vector<float>& all, const Matrix& rows) {
+      all.insert(all.end(), rows.data(), rows.data() + rows.size());
+    };
+    if (tokens_ == 0) prompt_length_ = static_cast<std::size_t>(queries.rows());
+    tokens_ += static_cast<std::size_t>(queries.rows());
+    append(queries_, queries);
+    append(keys_, keys);
+    append(values_, values);
+  }
+
+  /// q [tokens, query_heads, head_dim], k and v [tokens, kv_heads, head_dim].
+  void write(const std::filesystem::path& path, const Config& config) const {
+    const std::vector<std::size_t> kv_shape = {tokens_, config.kv_heads, config.head_dim};
+    support::write_safetensors(
+        path,
+        {{"q", {{tokens_, config.query_heads, config.head_dim}, queries_}},
+         {"k", {kv_shape, keys_}},
+         {"v", {kv_shape, values_}}},
+        {{"prompt_length", std::to_string(prompt_length_)}, {"layer", std::to_string(layer_)}});
+  }
+
+ private:
+  std::size_t layer_;
+  std::size_t tokens_ = 0;
+  std::size_t prompt_length_ = 0;
+  std::vector<float> queries_;
+  std::vector<float> keys_;
+  std::vector<float> values_;
+};
+
+}  // namespace morphkv::llama
+
+#endif  // MORPHKV_EXAMPLES_LLAMA_TRACE_HPP

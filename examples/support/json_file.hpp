@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// JSON objects from files, with messages that name file, field and value.
+#ifndef MORPHKV_EXAMPLES_SUPPORT_JSON_FILE_HPP
+#define MORPHKV_EXAMPLES_SUPPORT_JSON_FILE_HPP
+
+#include <cstddef>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "support/input_file.hpp"
+
+namespace morphkv::support {
+
+/// \throws std::runtime_error if `text` is no JSON object.
+[[nodiscard]] inline nlohmann::json parse_object(const std::filesystem::path& file,
+                                                 const std::string& text) {
+  nlohmann::json object = nlohmann::json::parse(text, nullptr, false);
+  if (!object.is_object()) fail(file, "a JSON object is expected");
+  return object;
+}
+
+/// A JSON object and the file that it came from.
+class JsonFile {
+ public:
+  explicit JsonFile(const std::filesystem::path& path) : path_(path) {
+    InputFile file(path);
+    object_ = parse_object(path, file.read_text(file.size(), "the JSON text"));
+  }
+  JsonFile(std::filesystem::path path, nlohmann::json object)
+      : path_(std::move(path)), object_(std::move(object)) {}
+
+  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+  [[nodiscard]] const nlohmann::json& object() const noexcept { return object_; }
+
+  /// A field that is there and is not null.
+  [[nodiscard]] bool has(const std::string& field) const {
+    const auto found = object_.find(field);
+    return found != object_.end() && !found->is_null();
+  }
+
+  /// A whole number in [low, high].
+  [[nodiscard]] std::size_t count(const std::string& field, std::size_t low,
+                                  std::size_t high) const {
+    const nlohmann::json& value = at(field);
+    const bool valid = value.is_number_unsigned() && value.get<std::size_t>() >= low &&
+                       value.get<std::size_t>() <= high;
+    expect(valid, path_, field, value.dump(),
+           "a whole number from " + std::to_string(low) + " to " + std::to_string(high));
+    return value.get<std::size_t>();
+  }
+
+  /// A number above 0.
+  [[nodiscard]] double positive(const std::string& field) const {
+    const nlohmann::json& value = at(field);
+    const bool valid = value.is_number() && value.get<double>() > 0;
+    expect(valid, path_, field, value.dump(), "a number above 0");
+    return value.get<double>();
+  }
+
+  [[nodiscard]] bool flag(const std::string& field, bool otherwise) const {
+    if (!has(field)) return otherwise;
+    expect(at(field).is_boolean(), path_, field, at(field).dump(), "true or false");
+    return at(field).get<bool>();
+  }
+
+  [[nodiscard]] std::string text(const std::string& field) const {
+    expect(at(field).is_string(), path_, field, at(field).dump(), "a text");
+    return at(field).get<std::string>();
+  }
+
+  [[nodiscard]] JsonFile part(const std::string& field) const {
+    expect(at(field).is_object(), path_, field, at(field).dump(), "an object");
+    return {path_, at(field)};
+  }
+
+ private:
+  [[nodiscard]] const nlohmann::json& at(const std::string& field) const {
+    if (!has(field)) fail(path_, "the field " + field + " is missing");
+    return object_.at(field);
+  }
+
+  std::filesystem::path path_;
+  nlohmann::json object_;
+};
+
+}  // namespace morphkv::support
+
+#endif  // MORPHKV_EXAMPLES_SUPPORT_JSON_FILE_HPP
