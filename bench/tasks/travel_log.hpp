@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MORPHKV_BENCH_TASKS_TRAVEL_LOG_HPP
+#define MORPHKV_BENCH_TASKS_TRAVEL_LOG_HPP
+
+// A long response with instructions, after LongGenBench (arXiv 2409.02076): the log of a journey.
+//
+// The prompt lists rules of three kinds, most of them about people who stay at home (distractors),
+// and ends with day 0. The response writes one entry a day. An entry counts down, for every
+// traveller, to the day on which the rule is due, and on that day it says what the rule demands:
+//
+//   rule                  before           when due                      after
+//   ada : lamp once .     ada 2 once       ada lamp once                 ada done
+//   ben : oar for-3 .     ben 2 for-3      ben oar for-3, ... for-1      ben done
+//   cal : drum every-5 .  cal 2 every-5    cal drum in harp out every-5  cal 4 every-5
+//
+// A periodic traveller puts what he has into a chest and takes out what was in it. So the truth
+// moves: from the prompt into the response, and there from one entry to a later one. Countdowns are
+// always in the entry before; the things may have to be remembered over hundreds of tokens.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "random.hpp"
+#include "vocabulary.hpp"
+
+namespace morphkv::tasks {
+
+enum class RuleKind { once, range, periodic };
+
+// What a token is. Things of the kinds once, range and periodic are graded.
+enum class TokenKind : std::uint8_t {
+  prompt,
+  structure,  // entry markers, filler, "in", "out", "done"
+  name,       // which traveller is next
+  number,     // the day, or a countdown
+  term,       // "once", "for-3", "every-5"
+  once,
+  range,
+  periodic
+};
+
+inline const char* to_string(TokenKind kind) {
+  constexpr const char* kNames[] = {"prompt", "structure", "name",  "number",
+                                    "term",   "once",      "range", "periodic"};
+  return kNames[static_cast<std::size_t>(kind)];
+}
+
+struct Rule {
+  RuleKind kind = RuleKind::once;
+  int name = 0;  // token ids
+  int thing = 0;
+  int first_due = 1;  // the entry in which it is due first, counted from 1
+  int argument = 0;   // days that a range lasts, or the period
+  int line = 0;       // where its line begins in the prompt: name : thing term .
+
+  [[nodiscard]] bool due(int entry) const {
+    const int after = entry - first_due;
+    switch (kind) {
+      case RuleKind::once:
+        return after == 0;
+      case RuleKind::range:
+        return after >= 0 && after < argument;
+      case RuleKind::periodic:
+        return after >= 0 && after % argument == 0;
+    }
+    return false;
+  }
+};
+
+// One token of the expected response.
+struct ResponseToken {
+  int id = 0;
+  TokenKind kind = TokenKind::structure;
+  int source = -1;  // latest earlier position (0 = first prompt token) that tells this one, or -1
+  int entry = 0;
+};
+
+struct Options {
+  int entries = 32;
+  int once = 2;
+  int range = 2;
+  int periodic = 2;
+  int prompt_tokens = 320;  // distractors fill the prompt up to about this length
+  int first_day = 0;        // the number of the prompt's last day
+};
+
+struct Example {
+  Options options;
+  std::vector<Rule> rules;  // in the order of the entries
+  int chest = 0;            // what the chest holds at first
+  std::vector<int> prompt;
+  std::vector<ResponseToken> response;
+};
+
+// Writes examples. The same options and seed give the same example on every platform.
+class TravelLog {
+ public:
+  static constexpr int kMaxRules = 16;
+
+  [[nodiscard]] const Vocabulary& vocabulary() const { return vocabulary_; }
+
+  [[nodiscard]] Example make(const Options& options, std::uint64_t seed) const {
+    check(options);
+    Random random(seed);
+    Example example;
+    example.options = options;
+    Words words{vocabulary_.names(), vocabulary_.things()};
+    random.shuffle(words.names);
+    random.shuffle(words.things);
+    example.chest = take(words.things);
+    add_rules(example, words, random);
+    std::vector<Rule> lines = example.rules;
+    add_distractors(options, lines, words, random);
+    random.shuffle(lines);
+    write_prompt(example, lines);
+    write_response(example);
+    return example;
+  }
+
+ private:
+  struct Words {
+    std::vector<int> names;
+    std::vector<int> things;
+  };
+
+  static constexpr int kLineTokens = 5;
+  static constexpr int kFixedPromptTokens = 18;  // all but the lines and day 0's countdowns
+  static constexpr int kHeadingTokens = 9;       // day 0 . five words of filler .
+  static constexpr int kShortestTerm = 3;
+  static constexpr int kLongestTerm = 8;
+  static constexpr int kLongestWait = 40;
+
+  static void check(const Options& options) {
+    const int rules = options.once + options.range + options.periodic;
+    if (options.entries < 1 || options.first_day < 0 ||
+        options.first_day + options.entries >= Vocabulary::kNumbers) {
+      throw std::invalid_argument("TravelLog: first_day + entries must be in 1.." +
+                                  std::to_string(Vocabulary::kNumbers - 1));
+    }
+    if (std::min({options.once, options.range, options.periodic}) < 0 || rules < 1 ||
+        rules > kMaxRules) {
+      throw std::invalid_argument("TravelLog: once + range + periodic must be in 1.." +
+                                  std::to_string(kMaxRules));
+    }
+  }
+
+  static int take(std::vector<int>& words) {
+    const int word = words.back();
+    words.pop_back();
+    return word;
+  }
+
+  static Rule make_rule(RuleKind kind, int entries, Words& words, Random& random) {
+    Rule rule;
+    rule.kind = kind;
+    rule.name = take(words.names);
+    rule.thing = take(words.things);
+    rule.argument = kind == RuleKind::once ? 0 : random.uniform(kShortestTerm, kLongestTerm);
+    int latest = std::min(entries, kLongestWait);
+    if (kind == RuleKind::range) {
+      latest = std::max(1, latest - rule.argument + 1);
+    } else if (kind == RuleKind::periodic) {
+      latest = std::min(latest, rule.argument);
+    }
+    rule.first_due = random.uniform(1, latest);
+    return rule;
+  }
+
+  static void add_rules(Example& example, Words& words, Random& random) {
+    const Options& options = example.options;
+    const auto add = [&](RuleKind kind, int count) {
+      for (int i = 0; i < count; ++i) {
+        example.rules.push_back(make_rule(kind, options.entries, words, random));
+      }
+    };
+    add(RuleKind::once, options.once);
+    add(RuleKind::range, options.range);
+    add(RuleKind::periodic, options.periodic);
+    random.shuffle(example.rules);
+  }
+
+  // Rules about people who are not in the log, until the prompt is long enough.
+  static void add_distractors(const Options& options, std::vector<Rule>& lines, Words& words,
+                              Random& random) {
+    const auto rules = static_cast<int>(lines.size());
+    const int room = options.prompt_tokens - kFixedPromptTokens - (kLineTokens + 3) * rules;
+    for (int i = 0; i < room / kLineTokens && !words.names.empty() && !words.things.empty(); ++i) {
+      const auto kind = static_cast<RuleKind>(random.uniform(0, 2));
+      lines.push_back(make_rule(kind, options.entries, words, random));
+    }
+  }
+
+  void add_text(std::vector<int>& tokens, const std::string& text) const {
+    const std::vector<int> ids = vocabulary_.encode(text);
+    tokens.insert(tokens.end(), ids.begin(), ids.end());
+  }
+
+  [[nodiscard]] int term(RuleKind kind, int argument) const {
+    switch (kind) {
+      case RuleKind::once:
+        return vocabulary_.id("once");
+      case RuleKind::range:
+        return vocabulary_.for_days(argument);
+      case RuleKind::periodic:
+        return vocabulary_.every_days(argument);
+    }
+    return 0;
+  }
+
+  [[nodiscard]] std::string heading_after_day(int day) const {
+    const auto& phrases = vocabulary_.filler();
+    return ". " + phrases[static_cast<std::size_t>(day) % phrases.size()] + " .";
+  }
+
+  void write_prompt(Example& example, std::vector<Rule>& lines) const {
+    std::vector<int>& prompt = example.prompt;
+    add_text(prompt, "<bos> rules :");
+    for (Rule& line : lines) {
+      line.line = static_cast<int>(prompt.size());
+      prompt.insert(prompt.end(), {line.name, vocabulary_.id(":"), line.thing,
+                                   term(line.kind, line.argument), vocabulary_.id(".")});
+    }
+    for (Rule& rule : example.rules) {
+      rule = *std::find_if(lines.begin(), lines.end(),
+                           [&](const Rule& line) { return line.name == rule.name; });
+    }
+    add_text(prompt, "chest :");
+    prompt.push_back(example.chest);
+    add_text(prompt, "in . begin day");
+    prompt.push_back(vocabulary_.number(example.options.first_day));
+    add_text(prompt, heading_after_day(example.options.first_day));
+    for (const Rule& rule : example.rules) {
+      prompt.insert(prompt.end(), {rule.name, vocabulary_.number(rule.first_due),
+                                   term(rule.kind, rule.argument)});
+    }
+  }
+
+  // What was said last about a traveller, and where.
+  struct Traveller {
+    Rule rule;
+    int count = 0;
+    int has = 0;
+    int name_at = 0;
+    int count_at = 0;
+    int term_at = 0;
+    int thing_at = 0;
+  };
+
+  struct Writer {
+    Example* example = nullptr;
+    int entry = 0;
+    int day_at = 0;
+    int chest = 0;
+    int chest_at = 0;
+
+    // Returns the position.
+    int add(int id, TokenKind kind, int source = -1) {
+      const std::size_t at = example->prompt.size() + example->response.size();
+      example->response.push_back({id, kind, source, entry});
+      return static_cast<int>(at);
+    }
+  };
+
+  static std::vector<Traveller> travellers_on_day_zero(const Example& example) {
+    std::vector<Traveller> travellers;
+    auto at = static_cast<int>(example.prompt.size() - 3 * example.rules.size());
+    for (const Rule& rule : example.rules) {
+      travellers.push_back({rule, rule.first_due, rule.thing, at, at + 1, at + 2, rule.line + 2});
+      at += 3;
+    }
+    return travellers;
+  }
+
+  void write_response(Example& example) const {
+    std::vector<Traveller> travellers = travellers_on_day_zero(example);
+    const int heading = travellers.front().name_at - kHeadingTokens;
+    Writer writer{&example, 0, heading + 1, example.chest, heading - 4};
+    for (int entry = 1; entry <= example.options.entries; ++entry) {
+      writer.entry = entry;
+      write_heading(writer, example.options.first_day + entry);
+      for (Traveller& traveller : travellers) {
+        write_traveller(writer, traveller);
+      }
+    }
+  }
+
+  void write_heading(Writer& writer, int day) const {
+    writer.add(vocabulary_.id("day"), TokenKind::structure);
+    writer.day_at = writer.add(vocabulary_.number(day), TokenKind::number, writer.day_at);
+    for (const int id : vocabulary_.encode(heading_after_day(day))) {
+      writer.add(id, TokenKind::structure);
+    }
+  }
+
+  void write_traveller(Writer& writer, Traveller& traveller) const {
+    const Rule& rule = traveller.rule;
+    traveller.name_at = writer.add(rule.name, TokenKind::name, traveller.name_at);
+    if (rule.due(writer.entry)) {
+      write_due(writer, traveller);
+    } else if (rule.kind != RuleKind::periodic && writer.entry > rule.first_due) {
+      traveller.term_at =
+          writer.add(vocabulary_.id("done"), TokenKind::structure, traveller.term_at);
+    } else {
+      --traveller.count;
+      traveller.count_at =
+          writer.add(vocabulary_.number(traveller.count), TokenKind::number, traveller.count_at);
+      write_term(writer, traveller, rule.argument);
+    }
+  }
+
+  void write_term(Writer& writer, Traveller& traveller, int argument) const {
+    traveller.term_at =
+        writer.add(term(traveller.rule.kind, argument), TokenKind::term, traveller.term_at);
+  }
+
+  void write_due(Writer& writer, Traveller& traveller) const {
+    const Rule& rule = traveller.rule;
+    if (rule.kind == RuleKind::periodic) {
+      write_trade(writer, traveller);
+      write_term(writer, traveller, rule.argument);
+      traveller.count = rule.argument;
+      traveller.count_at = traveller.term_at;
+    } else {
+      const TokenKind kind = rule.kind == RuleKind::once ? TokenKind::once : TokenKind::range;
+      traveller.thing_at = writer.add(traveller.has, kind, traveller.thing_at);
+      write_term(writer, traveller, rule.argument - (writer.entry - rule.first_due));
+    }
+  }
+
+  void write_trade(Writer& writer, Traveller& traveller) const {
+    const int given_at = writer.add(traveller.has, TokenKind::periodic, traveller.thing_at);
+    writer.add(vocabulary_.id("in"), TokenKind::structure);
+    traveller.thing_at = writer.add(writer.chest, TokenKind::periodic, writer.chest_at);
+    writer.add(vocabulary_.id("out"), TokenKind::structure);
+    std::swap(traveller.has, writer.chest);
+    writer.chest_at = given_at;
+  }
+
+  Vocabulary vocabulary_;
+};
+
+}  // namespace morphkv::tasks
+
+#endif  // MORPHKV_BENCH_TASKS_TRAVEL_LOG_HPP
