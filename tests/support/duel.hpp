@@ -61,30 +61,32 @@ class BlockRows {
     }
   }
 
-  [[nodiscard]] PromptRows view() const {
+  [[nodiscard]] PromptRows view() {
     return {rows_->size(), columns_.size(), 1, this, &BlockRows::fused, &BlockRows::logits};
   }
 
  private:
-  static Status fused(const void* context, std::size_t query, float* row) {
+  static Status fused(void* context, std::size_t query, float* row) {
     const auto& self = *static_cast<const BlockRows*>(context);
     const std::vector<float> weights = in_slot_order((*self.rows_)[query], self.columns_);
     std::copy(weights.begin(), weights.end(), row);
     return Status::ok;
   }
-  static Status logits(const void*, std::size_t, float*) { return Status::bad_row; }
+  static Status logits(void*, std::size_t, float*) { return Status::bad_row; }
 
   std::vector<Position> columns_;
   const std::vector<oracle::Row>* rows_;
 };
 
-/// Appends a block to a policy. \return the status of its vote or admission.
+/// Appends a block to a policy, if it can be held.
 template <class Policy>
 Status append_block(Policy& policy, Position first, const std::vector<oracle::Row>& rows) {
-  const BlockRows source(policy.positions(), first, rows);
-  std::vector<Slot> slots(rows.size());
-  const Status status = policy.admit(policy.vote(first, source.view()), slots);
+  BlockRows source(policy.positions(), first, rows);
+  auto ballot = policy.vote(first, source.view());
+  const Status status = policy.decide(ballot);
   if (status != Status::ok) return status;
+  std::vector<Slot> slots(rows.size());
+  policy.admit(ballot, slots);
   for (std::size_t i = 0; i < slots.size(); ++i) {
     if (slots[i] == no_slot) continue;
     EXPECT_EQ(policy.positions()[slots[i]], first + static_cast<Position>(i));
@@ -104,8 +106,8 @@ class Duel {
   [[nodiscard]] Position next() const { return oracle_.newest() + 1; }
 
   /// A block of `tokens` tokens.
-  Status block(std::size_t tokens, Weights kind) {
-    if (tokens == 0) return Status::ok;
+  void block(std::size_t tokens, Weights kind) {
+    if (tokens == 0) return;
     const Position first = next();
     std::vector<Position> seen = oracle_.kept();
     std::vector<oracle::Row> rows;
@@ -116,25 +118,23 @@ class Duel {
     const Status expected = oracle_.block(first, rows);
     EXPECT_EQ(append_block(policy_, first, rows), expected);
     compare();
-    return expected;
   }
 
   /// One token comes at the next position but `gap`, and attends unless it is `mute`.
-  Status step(Weights kind, bool mute = false, Position gap = 0) {
+  void step(Weights kind, bool mute = false, Position gap = 0) {
     const Position position = next() + gap;
     const std::vector<Position> before = oracle_.kept();
     const Status expected = oracle_.arrive(position);
     const Placement placement = policy_.place(position);
     EXPECT_EQ(placement.status, expected);
     compare();
-    if (expected != Status::ok) return expected;
+    if (expected != Status::ok) return;
     check_placement(placement, position, before);
-    if (mute) return expected;
+    if (mute) return;
     const oracle::Row row = draw_row(kind, oracle_.kept(), random_);
     EXPECT_EQ(policy_.observe(in_slot_order(row, policy_.positions())), Status::ok);
     oracle_.attend(row);
     compare();
-    return expected;
   }
 
  private:
