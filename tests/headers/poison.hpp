@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Words that some platform's headers define as macros. Our headers must not use them as names, and
-// must call std::min and std::max in parentheses. The standard library and Eigen come first: what
-// they do is not ours to check.
+// Words that some platform's headers define as macros. Our headers must not use them as names. The
+// standard library and Eigen come first: what they do is not ours to check.
 #ifndef MORPHKV_TESTS_HEADERS_POISON_HPP
 #define MORPHKV_TESTS_HEADERS_POISON_HPP
 
@@ -18,8 +17,6 @@
 #endif
 
 // Windows
-#define min(a, b) MORPHKV_TEST_POISONED(a, b)
-#define max(a, b) MORPHKV_TEST_POISONED(a, b)
 #define small MORPHKV_TEST_POISONED
 #define near MORPHKV_TEST_POISONED
 #define far MORPHKV_TEST_POISONED
