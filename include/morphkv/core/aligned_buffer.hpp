@@ -76,15 +76,15 @@ class AlignedBuffer {
  private:
   struct Free {
     void operator()(T* memory) const noexcept {
-      ::operator delete(static_cast<void*>(memory), std::align_val_t{buffer_alignment});
+      ::operator delete (static_cast<void*>(memory), std::align_val_t{buffer_alignment});
     }
   };
   using Memory = std::unique_ptr<T[], Free>;
 
   [[nodiscard]] static Memory allocate(std::size_t size) {
     if (size == 0) return nullptr;
-    return Memory(static_cast<T*>(
-        ::operator new(size * sizeof(T), std::align_val_t{buffer_alignment})));
+    return Memory(
+        static_cast<T*>(::operator new (size * sizeof(T), std::align_val_t{buffer_alignment})));
   }
   void copy_from(const AlignedBuffer& other) noexcept {
     if (size_ > 0) std::memcpy(static_cast<void*>(data()), other.data(), bytes());

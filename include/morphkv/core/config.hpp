@@ -5,8 +5,9 @@
 ///
 /// | macro | effect |
 /// |---|---|
-/// | MORPHKV_NO_EXCEPTIONS | a configuration error prints its message and aborts; set by itself under -fno-exceptions |
-/// | MORPHKV_ASSERT(condition) | checks a precondition; `assert` by default, so nothing under NDEBUG |
+/// | MORPHKV_NO_EXCEPTIONS | a configuration error prints its message and aborts; set by itself
+/// under -fno-exceptions | | MORPHKV_ASSERT(condition) | checks a precondition; `assert` by
+/// default, so nothing under NDEBUG |
 #ifndef MORPHKV_CORE_CONFIG_HPP
 #define MORPHKV_CORE_CONFIG_HPP
 

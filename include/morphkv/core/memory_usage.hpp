@@ -8,7 +8,8 @@
 
 namespace morphkv::inline v0 {
 
-/// Every byte that a cache, a head or a policy holds. Comparisons of policies are made on `total()`.
+/// Every byte that a cache, a head or a policy holds. Comparisons of policies are made on
+/// `total()`.
 struct MemoryUsage {
   std::size_t keys = 0;
   std::size_t values = 0;

@@ -18,9 +18,9 @@ class PromptRows {
  public:
   /// A row function: writes the row of the block's token `query` to `row`, `columns()` weights.
   /// It returns Status::bad_row, and writes anything, if there is none.
-  using Function = Status (*)(const void* context, std::size_t query, float* row);
+  using Function = Status (*)(void* context, std::size_t query, float* row);
 
-  PromptRows(std::size_t tokens, std::size_t columns, std::size_t group, const void* context,
+  PromptRows(std::size_t tokens, std::size_t columns, std::size_t group, void* context,
              Function fused_row, Function logit_rows) noexcept
       : tokens_(tokens),
         columns_(columns),
@@ -38,14 +38,15 @@ class PromptRows {
 
   /// The fused row of the block's token `query`: [columns()].
   Status fused(std::size_t query, float* row) const { return fused_(context_, query, row); }
-  /// The scaled logits of its query heads, minus infinity where it sees nothing: [group][columns()].
+  /// The scaled logits of its query heads, minus infinity where it sees nothing:
+  /// [group][columns()].
   Status logits(std::size_t query, float* rows) const { return logits_(context_, query, rows); }
 
  private:
   std::size_t tokens_;
   std::size_t columns_;
   std::size_t group_;
-  const void* context_;
+  void* context_;
   Function fused_;
   Function logits_;
 };

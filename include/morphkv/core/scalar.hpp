@@ -12,8 +12,8 @@ namespace morphkv::inline v0 {
 /// What a cache stores: float, Eigen::half (IEEE binary16) or Eigen::bfloat16. Arithmetic is always
 /// in float.
 template <class T>
-concept Scalar = std::same_as<T, float> || std::same_as<T, Eigen::half> ||
-                 std::same_as<T, Eigen::bfloat16>;
+concept Scalar =
+    std::same_as<T, float> || std::same_as<T, Eigen::half> || std::same_as<T, Eigen::bfloat16>;
 
 /// What an engine may hand in and receive for a cache of `Stored`: the same type, or float.
 template <class T, class Stored>

@@ -11,8 +11,8 @@
 namespace morphkv::inline v0 {
 
 /// Layers and heads of a model. `query_heads == kv_heads` is multi-head attention, `kv_heads == 1`
-/// multi-query attention, and anything between grouped-query attention: query head `h` reads KV head
-/// `h / group()`.
+/// multi-query attention, and anything between grouped-query attention: query head `h` reads KV
+/// head `h / group()`.
 struct CacheShape {
   std::size_t layers = 1;
   std::size_t query_heads = 1;

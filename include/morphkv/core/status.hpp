@@ -10,28 +10,36 @@ namespace morphkv::inline v0 {
 
 /// The outcome of one step. Unless a function says otherwise, nothing has changed when it is not
 /// `Status::ok`.
-enum class [[nodiscard]] Status {
-  ok,
-  wrong_size,          ///< a span has not the size that the shape asks for
-  position_backwards,  ///< a position is not greater than the newest one of the head
-  bad_row,             ///< an attention row holds NaN, infinity, a negative weight or one above 1
-  out_of_step,         ///< a row was observed although no token was placed since the last one
-  full,                ///< every slot is taken and the policy keeps all it has
-  nothing_to_evict,    ///< every slot is taken and every token is protected
-  too_far_back,        ///< a rollback asks for more tokens than the history holds
+enum class [[nodiscard]] Status{
+    ok,
+    wrong_size,          ///< a span has not the size that the shape asks for
+    position_backwards,  ///< a position is not greater than the newest one of the head
+    bad_row,             ///< an attention row holds NaN, infinity, a negative weight or one above 1
+    out_of_step,         ///< a row was observed although no token was placed since the last one
+    full,                ///< every slot is taken and the policy keeps all it has
+    nothing_to_evict,    ///< every slot is taken and every token is protected
+    too_far_back,        ///< a rollback asks for more tokens than the history holds
 };
 
 /// The status in words, for messages and logs.
 [[nodiscard]] constexpr std::string_view to_string(Status status) noexcept {
   switch (status) {
-    case Status::ok: return "ok";
-    case Status::wrong_size: return "a span has the wrong size";
-    case Status::position_backwards: return "a position does not go forwards";
-    case Status::bad_row: return "an attention row holds NaN, infinity or a weight outside [0, 1]";
-    case Status::out_of_step: return "a row was observed with no token placed before it";
-    case Status::full: return "all slots are taken and the policy evicts nothing";
-    case Status::nothing_to_evict: return "all slots are taken and every token is protected";
-    case Status::too_far_back: return "the history does not reach back that far";
+    case Status::ok:
+      return "ok";
+    case Status::wrong_size:
+      return "a span has the wrong size";
+    case Status::position_backwards:
+      return "a position does not go forwards";
+    case Status::bad_row:
+      return "an attention row holds NaN, infinity or a weight outside [0, 1]";
+    case Status::out_of_step:
+      return "a row was observed with no token placed before it";
+    case Status::full:
+      return "all slots are taken and the policy evicts nothing";
+    case Status::nothing_to_evict:
+      return "all slots are taken and every token is protected";
+    case Status::too_far_back:
+      return "the history does not reach back that far";
   }
   return "unknown status";
 }

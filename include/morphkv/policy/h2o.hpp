@@ -16,12 +16,12 @@ namespace morphkv::inline v0 {
 /// received most attention since they came, from every query of the prompt and the response. The
 /// attention of a step sees one token more.
 ///
-/// Old tokens have had more queries to gather from: that bias is the policy. `normalised` divides by
-/// the number of queries.
+/// Old tokens have had more queries to gather from: that bias is the policy. `normalised` divides
+/// by the number of queries.
 class H2O : public ScoredEviction<RunningSum> {
  public:
   struct Options {
-    std::size_t heavy = 4;      ///< the authors' default; for summaries they took 1024 + 1024
+    std::size_t heavy = 4;  ///< the authors' default; for summaries they took 1024 + 1024
     std::size_t recent = 512;
     bool normalised = false;
     GroupFusion group = GroupFusion::mean;

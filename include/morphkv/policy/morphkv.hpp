@@ -12,12 +12,13 @@
 
 namespace morphkv::inline v0 {
 
-/// A head holds `capacity` tokens: the `window` most recent ones, and the older ones that the window
-/// pays most attention to:
+/// A head holds `capacity` tokens: the `window` most recent ones, and the older ones that the
+/// window pays most attention to:
 ///
 ///     F[j] = sum or max over i in window of a_i[j]      (section 3 of the paper)
 ///
-/// The new token is written over the one with the lowest F. A token votes once it has been attended.
+/// The new token is written over the one with the lowest F. A token votes once it has been
+/// attended.
 class MorphKV : public ScoredEviction<RecentWindow> {
  public:
   struct Options {

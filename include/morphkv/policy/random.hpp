@@ -14,8 +14,8 @@
 namespace morphkv::inline v0 {
 
 /// Evicts uniformly at random, in each head on its own, among the tokens that are not protected: by
-/// default the generated ones. With the prompt protected, a head that the prompt fills cannot evict:
-/// place() reports Status::nothing_to_evict.
+/// default the generated ones. With the prompt protected, a head that the prompt fills cannot
+/// evict: place() reports Status::nothing_to_evict.
 class Random : public ScoredEviction<RandomScore> {
  public:
   struct Options {

@@ -54,7 +54,7 @@ class ScoredEviction {
  public:
   using Value = typename S::Value;
 
-  /// The outcome of a vote over a block of tokens, to be passed to admit().
+  /// The outcome of a vote over a block of tokens, to be passed to decide() and admit().
   /// Its columns are the head's slots in use, then the tokens of the block.
   struct Ballot {
     Status status = Status::ok;
@@ -62,7 +62,8 @@ class ScoredEviction {
     std::size_t tokens = 0;           ///< of the block
     std::vector<Position> positions;  ///< of the columns; no_position where there is no token
     std::vector<Value> values;        ///< of the columns, but for the block's recent tokens
-    S score;
+    S score;                          ///< over the columns
+    std::vector<std::uint32_t> kept;  ///< the columns that stay, ascending: decide() finds them
   };
 
   /// \throws std::invalid_argument if the capacity leaves no token to choose.
@@ -76,10 +77,14 @@ class ScoredEviction {
   /// Slots of keys and values that the head needs, and the columns of its score.
   [[nodiscard]] static std::size_t slots_of(const EvictionRules& rules) noexcept {
     switch (rules.schedule) {
-      case Schedule::on_arrival: return rules.capacity;
-      case Schedule::after_attention: return rules.capacity + 1;
-      case Schedule::after_prompt: return std::max(rules.capacity, rules.max_tokens);
-      case Schedule::never: break;
+      case Schedule::on_arrival:
+        return rules.capacity;
+      case Schedule::after_attention:
+        return rules.capacity + 1;
+      case Schedule::after_prompt:
+        return std::max(rules.capacity, rules.max_tokens);
+      case Schedule::never:
+        break;
     }
     return rules.capacity;
   }
@@ -91,6 +96,8 @@ class ScoredEviction {
   /// The position of every slot in use, in no order; no_position where a token has been evicted and
   /// the next one has not yet come.
   [[nodiscard]] std::span<const Position> positions() const noexcept { return table_.positions(); }
+  /// The greatest position that has come; no_position at first.
+  [[nodiscard]] Position newest() const noexcept { return table_.newest(); }
   [[nodiscard]] const S& score() const noexcept { return score_; }
 
   /// What place() would report. It may search for a victim, O(slots), if none is known.
@@ -115,14 +122,20 @@ class ScoredEviction {
     return {Status::ok, slot, evicted};
   }
 
+  /// Whether a row is expected: Status::ok, or Status::out_of_step if none was placed since the
+  /// last one.
+  [[nodiscard]] Status can_observe() const noexcept {
+    return size() > 0 && (awaits_row_ || !evicts()) ? Status::ok : Status::out_of_step;
+  }
+
   /// The attention row of the newest token, a weight for every slot in use. O(slots).
   /// A row with NaN, infinity or a weight outside [0, 1] is refused: nothing changes, and if no
   /// other row comes, the token votes for nobody.
   Status observe(std::span<const float> row) noexcept {
     if (row.size() != size()) return Status::wrong_size;
     if (!kernels::is_valid_row(row.data(), row.size())) return Status::bad_row;
-    if (!evicts()) return Status::ok;
-    if (!awaits_row_) return Status::out_of_step;
+    const Status status = can_observe();
+    if (status != Status::ok || !evicts()) return status;
     awaits_row_ = false;
     victim_ = score_.push(row, table_.candidates());
     victim_known_ = true;
@@ -137,7 +150,7 @@ class ScoredEviction {
   /// Lets a block of tokens vote. Nothing changes; it allocates. O(voters columns).
   /// \param first the position of the block's first token
   [[nodiscard]] Ballot vote(Position first, const PromptRows& rows) const {
-    Ballot ballot{Status::ok, first, rows.tokens(), {}, {}, score_};
+    Ballot ballot{Status::ok, first, rows.tokens(), {}, {}, score_, {}};
     if (first <= table_.newest()) {
       ballot.status = Status::position_backwards;
       return ballot;
@@ -164,28 +177,31 @@ class ScoredEviction {
                          : table_.is_permanent_arrival(table_.arrived() + column - held);
   }
 
-  /// Keeps what a ballot decides. It allocates. O(columns log columns).
+  /// Finds what stays of a ballot's columns. It allocates. O(columns log columns).
+  /// \return Status::ok, or why the block cannot be held
+  Status decide(Ballot& ballot) const {
+    if (ballot.status == Status::ok) ballot.status = choose(ballot, ballot.kept);
+    return ballot.status;
+  }
+
+  /// Keeps what a ballot has decided. It allocates.
   /// \param slots [tokens]: receives the slot of each of the block's tokens, no_slot where it does
   ///              not stay; the keys and values of the slots named here are to be overwritten
-  /// \return Status::ok, or why the block cannot be held; nothing has changed then
-  Status admit(const Ballot& ballot, std::span<Slot> slots) {
-    if (ballot.status != Status::ok) return ballot.status;
-    if (slots.size() != ballot.tokens) return Status::wrong_size;
-    std::vector<std::uint32_t> kept;
-    const Status status = choose(ballot, kept);
-    if (status != Status::ok) return status;
-    table_.admit(ballot.first, kept, slots);
-    if (evicts()) score_ = ballot.score.remapped(sources(ballot, kept, slots), table_.slots());
+  /// \pre decide(ballot) == Status::ok, and nothing has changed since vote()
+  void admit(const Ballot& ballot, std::span<Slot> slots) {
+    MORPHKV_ASSERT(ballot.status == Status::ok && slots.size() == ballot.tokens);
+    table_.admit(ballot.first, ballot.kept, slots);
+    if (evicts()) score_ = ballot.score.remapped(sources(ballot, slots), table_.slots());
     awaits_row_ = false;
     victim_known_ = false;
-    return Status::ok;
   }
 
   /// How many tokens can be taken back now; a prompt cannot.
   [[nodiscard]] std::size_t recorded() const noexcept { return table_.recorded(); }
 
   /// Takes the newest token back, as if it had never come. \pre recorded() > 0
-  /// \return the slot whose former token is alive again, so that its key and value must be restored;
+  /// \return the slot whose former token is alive again, so that its key and value must be
+  /// restored;
   ///         no_slot if there is none. O(window slots) for a window, else O(slots).
   Slot rollback() noexcept {
     if (awaits_row_) score_.skip();
@@ -252,6 +268,8 @@ class ScoredEviction {
 
   [[nodiscard]] Status push_rows(const PromptRows& rows, S& score) const {
     std::vector<float> row(rows.columns());
+    const BitMask nobody(rows.columns());
+    const Candidates none{.slots = 0, .protected_bits = nobody.data(), .positions = nullptr};
     const std::size_t voters = std::min(score.voters(), rows.tokens());
     for (std::size_t query = 0; query < rows.tokens(); ++query) {
       score.renew(static_cast<Slot>(size() + query));
@@ -259,7 +277,7 @@ class ScoredEviction {
       const Status status = rows.fused(query, row.data());
       if (status != Status::ok) return status;
       if (!kernels::is_valid_row(row.data(), row.size())) return Status::bad_row;
-      (void)score.push(std::span(row).first(size() + query + 1), Candidates{});
+      (void)score.push(std::span(row).first(size() + query + 1), none);
     }
     return Status::ok;
   }
@@ -300,11 +318,10 @@ class ScoredEviction {
   }
 
   /// For every slot the column whose token it holds now.
-  [[nodiscard]] std::vector<Slot> sources(const Ballot& ballot, std::span<const std::uint32_t> kept,
-                                          std::span<const Slot> slots) const {
+  [[nodiscard]] std::vector<Slot> sources(const Ballot& ballot, std::span<const Slot> slots) const {
     const std::size_t held = ballot.positions.size() - ballot.tokens;
     std::vector<Slot> columns(table_.slots(), no_slot);
-    for (const std::uint32_t column : kept) {
+    for (const std::uint32_t column : ballot.kept) {
       if (column < held) columns[column] = column;
     }
     for (std::size_t token = 0; token < slots.size(); ++token) {

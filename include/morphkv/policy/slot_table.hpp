@@ -156,8 +156,8 @@ class SlotTable {
   }
 
   [[nodiscard]] MemoryUsage memory() const noexcept {
-    return {.positions = positions_.bytes() + permanent_.bytes() + protected_.bytes() +
-                         arrivals_.bytes(),
+    return {.positions =
+                positions_.bytes() + permanent_.bytes() + protected_.bytes() + arrivals_.bytes(),
             .history = journal_.bytes()};
   }
 
@@ -165,11 +165,11 @@ class SlotTable {
   /// What one placement changed. 32 bytes, so that entries do not straddle cache lines.
   struct alignas(32) Entry {
     Slot slot;
-    Position before;            ///< what lay there
-    Slot evicted_slot;          ///< evicted after the token's attention, if any
+    Position before;    ///< what lay there
+    Slot evicted_slot;  ///< evicted after the token's attention, if any
     Position evicted_position;
     Position newest_before;
-    bool grew;                  ///< the slot had never been used
+    bool grew;  ///< the slot had never been used
   };
 
   void assign(Slot slot, Position position, bool permanent) noexcept {
@@ -209,13 +209,13 @@ class SlotTable {
 
   Protection protection_;
   AlignedBuffer<Position> positions_;
-  BitMask permanent_;              ///< sinks, and the prompt where it is protected
-  BitMask protected_;              ///< those, and the recent tokens
-  AlignedBuffer<Slot> arrivals_;   ///< the slots of the newest tokens, by order of arrival
-  AlignedBuffer<Entry> journal_;   ///< the newest placements, for rollback
+  BitMask permanent_;             ///< sinks, and the prompt where it is protected
+  BitMask protected_;             ///< those, and the recent tokens
+  AlignedBuffer<Slot> arrivals_;  ///< the slots of the newest tokens, by order of arrival
+  AlignedBuffer<Entry> journal_;  ///< the newest placements, for rollback
   std::size_t size_ = 0;
-  std::size_t arrived_ = 0;        ///< tokens that have come since the sequence began
-  std::size_t recorded_ = 0;       ///< entries of the journal that can be undone
+  std::size_t arrived_ = 0;   ///< tokens that have come since the sequence began
+  std::size_t recorded_ = 0;  ///< entries of the journal that can be undone
   Slot hole_ = no_slot;
   Position newest_ = no_position;
 };

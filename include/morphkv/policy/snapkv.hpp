@@ -21,9 +21,9 @@ namespace morphkv::inline v0 {
 class SnapKV : public ScoredEviction<PooledSum> {
  public:
   struct Options {
-    std::size_t capacity = 2048;    ///< tokens of the prompt that stay, the window included
-    std::size_t window = 32;        ///< W
-    std::size_t kernel = 5;         ///< of the pooling; odd
+    std::size_t capacity = 2048;  ///< tokens of the prompt that stay, the window included
+    std::size_t window = 32;      ///< W
+    std::size_t kernel = 5;       ///< of the pooling; odd
     Pooling pooling = Pooling::average;
     GroupFusion group = GroupFusion::mean;
     std::size_t sinks = default_sinks;

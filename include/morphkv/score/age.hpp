@@ -12,8 +12,8 @@
 
 namespace morphkv::inline v0 {
 
-/// Ranks tokens by position: StreamingLLM's score (arXiv 2309.17453). It needs no attention rows and
-/// no memory.
+/// Ranks tokens by position: StreamingLLM's score (arXiv 2309.17453). It needs no attention rows
+/// and no memory.
 class Age {
  public:
   using Value = Position;

@@ -73,7 +73,8 @@ class RecentWindow {
     step_ = first_step();
   }
 
-  /// Slides the window by one row. O(columns); every R-th call with Fusion::max flips: O(R columns).
+  /// Slides the window by one row. O(columns); every R-th call with Fusion::max flips: O(R
+  /// columns).
   Slot push(std::span<const float> row, const Candidates& candidates) noexcept {
     MORPHKV_ASSERT(row.size() <= options_.columns && candidates.slots <= row.size());
     open_pane();
@@ -213,8 +214,7 @@ class RecentWindow {
     std::uint16_t* newest = ring_.row(pane()) + begin;
     std::uint16_t* prefix = prefix_.row(0) + begin;
     if (rows_per_pane_ == 1) {
-      const std::uint16_t* suffix =
-          pane() + 1 < panes_ ? ring_.row(pane() + 1) + begin : nullptr;
+      const std::uint16_t* suffix = pane() + 1 < panes_ ? ring_.row(pane() + 1) + begin : nullptr;
       return kernels::slide_max(row, count, protected_bits, suffix, newest, prefix);
     }
     for (std::size_t s = 0; s < count; ++s) {
@@ -270,12 +270,12 @@ class RecentWindow {
   Options options_;
   std::size_t panes_ = 1;
   std::size_t rows_per_pane_ = 1;
-  std::size_t step_ = 0;              ///< rows pushed, counted from the phase
-  RowMatrix<std::uint16_t> ring_;     ///< panes (rows if exact); suffix maxima once flipped
-  RowMatrix<std::uint32_t> sums_;     ///< sum: over the whole window
-  RowMatrix<std::uint32_t> pane_sum_; ///< sum with panes: over the open pane
-  RowMatrix<std::uint16_t> prefix_;   ///< max: over the rows since the flip
-  RowMatrix<std::uint16_t> history_;  ///< the raw rows, if pop() is wanted
+  std::size_t step_ = 0;               ///< rows pushed, counted from the phase
+  RowMatrix<std::uint16_t> ring_;      ///< panes (rows if exact); suffix maxima once flipped
+  RowMatrix<std::uint32_t> sums_;      ///< sum: over the whole window
+  RowMatrix<std::uint32_t> pane_sum_;  ///< sum with panes: over the open pane
+  RowMatrix<std::uint16_t> prefix_;    ///< max: over the rows since the flip
+  RowMatrix<std::uint16_t> history_;   ///< the raw rows, if pop() is wanted
 };
 
 static_assert(Score<RecentWindow>);

@@ -18,8 +18,8 @@ namespace morphkv::inline v0 {
 
 /// The sum of every row since a token came, in 64-bit integers of 2^-40: no increment is lost to a
 /// large sum, whatever the length of the text (2^24 tokens of weight 1 fit), the order of the rows
-/// does not matter, and they can be taken back exactly. Normalised, the sum is divided by the number
-/// of queries that attended the token.
+/// does not matter, and they can be taken back exactly. Normalised, the sum is divided by the
+/// number of queries that attended the token.
 ///
 /// Memory: 8 bytes a slot, 12 normalised; with `history` = D, 4 D more.
 /// Thread safety: none; one object a head.
@@ -127,11 +127,11 @@ class RunningSum {
   [[nodiscard]] std::size_t journal_index() const noexcept { return step_ % options_.history; }
 
   Options options_;
-  std::uint32_t step_ = 0;             ///< rows pushed
-  RowMatrix<std::uint64_t> sums_;      ///< in units of 2^-40
-  RowMatrix<std::uint32_t> births_;    ///< normalised: the step at which the token came
-  RowMatrix<float> rows_;              ///< history: the newest rows
-  AlignedBuffer<Renewal> renewals_;    ///< history: what their tokens replaced
+  std::uint32_t step_ = 0;           ///< rows pushed
+  RowMatrix<std::uint64_t> sums_;    ///< in units of 2^-40
+  RowMatrix<std::uint32_t> births_;  ///< normalised: the step at which the token came
+  RowMatrix<float> rows_;            ///< history: the newest rows
+  AlignedBuffer<Renewal> renewals_;  ///< history: what their tokens replaced
 };
 
 static_assert(Score<RunningSum>);

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// One decode step of attention over one KV head, and what its policy learns from it.
+#ifndef MORPHKV_ATTENTION_DECODE_HPP
+#define MORPHKV_ATTENTION_DECODE_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <span>
+
+#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/types.hpp"
+#include "morphkv/kernels/decode_attention.hpp"
+#include "morphkv/policy/eviction_policy.hpp"
+
+namespace morphkv::inline v0 {
+
+/// Working space of one head's step, in floats. Nothing is owned; see scratch_floats.
+struct DecodeScratch {
+  float* query = nullptr;    ///< [group][head_dim]
+  float* output = nullptr;   ///< [group][head_dim]
+  float* weights = nullptr;  ///< [group][stride]
+  float* rows = nullptr;     ///< [stride], or [group][stride] for a PerQueryPolicy
+  std::size_t stride = 0;    ///< at least the slots of the head
+};
+
+/// What one KV head holds. Nothing is owned: the rows may lie in a KVCache or in the engine's
+/// memory.
+template <Scalar T>
+struct DecodeHead {
+  const T* keys = nullptr;    ///< [slots][stride]
+  const T* values = nullptr;  ///< [slots][stride]
+  std::size_t stride = 0;     ///< elements between the rows of two slots, at least head_dim
+  std::size_t group = 1;
+  std::size_t head_dim = 1;
+  float scale = 1;
+  GroupFusion fusion = GroupFusion::max;
+};
+
+/// Attends with scratch.query, writes scratch.output, and lets the policy observe the row.
+/// \return Status::bad_row if a weight is not finite: the output then means nothing, and the policy
+///         has not changed. Status::out_of_step, and no output, if no token was placed since the
+///         last step.
+/// O(slots x group x head_dim); it neither allocates nor throws.
+template <Scalar T, EvictionPolicy Policy>
+Status attend_head(const DecodeHead<T>& head, Policy& policy,
+                   const DecodeScratch& scratch) noexcept {
+  if (const Status status = policy.can_observe(); status != Status::ok) return status;
+  const bool finite = kernels::decode_attention<T>({.query = scratch.query,
+                                                    .keys = head.keys,
+                                                    .values = head.values,
+                                                    .tokens = policy.size(),
+                                                    .group = head.group,
+                                                    .head_dim = head.head_dim,
+                                                    .stride = head.stride,
+                                                    .scale = head.scale,
+                                                    .fusion = head.fusion,
+                                                    .weights = scratch.weights,
+                                                    .weight_stride = scratch.stride,
+                                                    .output = scratch.output,
+                                                    .row = scratch.rows,
+                                                    .log_sum_exp = nullptr});
+  if (!finite) return Status::bad_row;
+  return policy.observe(std::span<const float>(scratch.rows, policy.size()));
+}
+
+/// The same for a policy that gives every query head its own view: softmax over what it sees.
+template <Scalar T, PerQueryPolicy Policy>
+Status attend_head(const DecodeHead<T>& head, Policy& policy,
+                   const DecodeScratch& scratch) noexcept {
+  if (const Status status = policy.can_observe(); status != Status::ok) return status;
+  const std::size_t slots = policy.size();
+  kernels::portable::attention_logits(scratch.query, head.keys, head.stride, slots, head.group,
+                                      head.head_dim, head.scale, scratch.rows, slots);
+  for (std::size_t g = 0; g < head.group; ++g) {
+    const std::span<const unsigned char> visible = policy.visible(g);
+    float* weights = scratch.weights + g * scratch.stride;
+    for (std::size_t s = 0; s < slots; ++s) {
+      weights[s] =
+          visible[s] != 0 ? scratch.rows[g * slots + s] : -std::numeric_limits<float>::infinity();
+    }
+    if (!std::isfinite(kernels::portable::softmax(weights, slots))) return Status::bad_row;
+  }
+  kernels::portable::weighted_values(scratch.weights, scratch.stride, head.values, head.stride,
+                                     slots, head.group, head.head_dim, scratch.output);
+  return policy.observe_logits(std::span<const float>(scratch.rows, head.group * slots));
+}
+
+}  // namespace morphkv::inline v0
+
+#endif  // MORPHKV_ATTENTION_DECODE_HPP
