@@ -160,7 +160,7 @@ class ScoredEviction {
     std::iota(ballot.positions.end() - static_cast<std::ptrdiff_t>(rows.tokens()),
               ballot.positions.end(), first);
     if (!judges_block()) return ballot;
-    std::vector<Slot> same(size());
+    std::vector<Slot> same(evicts() ? size() : 0);  // a score that judges prompts holds nothing
     std::iota(same.begin(), same.end(), Slot{0});
     ballot.score = score_.remapped(same, rows.columns());
     if (awaits_row_) ballot.score.skip();
