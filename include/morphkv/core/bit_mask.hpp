@@ -5,6 +5,7 @@
 #define MORPHKV_CORE_BIT_MASK_HPP
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -27,6 +28,14 @@ class BitMask {
   void set(std::size_t index) noexcept { words_[index / 64] |= bit(index); }
   void clear(std::size_t index) noexcept { words_[index / 64] &= ~bit(index); }
   void clear() noexcept { std::fill_n(words_.data(), words_.size(), std::uint64_t{0}); }
+  /// How many bits are set.
+  [[nodiscard]] std::size_t count() const noexcept {
+    std::size_t total = 0;
+    for (const std::uint64_t word : words_.span()) {
+      total += static_cast<std::size_t>(std::popcount(word));
+    }
+    return total;
+  }
   void assign(const BitMask& other) noexcept {
     std::copy_n(other.words_.data(), words_.size(), words_.data());
   }

@@ -100,20 +100,21 @@ class ScoredEviction {
   [[nodiscard]] Position newest() const noexcept { return table_.newest(); }
   [[nodiscard]] const S& score() const noexcept { return score_; }
 
-  /// What place() would report. It may search for a victim, O(slots), if none is known.
-  [[nodiscard]] Status can_place(Position position) noexcept {
+  /// What place() would report. O(1), but O(slots / 64) where no victim is known.
+  [[nodiscard]] Status can_place(Position position) const noexcept {
     if (position <= table_.newest()) return Status::position_backwards;
     if (table_.has_free_slot()) return Status::ok;
     if (!evicts()) return Status::full;
-    return next_victim() == no_slot ? Status::nothing_to_evict : Status::ok;
+    return victim_known_ || table_.has_candidate() ? Status::ok : Status::nothing_to_evict;
   }
 
-  /// The slot for the next token: a free one, or that of the victim. O(1).
+  /// The slot for the next token: a free one, or that of the victim. O(1), but O(slots) where the
+  /// token before was not observed.
   [[nodiscard]] Placement place(Position position) noexcept {
     const Status status = can_place(position);
     if (status != Status::ok) return {status, no_slot, no_position};
     if (awaits_row_) score_.skip();  // the token before paid no attention: it votes for nobody
-    const Slot slot = table_.has_free_slot() ? table_.free_slot() : next_victim();
+    const Slot slot = table_.has_free_slot() ? table_.free_slot() : victim();
     const Position evicted = table_.place(slot, position);
     if (evicts()) score_.renew(slot);
     generates_ = true;
@@ -138,9 +139,8 @@ class ScoredEviction {
     if (status != Status::ok || !evicts()) return status;
     awaits_row_ = false;
     victim_ = score_.push(row, table_.candidates());
-    victim_known_ = true;
-    if (rules_.schedule == Schedule::after_attention && size() > rules_.capacity &&
-        victim_ != no_slot) {
+    victim_known_ = victim_ != no_slot;
+    if (victim_known_ && rules_.schedule == Schedule::after_attention && size() > rules_.capacity) {
       table_.evict(victim_);
       victim_known_ = false;
     }
@@ -201,8 +201,8 @@ class ScoredEviction {
 
   /// Takes the newest token back, as if it had never come. \pre recorded() > 0
   /// \return the slot whose former token is alive again, so that its key and value must be
-  /// restored;
-  ///         no_slot if there is none. O(window slots) for a window, else O(slots).
+  /// restored,
+  ///         or no_slot. O(window x slots) for a window, else O(slots).
   Slot rollback() noexcept {
     if (awaits_row_) score_.skip();
     if (evicts()) score_.pop(1);
@@ -256,14 +256,8 @@ class ScoredEviction {
     return evicts() || (rules_.schedule == Schedule::after_prompt && !generates_);
   }
 
-  [[nodiscard]] Slot next_victim() noexcept {
-    if (!victim_known_) {
-      if (awaits_row_) score_.skip();
-      awaits_row_ = false;
-      victim_ = score_.least(table_.candidates());
-      victim_known_ = true;
-    }
-    return victim_;
+  [[nodiscard]] Slot victim() const noexcept {
+    return victim_known_ ? victim_ : score_.least(table_.candidates());
   }
 
   [[nodiscard]] Status push_rows(const PromptRows& rows, S& score) const {

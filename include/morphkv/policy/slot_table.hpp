@@ -50,6 +50,9 @@ class SlotTable {
     return {size_, protected_.data(), positions_.data()};
   }
 
+  /// Whether a slot in use is not protected.
+  [[nodiscard]] bool has_candidate() const noexcept { return protected_.count() < size_; }
+
   /// The hole, or a slot that was never used. \pre has_free_slot()
   [[nodiscard]] Slot free_slot() const noexcept {
     return hole_ != no_slot ? hole_ : static_cast<Slot>(size_);
