@@ -14,6 +14,7 @@
 #include "morphkv/policy/snapkv.hpp"
 #include "morphkv/policy/streaming_llm.hpp"
 #include "morphkv/policy/tova.hpp"
+#include "morphkv/score/recurrent_score.hpp"
 #include "morphkv/version.hpp"
 
 #endif  // MORPHKV_MORPHKV_HPP
