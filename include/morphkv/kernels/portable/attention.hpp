@@ -12,8 +12,10 @@
 
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
+#include "morphkv/kernels/arguments.hpp"
+#include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv::inline v0::kernels::portable {
+namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable {
 
 /// Sum of products. Sixteen partial sums, which compilers turn into vectors without -ffast-math.
 template <Scalar T>
@@ -26,7 +28,8 @@ template <Scalar T>
       partial[lane] += a[i + lane] * static_cast<float>(b[i + lane]);
     }
   }
-  for (std::size_t lane = 0; i < size; ++i, ++lane) partial[lane] += a[i] * static_cast<float>(b[i]);
+  for (std::size_t lane = 0; i < size; ++i, ++lane)
+    partial[lane] += a[i] * static_cast<float>(b[i]);
   for (std::size_t half = lanes / 2; half > 0; half /= 2) {
     for (std::size_t lane = 0; lane < half; ++lane) partial[lane] += partial[lane + half];
   }
@@ -41,8 +44,7 @@ void attention_logits(const float* query, const T* keys, std::size_t stride, std
                       std::size_t logit_stride) noexcept {
   for (std::size_t t = 0; t < tokens; ++t) {
     for (std::size_t g = 0; g < group; ++g) {
-      logits[g * logit_stride + t] =
-          scale * dot(query + g * head_dim, keys + t * stride, head_dim);
+      logits[g * logit_stride + t] = scale * dot(query + g * head_dim, keys + t * stride, head_dim);
     }
   }
 }
@@ -95,6 +97,25 @@ inline void fuse_group(const float* weights, std::size_t weight_stride, std::siz
   for (std::size_t t = 0; t < tokens; ++t) row[t] *= share;
 }
 
-}  // namespace morphkv::inline v0::kernels::portable
+/// See kernels::decode_attention.
+template <Scalar T>
+[[nodiscard]] bool decode_attention(const DecodeAttention<T>& a) noexcept {
+  attention_logits(a.query, a.keys, a.stride, a.tokens, a.group, a.head_dim, a.scale, a.weights,
+                   a.weight_stride);
+  bool finite = true;
+  for (std::size_t g = 0; g < a.group; ++g) {
+    const float log_sum_exp = softmax(a.weights + g * a.weight_stride, a.tokens);
+    finite = finite && std::isfinite(log_sum_exp);
+    if (a.log_sum_exp != nullptr) a.log_sum_exp[g] = log_sum_exp;
+  }
+  weighted_values(a.weights, a.weight_stride, a.values, a.stride, a.tokens, a.group, a.head_dim,
+                  a.output);
+  if (a.row != nullptr) {
+    fuse_group(a.weights, a.weight_stride, a.tokens, a.group, a.fusion, a.row);
+  }
+  return finite;
+}
+
+}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable
 
 #endif  // MORPHKV_KERNELS_PORTABLE_ATTENTION_HPP

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The arguments of the kernels that have many, the same for every version.
+#ifndef MORPHKV_KERNELS_ARGUMENTS_HPP
+#define MORPHKV_KERNELS_ARGUMENTS_HPP
+
+#include <cstddef>
+
+#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/types.hpp"
+
+namespace morphkv::inline v0::kernels {
+
+/// Memory that the caller reads right after a kernel. A kernel that has finished its own reads asks
+/// for it, so that the memory is never idle. A hint: null is fine, and so is any address.
+struct ReadSoon {
+  const void* data = nullptr;
+  std::size_t bytes = 0;
+};
+
+/// The arguments of decode_attention. Nothing is owned.
+template <Scalar T>
+struct DecodeAttention {
+  const float* query = nullptr;  ///< [group][head_dim]
+  const T* keys = nullptr;       ///< [tokens][stride]
+  const T* values = nullptr;     ///< [tokens][stride]
+  std::size_t tokens = 0;        ///< at least 1
+  std::size_t group = 1;
+  std::size_t head_dim = 0;
+  std::size_t stride = 0;  ///< elements between the rows of two tokens, at least head_dim
+  float scale = 1;         ///< of the logits; usually 1 / sqrt(head_dim)
+  GroupFusion fusion = GroupFusion::max;
+  float* weights = nullptr;  ///< working space, [group][weight_stride]
+  std::size_t weight_stride = 0;
+  float* output = nullptr;       ///< [group][head_dim]
+  float* row = nullptr;          ///< [tokens]: the fused row, or null if not wanted
+  float* log_sum_exp = nullptr;  ///< [group], or null if not wanted
+  ReadSoon next[4] = {};  ///< what the caller reads next: a score's memory, another head's keys
+};
+
+}  // namespace morphkv::inline v0::kernels
+
+#endif  // MORPHKV_KERNELS_ARGUMENTS_HPP

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Decode attention of bfloat16 with the CPU's bfloat16 dot products: twice the arithmetic an
+/// instruction, and no conversion of keys and values.
+///
+/// Products and sums are in float. A query that holds more than bfloat16 can is split into two
+/// bfloat16 parts, and loses nothing that matters (2^-17); a weight is rounded to bfloat16 before
+/// it meets the values, as on a GPU (2^-9), but not in the row and the sums.
+#ifndef MORPHKV_KERNELS_AVX512_DECODE_ATTENTION_BF16_HPP
+#define MORPHKV_KERNELS_AVX512_DECODE_ATTENTION_BF16_HPP
+
+#include "morphkv/kernels/avx512/decode_attention.hpp"
+
+#ifdef MORPHKV_KERNELS_X86
+MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
+namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512_bf16 {
+
+using avx512::Floats;
+using avx512::head_block;
+using avx512::token_block;
+using Brains = __m512bh;  ///< thirty-two bfloat16
+
+inline constexpr std::size_t pairs = 16;         ///< sums in a vector, of two products each
+inline constexpr std::size_t chunk = 2 * pairs;  ///< bfloat16 in a vector
+inline constexpr std::size_t greatest_head_dim = 512;
+
+MORPHKV_VECTOR_WORD Brains load_brains(const void* p) noexcept {
+  return reinterpret_cast<Brains>(_mm512_loadu_si512(p));
+}
+/// Element 2 i is the first of pair i.
+MORPHKV_VECTOR_WORD Brains narrow(Floats low, Floats high) noexcept {
+  return _mm512_cvtne2ps_pbh(high, low);
+}
+
+/// The queries of `head_block` heads as sums of two bfloat16.
+struct SplitQueries {
+  alignas(64) std::uint16_t parts[2][head_block * greatest_head_dim];
+  bool exact = true;  ///< the second part is zero
+
+  SplitQueries(const float* query, std::size_t count) noexcept {
+    for (std::size_t i = 0; i < count; i += pairs) {
+      const Floats whole = avx512::load(query + i);
+      const Floats rest = _mm512_sub_ps(whole, narrow_to(parts[0] + i, whole));
+      narrow_to(parts[1] + i, rest);
+      exact = exact && _mm512_cmp_ps_mask(rest, avx512::zero(), _CMP_NEQ_UQ) == 0;
+    }
+  }
+
+ private:
+  /// Stores the numbers rounded. \return what was stored
+  static Floats narrow_to(std::uint16_t* to, Floats a) noexcept {
+    const __m256i rounded = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(a));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded), 16));
+  }
+};
+
+/// Logits of `Tokens` tokens for `Heads` query heads, whose queries have `Parts` parts.
+template <std::size_t Heads, std::size_t Tokens, std::size_t Parts>
+MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<Eigen::bfloat16>& a,
+                                  const SplitQueries& queries, std::size_t head,
+                                  std::size_t token) noexcept {
+  const Eigen::bfloat16* keys = a.keys + token * a.stride;
+  Floats sums[Heads][Tokens];
+  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = avx512::zero();
+  }
+  for (std::size_t d = 0; d < a.head_dim; d += chunk) {
+    Brains key[Tokens];
+    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
+      key[t] = load_brains(keys + t * a.stride + d);
+    }
+    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+      MORPHKV_UNROLL for (std::size_t part = 0; part < Parts; ++part) {
+        const Brains q = load_brains(queries.parts[part] + h * a.head_dim + d);
+        MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
+          sums[h][t] = _mm512_dpbf16_ps(sums[h][t], key[t], q);
+        }
+      }
+    }
+  }
+  float* logits = a.weights + head * a.weight_stride + token;
+  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+    if constexpr (Tokens == 4) {
+      avx512::store_sums(sums[h][0], sums[h][1], sums[h][2], sums[h][3], a.scale,
+                         logits + h * a.weight_stride);
+    } else {
+      logits[h * a.weight_stride] = a.scale * avx512::sum(sums[h][0]);
+    }
+  }
+}
+
+/// The two products of attention, in dot products of bfloat16. head_dim is a multiple of `chunk`.
+///
+/// While values are summed, vector c of a head's output holds dimensions in the order in which
+/// unpacking interleaves the values of two tokens; finish() restores it.
+struct DotProducts {
+  template <std::size_t Heads>
+  void logits(const DecodeAttention<Eigen::bfloat16>& a, std::size_t head, std::size_t lines,
+              ReadAhead<Eigen::bfloat16>& ahead) const noexcept {
+    const SplitQueries queries(a.query + head * a.head_dim, Heads * a.head_dim);
+    queries.exact ? logits_of<Heads, 1>(a, queries, head, lines, ahead)
+                  : logits_of<Heads, 2>(a, queries, head, lines, ahead);
+  }
+
+  template <std::size_t Heads>
+  void values(const DecodeAttention<Eigen::bfloat16>& a, std::size_t head, std::size_t token,
+              std::size_t tokens, std::size_t lines,
+              ReadAhead<Eigen::bfloat16>& ahead) const noexcept {
+    alignas(64) std::uint16_t weights[Heads][avx512::value_tile];
+    for (std::size_t h = 0; h < Heads; ++h) {
+      const float* from = a.weights + (head + h) * a.weight_stride + token;
+      for (std::size_t t = 0; t < tokens; t += chunk) {
+        const std::size_t low = (std::min)(pairs, tokens - t);
+        const std::size_t high = (std::min)(chunk, tokens - t) - low;
+        _mm512_store_si512(weights[h] + t,
+                           reinterpret_cast<__m512i>(narrow(
+                               avx512::load_first(from + t, low),
+                               avx512::load_first(from + t + (high > 0 ? pairs : 0), high))));
+      }
+    }
+    const std::size_t steps = (a.head_dim + 2 * chunk - 1) / (2 * chunk);
+    std::size_t d = 0;
+    for (; d + 2 * chunk <= a.head_dim; d += 2 * chunk) {
+      value_step<Heads, 2>(a, weights, head, token, tokens, d, lines / steps, ahead);
+    }
+    if (d < a.head_dim) {
+      value_step<Heads, 1>(a, weights, head, token, tokens, d, lines / steps, ahead);
+    }
+  }
+
+  static void finish(float* output, std::size_t head_dim, float share) noexcept {
+    const __m512i low = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    const __m512i high =
+        _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+    for (std::size_t d = 0; d < head_dim; d += chunk) {
+      const Floats first = _mm512_mul_ps(avx512::load(output + d), avx512::all(share));
+      const Floats second = _mm512_mul_ps(avx512::load(output + d + pairs), avx512::all(share));
+      avx512::store(output + d, _mm512_permutex2var_ps(first, low, second));
+      avx512::store(output + d + pairs, _mm512_permutex2var_ps(first, high, second));
+    }
+  }
+
+ private:
+  template <std::size_t Heads, std::size_t Parts>
+  static void logits_of(const DecodeAttention<Eigen::bfloat16>& a, const SplitQueries& queries,
+                        std::size_t head, std::size_t lines,
+                        ReadAhead<Eigen::bfloat16>& ahead) noexcept {
+    std::size_t t = 0;
+    for (; t + token_block <= a.tokens; t += token_block) {
+      ahead.lines(lines);
+      key_step<Heads, token_block, Parts>(a, queries, head, t);
+    }
+    for (; t < a.tokens; ++t) key_step<Heads, 1, Parts>(a, queries, head, t);
+  }
+
+  /// output += weights * values for `Chunks` chunks of the values; two tokens at a time, of which
+  /// the second is nothing at an odd end.
+  template <std::size_t Heads, std::size_t Chunks>
+  static void value_step(const DecodeAttention<Eigen::bfloat16>& a,
+                         const std::uint16_t (*weights)[avx512::value_tile], std::size_t head,
+                         std::size_t token, std::size_t tokens, std::size_t d, std::size_t lines,
+                         ReadAhead<Eigen::bfloat16>& ahead) noexcept {
+    const Eigen::bfloat16* values = a.values + token * a.stride + d;
+    float* output = a.output + head * a.head_dim + d;
+    Floats sums[Heads][2 * Chunks];
+    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+      MORPHKV_UNROLL for (std::size_t c = 0; c < 2 * Chunks; ++c) {
+        sums[h][c] = avx512::load(output + h * a.head_dim + c * pairs);
+      }
+    }
+    for (std::size_t t = 0; t < tokens; t += 2) {
+      if (t % token_block == 0) ahead.lines(lines);
+      const Eigen::bfloat16* even = values + t * a.stride;
+      const Eigen::bfloat16* odd = even + (t + 1 < tokens ? a.stride : 0);  // times 0 at the end
+      Brains value[2 * Chunks];
+      MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
+        const __m512i first = _mm512_loadu_si512(even + c * chunk);
+        const __m512i second = _mm512_loadu_si512(odd + c * chunk);
+        value[2 * c] = reinterpret_cast<Brains>(_mm512_unpacklo_epi16(first, second));
+        value[2 * c + 1] = reinterpret_cast<Brains>(_mm512_unpackhi_epi16(first, second));
+      }
+      MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+        std::uint32_t both = 0;
+        std::memcpy(&both, weights[h] + t, sizeof both);
+        const auto weight = reinterpret_cast<Brains>(_mm512_set1_epi32(static_cast<int>(both)));
+        MORPHKV_UNROLL for (std::size_t c = 0; c < 2 * Chunks; ++c) {
+          sums[h][c] = _mm512_dpbf16_ps(sums[h][c], value[c], weight);
+        }
+      }
+    }
+    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+      MORPHKV_UNROLL for (std::size_t c = 0; c < 2 * Chunks; ++c) {
+        avx512::store(output + h * a.head_dim + c * pairs, sums[h][c]);
+      }
+    }
+  }
+};
+
+/// See kernels::decode_attention.
+inline bool decode_attention(const DecodeAttention<Eigen::bfloat16>& a) noexcept {
+  if (a.head_dim % chunk != 0 || a.head_dim > greatest_head_dim ||
+      a.group > avx512::greatest_group) {
+    return avx512::decode_attention(a);
+  }
+  return avx512::decode_with(DotProducts(), a);
+}
+
+}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512_bf16
+MORPHKV_TARGET_END
+#endif  // MORPHKV_KERNELS_X86
+
+#endif  // MORPHKV_KERNELS_AVX512_DECODE_ATTENTION_BF16_HPP

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The vector vocabulary of AVX-512: sixteen floats.
+#ifndef MORPHKV_KERNELS_AVX512_VECTOR_HPP
+#define MORPHKV_KERNELS_AVX512_VECTOR_HPP
+
+#include <Eigen/Core>
+#include <cstddef>
+#include <cstdint>
+
+#include "morphkv/kernels/dispatch.hpp"
+
+#ifdef MORPHKV_KERNELS_X86
+#include <immintrin.h>
+
+MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_FEATURES)
+namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512 {
+
+using Floats = __m512;
+using Units = __m512i;  ///< lanes of std::uint32_t
+using Lanes = __mmask16;
+
+inline constexpr std::size_t lanes = 16;
+/// Query heads that one pass of the attention kernels serves: what the registers hold.
+inline constexpr std::size_t head_block = 4;
+
+/// The first `count` lanes.
+MORPHKV_VECTOR_WORD Lanes first(std::size_t count) noexcept {
+  return static_cast<Lanes>(_bzhi_u32(0xffffU, static_cast<unsigned>(count)));
+}
+/// The lanes whose bits are clear in a mask of 64-bit words; `index` is a multiple of `lanes`.
+MORPHKV_VECTOR_WORD Lanes clear_bits(const std::uint64_t* words, std::size_t index) noexcept {
+  return static_cast<Lanes>(~(words[index / 64] >> (index % 64)));
+}
+MORPHKV_VECTOR_WORD bool any(Lanes some) noexcept { return some != 0; }
+MORPHKV_VECTOR_WORD unsigned bits(Lanes some) noexcept { return some; }
+MORPHKV_VECTOR_WORD Lanes both(Lanes a, Lanes b) noexcept { return static_cast<Lanes>(a & b); }
+
+// --- Floats
+
+MORPHKV_VECTOR_WORD Floats zero() noexcept { return _mm512_setzero_ps(); }
+MORPHKV_VECTOR_WORD Floats all(float x) noexcept { return _mm512_set1_ps(x); }
+MORPHKV_VECTOR_WORD Floats add(Floats a, Floats b) noexcept { return _mm512_add_ps(a, b); }
+MORPHKV_VECTOR_WORD Floats sub(Floats a, Floats b) noexcept { return _mm512_sub_ps(a, b); }
+MORPHKV_VECTOR_WORD Floats mul(Floats a, Floats b) noexcept { return _mm512_mul_ps(a, b); }
+/// a * b + c
+MORPHKV_VECTOR_WORD Floats fma(Floats a, Floats b, Floats c) noexcept {
+  return _mm512_fmadd_ps(a, b, c);
+}
+/// The second where one of the two is NaN.
+MORPHKV_VECTOR_WORD Floats greater(Floats a, Floats b) noexcept { return _mm512_max_ps(a, b); }
+MORPHKV_VECTOR_WORD Floats lesser(Floats a, Floats b) noexcept { return _mm512_min_ps(a, b); }
+MORPHKV_VECTOR_WORD Floats lesser_at(Lanes at, Floats a, Floats b) noexcept {
+  return _mm512_mask_min_ps(a, at, a, b);
+}
+MORPHKV_VECTOR_WORD Lanes equal(Floats a, Floats b) noexcept {
+  return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+MORPHKV_VECTOR_WORD float sum(Floats a) noexcept { return _mm512_reduce_add_ps(a); }
+MORPHKV_VECTOR_WORD float greatest(Floats a) noexcept { return _mm512_reduce_max_ps(a); }
+MORPHKV_VECTOR_WORD float least(Floats a) noexcept { return _mm512_reduce_min_ps(a); }
+
+/// out[0 ... 3] = scale * (the sums of a, b, c and d).
+MORPHKV_VECTOR_WORD void store_sums(Floats a, Floats b, Floats c, Floats d, float scale,
+                                    float* out) noexcept {
+  const Floats ab = add(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const Floats cd = add(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  const __m512d ab2 = _mm512_castps_pd(ab);
+  const __m512d cd2 = _mm512_castps_pd(cd);
+  const Floats abcd = add(_mm512_castpd_ps(_mm512_unpacklo_pd(ab2, cd2)),
+                          _mm512_castpd_ps(_mm512_unpackhi_pd(ab2, cd2)));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps(abcd, 1));
+  const __m128 sums = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  _mm_storeu_ps(out, _mm_mul_ps(sums, _mm_set1_ps(scale)));
+}
+
+MORPHKV_VECTOR_WORD Floats load(const float* p) noexcept { return _mm512_loadu_ps(p); }
+MORPHKV_VECTOR_WORD Floats load(const Eigen::half* p) noexcept {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+MORPHKV_VECTOR_WORD Floats load(const Eigen::bfloat16* p) noexcept {
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+/// The first `count` elements, and zeros.
+MORPHKV_VECTOR_WORD Floats load_first(const float* p, std::size_t count) noexcept {
+  return _mm512_maskz_loadu_ps(first(count), p);
+}
+MORPHKV_VECTOR_WORD Floats load_first(const Eigen::half* p, std::size_t count) noexcept {
+  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(count), p));
+}
+MORPHKV_VECTOR_WORD Floats load_first(const Eigen::bfloat16* p, std::size_t count) noexcept {
+  const __m256i bits = _mm256_maskz_loadu_epi16(first(count), p);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+MORPHKV_VECTOR_WORD void store(float* p, Floats a) noexcept { _mm512_storeu_ps(p, a); }
+MORPHKV_VECTOR_WORD void store_first(float* p, Floats a, std::size_t count) noexcept {
+  _mm512_mask_storeu_ps(p, first(count), a);
+}
+
+/// n with |x - n| <= 1/2.
+MORPHKV_VECTOR_WORD Floats nearest(Floats x) noexcept {
+  return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/// x * 2^n, rounded once; `n` holds integers.
+MORPHKV_VECTOR_WORD Floats times_power_of_two(Floats x, Floats n) noexcept {
+  return _mm512_scalef_ps(x, n);
+}
+
+// --- 32-bit integers, and the 16-bit patterns of halves, one a lane
+
+MORPHKV_VECTOR_WORD Units all_units(std::uint32_t x) noexcept {
+  return _mm512_set1_epi32(static_cast<int>(x));
+}
+MORPHKV_VECTOR_WORD Units load(const std::uint32_t* p) noexcept { return _mm512_loadu_si512(p); }
+MORPHKV_VECTOR_WORD Units load(const std::uint16_t* p) noexcept {
+  return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+MORPHKV_VECTOR_WORD Units load_first(const std::uint32_t* p, std::size_t count) noexcept {
+  return _mm512_maskz_loadu_epi32(first(count), p);
+}
+MORPHKV_VECTOR_WORD Units load_first(const std::uint16_t* p, std::size_t count) noexcept {
+  return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(count), p));
+}
+MORPHKV_VECTOR_WORD void store(std::uint32_t* p, Units a) noexcept { _mm512_storeu_si512(p, a); }
+MORPHKV_VECTOR_WORD void store_first(std::uint32_t* p, Units a, std::size_t count) noexcept {
+  _mm512_mask_storeu_epi32(p, first(count), a);
+}
+MORPHKV_VECTOR_WORD void store(std::uint16_t* p, Units a) noexcept {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(a));
+}
+MORPHKV_VECTOR_WORD void store_first(std::uint16_t* p, Units a, std::size_t count) noexcept {
+  _mm256_mask_storeu_epi16(p, first(count), _mm512_cvtepi32_epi16(a));
+}
+MORPHKV_VECTOR_WORD Units add(Units a, Units b) noexcept { return _mm512_add_epi32(a, b); }
+MORPHKV_VECTOR_WORD Units sub(Units a, Units b) noexcept { return _mm512_sub_epi32(a, b); }
+MORPHKV_VECTOR_WORD Units greater(Units a, Units b) noexcept { return _mm512_max_epu32(a, b); }
+MORPHKV_VECTOR_WORD Units lesser_at(Lanes at, Units a, Units b) noexcept {
+  return _mm512_mask_min_epu32(a, at, a, b);
+}
+MORPHKV_VECTOR_WORD Lanes equal(Units a, Units b) noexcept { return _mm512_cmpeq_epi32_mask(a, b); }
+MORPHKV_VECTOR_WORD std::uint32_t least(Units a) noexcept { return _mm512_reduce_min_epu32(a); }
+MORPHKV_VECTOR_WORD std::uint32_t greatest(Units a) noexcept { return _mm512_reduce_max_epu32(a); }
+MORPHKV_VECTOR_WORD Units pattern(Floats a) noexcept { return _mm512_castps_si512(a); }
+
+/// The binary16 patterns of floats, rounded to nearest, ties to even.
+MORPHKV_VECTOR_WORD __m256i narrow(Floats a) noexcept {
+  return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+MORPHKV_VECTOR_WORD Floats widen(__m256i halves) noexcept { return _mm512_cvtph_ps(halves); }
+
+}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512
+
+#define MORPHKV_ISA avx512
+#include "morphkv/kernels/vector/exponential.hpp"
+#undef MORPHKV_ISA
+MORPHKV_TARGET_END
+
+#endif  // MORPHKV_KERNELS_X86
+
+#endif  // MORPHKV_KERNELS_AVX512_VECTOR_HPP

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Which version of a kernel runs: chosen once, at run time, from what the CPU can do. No compiler
+/// flag is asked of the user: every version carries its own target attributes.
+///
+/// | macro | effect |
+/// |---|---|
+/// | MORPHKV_PORTABLE_KERNELS | define it before the first include to leave out all but standard C++ |
+#ifndef MORPHKV_KERNELS_DISPATCH_HPP
+#define MORPHKV_KERNELS_DISPATCH_HPP
+
+#include <algorithm>
+#include <atomic>
+#include <string_view>
+
+#if !defined(MORPHKV_PORTABLE_KERNELS) && defined(__GNUC__) && !defined(_MSC_VER)
+#if defined(__x86_64__)
+#define MORPHKV_KERNELS_X86 1
+#elif defined(__aarch64__) && defined(__ARM_NEON) && !defined(__AARCH64EB__)
+#define MORPHKV_KERNELS_NEON 1
+#endif
+#endif
+
+// Two translation units with different flags compile different code from one kernel. The name of an
+// inline namespace keeps the two apart, so that a linker never takes one for the other.
+#if defined(__AVX512BF16__)
+#define MORPHKV_KERNELS_BUILD built_for_avx512_bf16
+#elif defined(__AVX512BW__)
+#define MORPHKV_KERNELS_BUILD built_for_avx512
+#elif defined(__AVX512F__)
+#define MORPHKV_KERNELS_BUILD built_for_avx512f
+#elif defined(__AVX2__)
+#define MORPHKV_KERNELS_BUILD built_for_avx2
+#elif defined(__AVX__)
+#define MORPHKV_KERNELS_BUILD built_for_avx
+#elif defined(__SSE4_2__)
+#define MORPHKV_KERNELS_BUILD built_for_sse4
+#elif defined(__ARM_FEATURE_SVE)
+#define MORPHKV_KERNELS_BUILD built_for_sve
+#elif defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
+#define MORPHKV_KERNELS_BUILD built_for_fp16
+#else
+#define MORPHKV_KERNELS_BUILD built_for_baseline
+#endif
+
+#define MORPHKV_PRAGMA(...) _Pragma(#__VA_ARGS__)
+
+// All functions between MORPHKV_TARGET_BEGIN(features) and MORPHKV_TARGET_END may use the features.
+// GCC warns of the undefined vectors and of the masks inside its own intrinsics, at our lines.
+#if defined(__clang__)
+#define MORPHKV_TARGET_BEGIN(features) \
+  MORPHKV_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define MORPHKV_TARGET_END MORPHKV_PRAGMA(clang attribute pop)
+#define MORPHKV_UNROLL MORPHKV_PRAGMA(clang loop unroll(full))
+#else
+#define MORPHKV_TARGET_BEGIN(features)                       \
+  MORPHKV_PRAGMA(GCC push_options)                           \
+  MORPHKV_PRAGMA(GCC target(features))                       \
+  MORPHKV_PRAGMA(GCC diagnostic push)                        \
+  MORPHKV_PRAGMA(GCC diagnostic ignored "-Wsign-conversion") \
+  MORPHKV_PRAGMA(GCC diagnostic ignored "-Wuninitialized")   \
+  MORPHKV_PRAGMA(GCC diagnostic ignored "-Wmaybe-uninitialized")
+#define MORPHKV_TARGET_END MORPHKV_PRAGMA(GCC diagnostic pop) MORPHKV_PRAGMA(GCC pop_options)
+#define MORPHKV_UNROLL MORPHKV_PRAGMA(GCC unroll 32)
+#endif
+
+#define MORPHKV_AVX2_FEATURES "avx,avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt"
+#define MORPHKV_AVX512_FEATURES MORPHKV_AVX2_FEATURES ",avx512f,avx512bw,avx512dq,avx512vl"
+#define MORPHKV_AVX512_BF16_FEATURES MORPHKV_AVX512_FEATURES ",avx512bf16"
+
+/// The words of a vector vocabulary: no call is ever made for one.
+#define MORPHKV_VECTOR_WORD [[gnu::always_inline]] inline
+
+namespace morphkv::inline v0::kernels {
+
+/// The versions of a kernel. On one CPU each can do all that those before it can; neon is alone
+/// with portable.
+enum class Isa {
+  portable,     ///< standard C++: the reference
+  neon,         ///< 64-bit Arm
+  avx2,         ///< AVX2, FMA and F16C
+  avx512,       ///< AVX-512 F, BW, DQ and VL
+  avx512_bf16,  ///< and dot products of bfloat16
+};
+
+[[nodiscard]] constexpr std::string_view to_string(Isa isa) noexcept {
+  switch (isa) {
+    case Isa::portable:
+      return "portable";
+    case Isa::neon:
+      return "neon";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512:
+      return "avx512";
+    case Isa::avx512_bf16:
+      return "avx512_bf16";
+  }
+  return "unknown";
+}
+
+/// The most that this CPU and this compiler can do.
+[[nodiscard]] inline Isa best_isa() noexcept {
+#if defined(MORPHKV_KERNELS_NEON)
+  return Isa::neon;
+#elif defined(MORPHKV_KERNELS_X86)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("bmi2");  // every CPU with AVX2 has F16C
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  if (avx512 && __builtin_cpu_supports("avx512bf16")) return Isa::avx512_bf16;
+  if (avx512) return Isa::avx512;
+  return avx2 ? Isa::avx2 : Isa::portable;
+#else
+  return Isa::portable;
+#endif
+}
+
+namespace detail {
+/// The version in use; a negative number until the first kernel runs. Constant initialisation: no
+/// guard stands in the way of a kernel, and no order of initialisation matters.
+inline constinit std::atomic<int> chosen_isa{-1};
+}  // namespace detail
+
+/// Lets kernels use nothing beyond `limit`, nor beyond the CPU: for tests and benchmarks. Results
+/// on other threads are of one version or of the other. \return what is in use from now on
+inline Isa limit_isa(Isa limit) noexcept {
+  const Isa best = best_isa();
+  const Isa chosen =
+      limit == Isa::neon && best != Isa::neon ? Isa::portable : (std::min)(limit, best);
+  detail::chosen_isa.store(static_cast<int>(chosen), std::memory_order_relaxed);
+  return chosen;
+}
+
+/// The version in use. One load.
+[[nodiscard]] inline Isa active_isa() noexcept {
+  const int chosen = detail::chosen_isa.load(std::memory_order_relaxed);
+  if (chosen >= 0) [[likely]]
+    return static_cast<Isa>(chosen);
+  return limit_isa(best_isa());
+}
+
+}  // namespace morphkv::inline v0::kernels
+
+// MORPHKV_DISPATCH(function(arguments)): returns what the chosen version of the function returns.
+#if defined(MORPHKV_KERNELS_X86)
+#define MORPHKV_DISPATCH(...)       \
+  switch (active_isa()) {           \
+    case Isa::avx512_bf16:          \
+    case Isa::avx512:               \
+      return avx512::__VA_ARGS__;   \
+    case Isa::avx2:                 \
+      return avx2::__VA_ARGS__;     \
+    default:                        \
+      return portable::__VA_ARGS__; \
+  }
+#elif defined(MORPHKV_KERNELS_NEON)
+#define MORPHKV_DISPATCH(...)       \
+  switch (active_isa()) {           \
+    case Isa::neon:                 \
+      return neon::__VA_ARGS__;     \
+    default:                        \
+      return portable::__VA_ARGS__; \
+  }
+#else
+#define MORPHKV_DISPATCH(...) return portable::__VA_ARGS__
+#endif
+
+#endif  // MORPHKV_KERNELS_DISPATCH_HPP

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Decode attention over a vector vocabulary. Included once an ISA, between its
+/// MORPHKV_TARGET_BEGIN and MORPHKV_TARGET_END and with MORPHKV_ISA defined: no include guard, on
+/// purpose.
+///
+/// Keys and values are read once for the whole group. Logits of four tokens and `head_block` query
+/// heads are sums in registers, and so are `head_block` heads times `chunk_block` vectors of the
+/// output, over tiles of tokens that stay in the nearest cache for the group's other heads.
+#ifdef MORPHKV_ISA
+namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
+
+inline constexpr std::size_t token_block = 4;  ///< tokens whose keys are in registers at once
+inline constexpr std::size_t chunk_block = 4;  ///< vectors of one value in registers at once
+inline constexpr std::size_t value_tile = 64;  ///< tokens whose values stay in the nearest cache
+inline constexpr std::size_t greatest_group = 64;
+
+/// Logits of `Tokens` tokens for `Heads` query heads.
+template <std::size_t Heads, std::size_t Tokens, Scalar T>
+MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, std::size_t head,
+                                  std::size_t token) noexcept {
+  const float* query = a.query + head * a.head_dim;
+  const T* keys = a.keys + token * a.stride;
+  Floats sums[Heads][Tokens];
+  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = zero();
+  }
+  std::size_t d = 0;
+  for (; d + lanes <= a.head_dim; d += lanes) {
+    Floats key[Tokens];
+    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) key[t] = load(keys + t * a.stride + d);
+    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+      const Floats q = load(query + h * a.head_dim + d);
+      MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
+        sums[h][t] = fma(key[t], q, sums[h][t]);
+      }
+    }
+  }
+  if (const std::size_t rest = a.head_dim - d; rest > 0) {
+    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+      const Floats q = load_first(query + h * a.head_dim + d, rest);
+      MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
+        sums[h][t] = fma(load_first(keys + t * a.stride + d, rest), q, sums[h][t]);
+      }
+    }
+  }
+  float* logits = a.weights + head * a.weight_stride + token;
+  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+    if constexpr (Tokens == 4) {
+      store_sums(sums[h][0], sums[h][1], sums[h][2], sums[h][3], a.scale,
+                 logits + h * a.weight_stride);
+    } else {
+      logits[h * a.weight_stride] = a.scale * sum(sums[h][0]);
+    }
+  }
+}
+
+/// Turns logits into exp(logit - greatest), in place. \return their sum; `logarithm` receives
+/// log(sum of exp(logit)), NaN if there is none.
+template <Scalar T>
+float softmax_pass(float* logits, std::size_t tokens, ReadAhead<T>& ahead,
+                   float& logarithm) noexcept {
+  Floats most = all(logits[0]);
+  std::size_t t = 0;
+  for (; t + lanes <= tokens; t += lanes) most = greater(load(logits + t), most);
+  float high = greatest(most);
+  for (; t < tokens; ++t) high = (std::max)(high, logits[t]);
+  const Floats shift = all(high);
+  Floats total = zero();
+  for (t = 0; t + lanes <= tokens; t += lanes) {
+    ahead.lines(1);
+    const Floats weight = exp_of_negative(sub(load(logits + t), shift));
+    store(logits + t, weight);
+    total = add(total, weight);
+  }
+  float rest = 0;
+  if (t < tokens) {
+    alignas(64) float last[lanes];
+    store(last, exp_of_negative(sub(load_first(logits + t, tokens - t), shift)));
+    for (std::size_t i = 0; t < tokens; ++i, ++t) rest += logits[t] = last[i];
+  }
+  const float weights = sum(total) + rest;
+  logarithm =
+      std::isfinite(weights) ? high + std::log(weights) : std::numeric_limits<float>::quiet_NaN();
+  return weights;
+}
+
+/// output += weights * values, for `Heads` query heads, `Chunks` vectors of the values and `tokens`
+/// tokens. With Partial there is one chunk of `rest` numbers.
+template <std::size_t Heads, std::size_t Chunks, bool Partial, Scalar T>
+void value_step(const DecodeAttention<T>& a, std::size_t head, std::size_t token,
+                std::size_t tokens, std::size_t d, std::size_t lines,
+                ReadAhead<T>& ahead) noexcept {
+  const std::size_t rest = a.head_dim - d;
+  const float* weights = a.weights + head * a.weight_stride + token;
+  const T* values = a.values + token * a.stride + d;
+  float* output = a.output + head * a.head_dim + d;
+  Floats sums[Heads][Chunks];
+  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+    MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
+      const float* from = output + h * a.head_dim + c * lanes;
+      sums[h][c] = Partial ? load_first(from, rest) : load(from);
+    }
+  }
+  for (std::size_t t = 0; t < tokens; ++t) {
+    if (t % token_block == 0) ahead.lines(lines);
+    Floats value[Chunks];
+    MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
+      const T* from = values + t * a.stride + c * lanes;
+      value[c] = Partial ? load_first(from, rest) : load(from);
+    }
+    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+      const Floats weight = all(weights[h * a.weight_stride + t]);
+      MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
+        sums[h][c] = fma(value[c], weight, sums[h][c]);
+      }
+    }
+  }
+  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+    MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
+      float* to = output + h * a.head_dim + c * lanes;
+      Partial ? store_first(to, sums[h][c], rest) : store(to, sums[h][c]);
+    }
+  }
+}
+
+/// The two products of attention, in float: what decode_with asks for.
+struct FloatProducts {
+  /// Logits of `Heads` query heads over all tokens.
+  template <std::size_t Heads, Scalar T>
+  void logits(const DecodeAttention<T>& a, std::size_t head, std::size_t lines,
+              ReadAhead<T>& ahead) const noexcept {
+    std::size_t t = 0;
+    for (; t + token_block <= a.tokens; t += token_block) {
+      ahead.lines(lines);
+      key_step<Heads, token_block>(a, head, t);
+    }
+    for (; t < a.tokens; ++t) key_step<Heads, 1>(a, head, t);
+  }
+
+  /// output += weights * values for `Heads` query heads and a tile of tokens.
+  template <std::size_t Heads, Scalar T>
+  void values(const DecodeAttention<T>& a, std::size_t head, std::size_t token, std::size_t tokens,
+              std::size_t lines, ReadAhead<T>& ahead) const noexcept {
+    constexpr std::size_t block = chunk_block * lanes;
+    lines /= (std::max<std::size_t>)(1, a.head_dim / block);
+    std::size_t d = 0;
+    for (; d + block <= a.head_dim; d += block) {
+      value_step<Heads, chunk_block, false>(a, head, token, tokens, d, lines, ahead);
+    }
+    if (a.head_dim >= block) lines = 0;
+    for (; d + lanes <= a.head_dim; d += lanes) {
+      value_step<Heads, 1, false>(a, head, token, tokens, d, lines, ahead);
+      lines = 0;
+    }
+    if (d < a.head_dim) value_step<Heads, 1, true>(a, head, token, tokens, d, lines, ahead);
+  }
+
+  /// Divides the sums of a head by the sum of its weights.
+  static void finish(float* output, std::size_t head_dim, float share) noexcept {
+    for (std::size_t d = 0; d < head_dim; ++d) output[d] *= share;
+  }
+};
+
+/// row = the heads' weights, each divided by its head's sum, fused.
+template <Scalar T>
+void fuse_pass(const DecodeAttention<T>& a, const float* shares, bool greatest_of_group) noexcept {
+  std::size_t t = 0;
+  for (; t < a.tokens; t += lanes) {
+    const std::size_t count = (std::min)(lanes, a.tokens - t);
+    const bool whole = count == lanes;
+    Floats fused = zero();
+    for (std::size_t h = 0; h < a.group; ++h) {
+      const float* from = a.weights + h * a.weight_stride + t;
+      const Floats weight = whole ? load(from) : load_first(from, count);
+      fused = greatest_of_group ? greater(fused, mul(weight, all(shares[h])))
+                                : fma(weight, all(shares[h]), fused);
+    }
+    whole ? store(a.row + t, fused) : store_first(a.row + t, fused, count);
+  }
+}
+
+/// products.logits<n>(arguments...) for the heads from `head` on that one pass serves.
+template <class Products, Scalar T>
+void logits_of_heads(const Products& products, const DecodeAttention<T>& a, std::size_t head,
+                     std::size_t lines, ReadAhead<T>& ahead) noexcept {
+  switch ((std::min)(head_block, a.group - head)) {
+    case 1:
+      return products.template logits<1>(a, head, lines, ahead);
+    case 2:
+      return products.template logits<2>(a, head, lines, ahead);
+    case 3:
+      return products.template logits<3>(a, head, lines, ahead);
+    default:
+      return products.template logits<head_block>(a, head, lines, ahead);
+  }
+}
+
+template <class Products, Scalar T>
+void values_of_heads(const Products& products, const DecodeAttention<T>& a, std::size_t head,
+                     std::size_t token, std::size_t lines, ReadAhead<T>& ahead) noexcept {
+  const std::size_t tokens = (std::min)(value_tile, a.tokens - token);
+  switch ((std::min)(head_block, a.group - head)) {
+    case 1:
+      return products.template values<1>(a, head, token, tokens, lines, ahead);
+    case 2:
+      return products.template values<2>(a, head, token, tokens, lines, ahead);
+    case 3:
+      return products.template values<3>(a, head, token, tokens, lines, ahead);
+    default:
+      return products.template values<head_block>(a, head, token, tokens, lines, ahead);
+  }
+}
+
+/// Decode attention by some way of computing its two products.
+template <class Products, Scalar T>
+bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept {
+  ReadAhead<T> ahead(a);
+  ahead.lines(MORPHKV_READ_AHEAD_LINES);
+  const std::size_t lines = token_block * ReadAhead<T>::token_lines(a);  // of one step of the loops
+  for (std::size_t h = 0; h < a.group; h += head_block) {
+    logits_of_heads(products, a, h, h == 0 ? lines : 0, ahead);
+  }
+  float shares[greatest_group];
+  bool finite = true;
+  for (std::size_t h = 0; h < a.group; ++h) {
+    float logarithm = 0;
+    shares[h] = 1.0F / softmax_pass(a.weights + h * a.weight_stride, a.tokens, ahead, logarithm);
+    finite = finite && std::isfinite(logarithm);
+    if (a.log_sum_exp != nullptr) a.log_sum_exp[h] = logarithm;
+  }
+  std::fill_n(a.output, a.group * a.head_dim, 0.0F);
+  for (std::size_t t = 0; t < a.tokens; t += value_tile) {
+    for (std::size_t h = 0; h < a.group; h += head_block) {
+      values_of_heads(products, a, h, t, h == 0 ? lines : 0, ahead);
+    }
+  }
+  for (std::size_t h = 0; h < a.group; ++h) {
+    products.finish(a.output + h * a.head_dim, a.head_dim, shares[h]);
+  }
+  if (a.row == nullptr) return finite;
+  if (a.fusion != GroupFusion::max) {
+    for (std::size_t h = 0; h < a.group; ++h) shares[h] /= static_cast<float>(a.group);
+  }
+  fuse_pass(a, shares, a.fusion == GroupFusion::max);
+  return finite;
+}
+
+/// See kernels::decode_attention.
+template <Scalar T>
+bool decode_attention(const DecodeAttention<T>& a) noexcept {
+  return a.group > greatest_group ? portable::decode_attention(a) : decode_with(FloatProducts(), a);
+}
+
+}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+#endif  // MORPHKV_ISA

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// exp() over a vector vocabulary. Included once an ISA, by its vector.hpp, which defines
+/// MORPHKV_ISA: no include guard, on purpose.
+#ifdef MORPHKV_ISA
+namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
+
+/// exp(x) for x <= 0, with a relative error of 2e-7; minus infinity gives 0, and NaN stays NaN.
+///
+/// x = n ln 2 + f, where ln 2 is split in two so that f is exact to the last bits; the series of
+/// e^f, whose first neglected term is f^7 / 5040 < 1.3e-7, |f| <= ln 2 / 2, is economised a little.
+MORPHKV_VECTOR_WORD Floats exp_of_negative(Floats x) noexcept {
+  x = greater(all(-104.0F), x);  // e^-104 rounds to 0; a NaN in second place survives
+  const Floats n = nearest(mul(x, all(1.44269504F)));
+  Floats f = fma(n, all(-0.693145752F), x);
+  f = fma(n, all(-1.42860677e-6F), f);
+  Floats series = fma(f, all(1.0F / 720), all(1.0F / 120));
+  series = fma(series, f, all(1.0F / 24));
+  series = fma(series, f, all(1.0F / 6));
+  series = fma(series, f, all(0.5F));
+  series = fma(series, f, all(1.0F));
+  series = fma(series, f, all(1.0F));
+  return times_power_of_two(series, n);
+}
+
+}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+#endif  // MORPHKV_ISA

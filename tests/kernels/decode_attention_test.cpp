@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Decode attention: every version against a double oracle.
+#include "morphkv/kernels/decode_attention.hpp"
+
+#include "kernels/support.hpp"
+
+namespace morphkv::test {
+namespace {
+
+struct Case {
+  std::size_t tokens;
+  std::size_t group;
+  std::size_t head_dim;
+  std::size_t padding = 0;  ///< between rows
+  std::size_t offset = 0;   ///< of every pointer
+  GroupFusion fusion = GroupFusion::max;
+  float spread = 1;  ///< of the queries: the greater, the sharper the softmax
+};
+
+template <class T>
+class DecodeAttentionTest : public testing::Test {};
+using Types = testing::Types<float, Eigen::half, Eigen::bfloat16>;
+TYPED_TEST_SUITE(DecodeAttentionTest, Types);
+
+/// One problem, its exact answer, and the answer of a kernel.
+template <class T>
+class Problem {
+ public:
+  explicit Problem(const Case& c, bool brain_queries = false)
+      : case_(c),
+        stride_(c.head_dim + c.padding),
+        query_(c.group * c.head_dim, c.offset),
+        keys_(c.tokens * stride_, c.offset),
+        values_(c.tokens * stride_, c.offset),
+        weights_(c.group * (c.tokens + c.offset), c.offset),
+        output_(c.group * c.head_dim, c.offset),
+        row_(c.tokens, c.offset),
+        log_sum_exp_(c.group, c.offset) {
+    std::mt19937 engine(7);
+    std::normal_distribution<float> normal;
+    for (std::size_t i = 0; i < query_.size(); ++i) {
+      query_[i] = c.spread * normal(engine);
+      if (brain_queries) query_[i] = static_cast<float>(Eigen::bfloat16(query_[i]));
+    }
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      keys_[i] = static_cast<T>(normal(engine));
+      values_[i] = static_cast<T>(normal(engine));
+    }
+  }
+
+  [[nodiscard]] kernels::DecodeAttention<T> arguments() {
+    kernels::DecodeAttention<T> a;
+    a.query = query_.data();
+    a.keys = keys_.data();
+    a.values = values_.data();
+    a.tokens = case_.tokens;
+    a.group = case_.group;
+    a.head_dim = case_.head_dim;
+    a.stride = stride_;
+    a.scale = scale();
+    a.fusion = case_.fusion;
+    a.weights = weights_.data();
+    a.weight_stride = case_.tokens + case_.offset;
+    a.output = output_.data();
+    a.row = row_.data();
+    a.log_sum_exp = log_sum_exp_.data();
+    return a;
+  }
+
+  void expect_exact(bool rounded_weights) {
+    std::vector<double> row(case_.tokens);
+    for (std::size_t g = 0; g < case_.group; ++g) {
+      const std::vector<double> weights = exact_weights(g);
+      double magnitude = 0;  // of what is summed in the output: its condition
+      std::vector<double> output(case_.head_dim);
+      for (std::size_t t = 0; t < case_.tokens; ++t) {
+        const double share = weights[t] / static_cast<double>(case_.group);
+        row[t] = case_.fusion == GroupFusion::max ? std::max(row[t], weights[t]) : row[t] + share;
+        for (std::size_t d = 0; d < case_.head_dim; ++d) {
+          const auto value = static_cast<double>(static_cast<float>(values_[t * stride_ + d]));
+          output[d] += weights[t] * value;
+          magnitude = std::max(magnitude, std::abs(value));
+        }
+      }
+      // A rounded weight is off by 2^-9 at most, and so is their sum's share of the magnitude.
+      const double tolerance = magnitude * (weight_error() + (rounded_weights ? 0x1p-9 : 0));
+      for (std::size_t d = 0; d < case_.head_dim; ++d) {
+        ASSERT_NEAR(output_[g * case_.head_dim + d], output[d], tolerance) << g << ' ' << d;
+      }
+    }
+    for (std::size_t t = 0; t < case_.tokens; ++t) {
+      ASSERT_NEAR(row_[t], row[t], row[t] * weight_error() + 1e-37) << t;
+    }
+    EXPECT_TRUE(output_.intact() && row_.intact() && weights_.intact() && log_sum_exp_.intact());
+  }
+
+ private:
+  [[nodiscard]] float scale() const { return 1 / std::sqrt(static_cast<float>(case_.head_dim)); }
+
+  /// A logit is a sum of head_dim products of about 1: it is off by some 2^-24 a product at worst,
+  /// the square root of that on average, and a split query by 2^-16 of it. exp() passes an absolute
+  /// error of the logit on as a relative one.
+  [[nodiscard]] double weight_error() const { return 2e-5 * (1 + case_.spread); }
+
+  [[nodiscard]] std::vector<double> exact_weights(std::size_t g) {
+    std::vector<double> weights(case_.tokens);
+    double high = -std::numeric_limits<double>::infinity();
+    for (std::size_t t = 0; t < case_.tokens; ++t) {
+      double logit = 0;
+      for (std::size_t d = 0; d < case_.head_dim; ++d) {
+        logit += static_cast<double>(query_[g * case_.head_dim + d]) *
+                 static_cast<double>(static_cast<float>(keys_[t * stride_ + d]));
+      }
+      weights[t] = logit * static_cast<double>(scale());
+      high = std::max(high, weights[t]);
+    }
+    double sum = 0;
+    for (double& w : weights) sum += w = std::exp(w - high);
+    for (double& w : weights) w /= sum;
+    EXPECT_NEAR(log_sum_exp_[g], high + std::log(sum), weight_error() * (1 + std::abs(high)));
+    return weights;
+  }
+
+  Case case_;
+  std::size_t stride_;
+  Misaligned<float> query_;
+  Misaligned<T> keys_;
+  Misaligned<T> values_;
+  Misaligned<float> weights_;
+  Misaligned<float> output_;
+  Misaligned<float> row_;
+  Misaligned<float> log_sum_exp_;
+};
+
+template <class T>
+void expect_exact(const Case& c) {
+  SCOPED_TRACE(testing::Message() << "tokens " << c.tokens << ", group " << c.group << ", head_dim "
+                                  << c.head_dim << ", padding " << c.padding);
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    for (const bool brain_queries : {false, true}) {
+      Problem<T> problem(c, brain_queries);
+      ASSERT_TRUE(kernels::decode_attention(problem.arguments()));
+      problem.expect_exact(isa == Isa::avx512_bf16 && std::same_as<T, Eigen::bfloat16>);
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+TYPED_TEST(DecodeAttentionTest, AnyNumberOfTokens) {
+  for (const std::size_t tokens : sizes()) expect_exact<TypeParam>({tokens, 4, 128});
+}
+
+TYPED_TEST(DecodeAttentionTest, AnyGroup) {
+  for (std::size_t group = 1; group <= 17; ++group) expect_exact<TypeParam>({67, group, 64});
+  expect_exact<TypeParam>({9, 71, 64});
+}
+
+TYPED_TEST(DecodeAttentionTest, AnyHeadDim) {
+  for (const std::size_t dim : sizes()) expect_exact<TypeParam>({37, 4, dim});
+  for (const std::size_t dim : Sizes{80, 96, 112, 160, 192, 256, 576}) {
+    expect_exact<TypeParam>({37, 3, dim});
+  }
+}
+
+TYPED_TEST(DecodeAttentionTest, AnyAlignmentAndStride) {
+  for (const std::size_t offset : Sizes{1, 3, 8}) {
+    for (const std::size_t padding : Sizes{0, 1, 32, 128}) {
+      expect_exact<TypeParam>({100, 4, 128, padding, offset});
+      expect_exact<TypeParam>({101, 7, 65, padding, offset});
+    }
+  }
+}
+
+TYPED_TEST(DecodeAttentionTest, AnyFusion) {
+  for (const GroupFusion fusion : {GroupFusion::max, GroupFusion::mean, GroupFusion::sum}) {
+    for (const std::size_t group : Sizes{1, 2, 6}) {
+      expect_exact<TypeParam>({77, group, 64, 0, 0, fusion});
+    }
+  }
+}
+
+TYPED_TEST(DecodeAttentionTest, FlatAndSharp) {
+  for (const float spread : {0.0F, 0.01F, 10.0F, 60.0F}) {
+    expect_exact<TypeParam>({300, 4, 128, 0, 0, GroupFusion::max, spread});
+  }
+}
+
+TYPED_TEST(DecodeAttentionTest, NotANumberIsReported) {
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    for (const std::size_t tokens : Sizes{1, 5, 16, 33}) {
+      for (const std::size_t bad_token : {std::size_t{0}, tokens / 2, tokens - 1}) {
+        for (const float bad : {nan, infinity, -infinity}) {
+          const std::size_t dim = 32;
+          std::vector<float> query(2 * dim, 1.0F);
+          std::vector<TypeParam> keys(tokens * dim, static_cast<TypeParam>(1.0F));
+          std::vector<float> weights(2 * tokens), output(2 * dim), row(tokens);
+          kernels::DecodeAttention<TypeParam> a;
+          a.query = query.data();
+          a.keys = a.values = keys.data();
+          a.tokens = tokens;
+          a.group = 2;
+          a.head_dim = a.stride = dim;
+          a.weights = weights.data();
+          a.weight_stride = tokens;
+          a.output = output.data();
+          a.row = row.data();
+          keys[bad_token * dim + 3] = static_cast<TypeParam>(bad);
+          // A logit of minus infinity is a weight of 0, unless there is no other; the value of the
+          // same token is infinite too, so only the row is looked at.
+          const bool expected = bad < 0 && tokens > 1;
+          EXPECT_EQ(kernels::decode_attention(a), expected) << tokens << ' ' << bad;
+          if (expected) {
+            EXPECT_EQ(row[bad_token], 0.0F);
+          }
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(DecodeAttentionTest, TheRowIsOptional) {
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    Problem<TypeParam> problem({40, 4, 64});
+    auto arguments = problem.arguments();
+    arguments.row = nullptr;
+    arguments.log_sum_exp = nullptr;
+    ASSERT_TRUE(kernels::decode_attention(arguments));
+  }
+}
+
+TYPED_TEST(DecodeAttentionTest, WhatIsReadNextMayBeAnything) {
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    Problem<TypeParam> problem({40, 4, 64});
+    auto arguments = problem.arguments();
+    arguments.next[0] = {arguments.row, 1};
+    arguments.next[1] = {nullptr, 4096};
+    arguments.next[3] = {arguments.keys, 1U << 20U};
+    ASSERT_TRUE(kernels::decode_attention(arguments));
+    problem.expect_exact(isa == Isa::avx512_bf16);
+  }
+}
+
+}  // namespace
+}  // namespace morphkv::test
