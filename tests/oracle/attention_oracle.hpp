@@ -63,6 +63,19 @@ inline std::vector<double> weighted_values(const std::vector<double>& weights,
   return output;
 }
 
+/// The same of the values' magnitudes: what rounding errors are measured by.
+inline std::vector<double> weighted_magnitudes(const std::vector<double>& weights,
+                                               const Sequence& sequence,
+                                               std::span<const Position> tokens) {
+  std::vector<double> output(sequence.head_dim, 0.0);
+  for (std::size_t t = 0; t < tokens.size(); ++t) {
+    const std::vector<double>& value = sequence.values.at(static_cast<std::size_t>(tokens[t]));
+    for (std::size_t d = 0; d < sequence.head_dim; ++d)
+      output[d] += weights[t] * std::abs(value[d]);
+  }
+  return output;
+}
+
 /// The rows of the query heads of a group, [query head][token], as one.
 inline std::vector<double> fuse(const std::vector<std::vector<double>>& rows, GroupFusion fusion) {
   std::vector<double> fused(rows.front().size(), 0.0);

@@ -126,6 +126,10 @@ class EvictionOracle {
     return options_.scoring(history_, history_.tokens.size());
   }
 
+  /// How clear the last eviction was: the relative gap between the best score that went and the
+  /// worst candidate's that stayed. Where it is small, rounding may decide otherwise.
+  [[nodiscard]] double margin() const { return margin_; }
+
   /// Whether the token at this index of kept() is a sink or a protected prompt token.
   [[nodiscard]] bool permanent(std::size_t index) const {
     const Token& token = history_.tokens[index];
@@ -162,8 +166,8 @@ class EvictionOracle {
     return options_.timing == Timing::after_attention && over_capacity();
   }
 
-  /// How many of the newest tokens held may not leave: an arriving token is the newest of the recent
-  /// ones itself, and H2O evicts before it arrives.
+  /// How many of the newest tokens held may not leave: an arriving token is the newest of the
+  /// recent ones itself, and H2O evicts before it arrives.
   [[nodiscard]] std::size_t places_kept() const {
     return options_.protection.recent - (options_.timing == Timing::before_arrival ? 1 : 0);
   }
@@ -199,27 +203,33 @@ class EvictionOracle {
   }
 
   /// The `count` least wanted of a judged block, ascending; nothing if there are not so many.
-  [[nodiscard]] std::vector<std::size_t> leaving(std::size_t count) const {
+  [[nodiscard]] std::vector<std::size_t> leaving(std::size_t count) {
     const std::size_t recent = std::min(options_.protection.recent, history_.tokens.size());
     std::vector<std::size_t> order = candidates(recent);
     if (order.size() < count) return {};
-    const std::vector<double> score =
-        options_.scoring(history_, history_.tokens.size() - recent);
-    // Tokens are in order of position, so a stable sort lets the older of two equals go first.
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::size_t a, std::size_t b) { return score[a] < score[b]; });
-    order.resize(count);
+    rank(order, options_.scoring(history_, history_.tokens.size() - recent), count);
     std::sort(order.begin(), order.end());
     return order;
   }
 
   void evict_least(std::size_t recent) {
-    const std::vector<std::size_t> indices = candidates(recent);
-    if (indices.empty()) return;
-    const std::vector<double> score = scores();
-    erase(*std::min_element(indices.begin(), indices.end(), [&](std::size_t a, std::size_t b) {
-      return score[a] < score[b];
-    }));
+    std::vector<std::size_t> order = candidates(recent);
+    if (order.empty()) return;
+    rank(order, scores(), 1);
+    erase(order.front());
+  }
+
+  /// Leaves the `count` with the lowest scores.
+  void rank(std::vector<std::size_t>& order, const std::vector<double>& score, std::size_t count) {
+    // Tokens are in order of position, so a stable sort lets the older of two equals go first.
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return score[a] < score[b]; });
+    margin_ = std::numeric_limits<double>::infinity();
+    if (count < order.size()) {
+      const double stays = score[order[count]];
+      margin_ = stays > 0 ? (stays - score[order[count - 1]]) / stays : 0;
+    }
+    order.resize(count);
   }
 
   void erase(std::size_t index) {
@@ -230,6 +240,7 @@ class EvictionOracle {
   History history_;
   std::size_t arrivals_ = 0;
   Position newest_ = no_position;
+  double margin_ = std::numeric_limits<double>::infinity();
   bool awaits_row_ = false;
   bool generates_ = false;
 };

@@ -35,8 +35,14 @@ class OracleTest : public ::testing::Test {
   }
 
   static std::vector<std::size_t> prompts_around(const Setting& s) {
-    std::vector<std::size_t> lengths{0,          1,          s.window - 1,   s.window,
-                                     s.capacity - 1, s.capacity, s.capacity + 1, 2 * s.capacity + 3};
+    std::vector<std::size_t> lengths{0,
+                                     1,
+                                     s.window - 1,
+                                     s.window,
+                                     s.capacity - 1,
+                                     s.capacity,
+                                     s.capacity + 1,
+                                     2 * s.capacity + 3};
     std::sort(lengths.begin(), lengths.end());
     lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
     return lengths;

@@ -51,8 +51,7 @@ struct MorphKVContender {
             .history = s.history};
   }
   static oracle::EvictionOracle reference(const Setting& s) {
-    constexpr auto combine =
-        fusion == Fusion::sum ? oracle::Combine::sum : oracle::Combine::max;
+    constexpr auto combine = fusion == Fusion::sum ? oracle::Combine::sum : oracle::Combine::max;
     return oracle::morphkv_oracle(s.capacity, s.window, combine, s.sinks, s.protect_prompt);
   }
 };
@@ -74,8 +73,8 @@ struct SnapKVContender {
   static oracle::EvictionOracle reference(const Setting& s) {
     constexpr auto combine =
         pooling == Pooling::average ? oracle::Combine::sum : oracle::Combine::max;
-    return oracle::snapkv_oracle(s.capacity, s.window, kernel, combine, s.sinks,
-                                 s.protect_prompt, s.max_tokens);
+    return oracle::snapkv_oracle(s.capacity, s.window, kernel, combine, s.sinks, s.protect_prompt,
+                                 s.max_tokens);
   }
 };
 
@@ -167,9 +166,8 @@ using AllContenders =
                      H2ONormalised, StreamingLLMContender, TOVAContender, FullContender,
                      RandomContender>;
 /// Those whose size is bounded however long the sequence.
-using BoundedContenders =
-    ::testing::Types<MorphKVSum, MorphKVMax, H2OPlain, H2ONormalised, StreamingLLMContender,
-                     TOVAContender, RandomContender>;
+using BoundedContenders = ::testing::Types<MorphKVSum, MorphKVMax, H2OPlain, H2ONormalised,
+                                           StreamingLLMContender, TOVAContender, RandomContender>;
 
 }  // namespace morphkv::testing
 

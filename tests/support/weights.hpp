@@ -35,11 +35,16 @@ inline float draw_weight(Weights kind, Random& random) {
     return static_cast<float>(std::ldexp(static_cast<double>(random.below(bound)), exponent));
   };
   switch (kind) {
-    case Weights::grid: return multiple(2048, -12);
-    case Weights::coarse: return multiple(3, -12);
-    case Weights::zeros: return 0.0F;
-    case Weights::sparse: return random.below(8) == 0 ? multiple(2048, -12) : 0.0F;
-    case Weights::fine: return multiple(1U << 24U, -24 - static_cast<int>(random.below(13)));
+    case Weights::grid:
+      return multiple(2048, -12);
+    case Weights::coarse:
+      return multiple(3, -12);
+    case Weights::zeros:
+      return 0.0F;
+    case Weights::sparse:
+      return random.below(8) == 0 ? multiple(2048, -12) : 0.0F;
+    case Weights::fine:
+      return multiple(1U << 24U, -24 - static_cast<int>(random.below(13)));
   }
   return 0.0F;
 }

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cache against oracles that hold all keys and values: outputs, kept sets and stored rows.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <vector>
+
+#include "support/cache_duel.hpp"
+#include "support/contenders.hpp"
+
+namespace morphkv::testing {
+namespace {
+
+/// Turns of a prompt and an answer.
+struct Turn {
+  std::size_t prompt;
+  std::size_t answer;
+};
+
+/// \return the share of the steps that were played before rounding parted the two
+template <class Duel>
+double play(Duel& duel, const std::vector<Turn>& turns) {
+  double played = 0;
+  double planned = 0;
+  for (const Turn& turn : turns) {
+    planned += static_cast<double>(turn.answer + 1);
+    if (duel.over() || ::testing::Test::HasFailure()) continue;
+    if (turn.prompt > 0) duel.prefill(turn.prompt);
+    ++played;
+    for (std::size_t s = 0; s < turn.answer && !duel.over(); ++s) {
+      duel.step();
+      ++played;
+      if (::testing::Test::HasFailure()) break;
+    }
+  }
+  return played / planned;
+}
+
+template <class Contender>
+class CacheOracleTest : public ::testing::Test {
+ protected:
+  /// Several sequences; near ties may end a few of them early.
+  template <class T, class E = float>
+  static void matches(const CacheShape& shape, const Setting& setting,
+                      const std::vector<Turn>& turns) {
+    SCOPED_TRACE(::testing::Message()
+                 << setting << ", group " << shape.group() << ", head_dim " << shape.head_dim);
+    double played = 0;
+    constexpr int sequences = 4;
+    for (int seed = 0; seed < sequences; ++seed) {
+      CacheDuel<T, Contender, E> duel(shape, setting, static_cast<std::uint64_t>(seed) + 11);
+      played += play(duel, turns);
+      if (::testing::Test::HasFailure()) return;
+    }
+    EXPECT_GT(played / sequences, 0.7) << "ties are rare, so most of it must have been compared";
+  }
+};
+
+TYPED_TEST_SUITE(CacheOracleTest, OracleContenders);
+
+TYPED_TEST(CacheOracleTest, GroupsOfEverySize) {
+  for (const std::size_t group : {1U, 3U, 4U, 8U}) {
+    for (const GroupFusion fusion : {GroupFusion::max, GroupFusion::mean, GroupFusion::sum}) {
+      const CacheShape shape{.layers = 1, .query_heads = 2 * group, .kv_heads = 2, .head_dim = 8};
+      this->template matches<float>(shape, {.capacity = 16, .window = 5, .group = fusion},
+                                    {{20, 40}});
+    }
+  }
+}
+
+TYPED_TEST(CacheOracleTest, PromptsOfEveryLength) {
+  const CacheShape shape{.layers = 2, .query_heads = 2, .kv_heads = 1, .head_dim = 5};
+  for (const std::size_t prompt : {0U, 1U, 4U, 5U, 11U, 12U, 13U, 40U}) {
+    this->template matches<float>(shape, {.capacity = 12, .window = 5}, {{prompt, 20}});
+  }
+}
+
+TYPED_TEST(CacheOracleTest, StoresHalfAndBfloat16) {
+  const CacheShape shape{.layers = 2, .query_heads = 6, .kv_heads = 2, .head_dim = 16};
+  const Setting setting{.capacity = 17, .window = 6, .sinks = 2};
+  const std::vector<Turn> turns{{25, 30}};
+  this->template matches<Eigen::half>(shape, setting, turns);
+  this->template matches<Eigen::bfloat16>(shape, setting, turns);
+  this->template matches<Eigen::half, Eigen::half>(shape, setting, turns);
+  this->template matches<Eigen::bfloat16, Eigen::bfloat16>(shape, setting, turns);
+}
+
+TYPED_TEST(CacheOracleTest, SeveralTurns) {
+  const CacheShape shape{.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 7};
+  this->template matches<float>(shape, {.capacity = 14, .window = 4, .sinks = 1, .max_tokens = 128},
+                                {{6, 5}, {3, 20}, {30, 3}, {1, 9}});
+}
+
+TYPED_TEST(CacheOracleTest, PromptsInChunks) {
+  const CacheShape shape{.layers = 1, .query_heads = 4, .kv_heads = 2, .head_dim = 8};
+  this->template matches<float>(shape, {.capacity = 14, .window = 4, .sinks = 1, .max_tokens = 128},
+                                {{9, 0}, {9, 0}, {9, 0}, {4, 30}});
+}
+
+TYPED_TEST(CacheOracleTest, LargeHeads) {
+  const CacheShape shape{.layers = 1, .query_heads = 8, .kv_heads = 2, .head_dim = 128};
+  this->template matches<Eigen::bfloat16>(shape, {.capacity = 70, .window = 32, .max_tokens = 200},
+                                          {{90, 40}});
+}
+
+TYPED_TEST(CacheOracleTest, ObservesTheWeightsOfTheEngine) {
+  for (const std::size_t group : {1U, 4U, 8U}) {
+    for (const Weights kind : all_weights) {
+      for (const GroupFusion fusion : {GroupFusion::max, GroupFusion::mean, GroupFusion::sum}) {
+        const CacheShape shape{.layers = 2, .query_heads = 2 * group, .kv_heads = 2, .head_dim = 2};
+        CacheDuel<float, TypeParam> duel(
+            shape, {.capacity = 15, .window = 5, .max_tokens = 80, .group = fusion}, group);
+        for (int s = 0; s < 60; ++s) duel.observe(kind);
+        ASSERT_FALSE(duel.over()) << "sums of these weights are exact";
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace morphkv::testing

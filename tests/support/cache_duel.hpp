@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// A KVCache and, for each of its heads, an oracle with the full keys and values.
+#ifndef MORPHKV_TESTS_SUPPORT_CACHE_DUEL_HPP
+#define MORPHKV_TESTS_SUPPORT_CACHE_DUEL_HPP
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "morphkv/cache/kv_cache.hpp"
+#include "oracle/attention_oracle.hpp"
+#include "oracle/eviction_oracle.hpp"
+#include "support/contenders.hpp"
+#include "support/duel.hpp"
+#include "support/random.hpp"
+#include "support/weights.hpp"
+
+namespace morphkv::testing {
+
+/// The tokens a head of a cache holds, ascending.
+template <class Cache>
+std::vector<Position> kept(const Cache& cache, std::size_t layer, std::size_t head) {
+  return kept(cache.policy(layer, head));
+}
+
+/// One number in another type.
+template <class To, class From>
+std::vector<To> converted(const std::vector<From>& from) {
+  std::vector<To> to;
+  for (const From number : from) to.push_back(static_cast<To>(static_cast<float>(number)));
+  return to;
+}
+
+/// Half the distance from 1 to the next number. (Eigen's epsilon of half is not that.)
+template <Scalar E>
+inline constexpr double unit_roundoff = 0x1p-24;
+template <>
+inline constexpr double unit_roundoff<Eigen::half> = 0x1p-11;
+template <>
+inline constexpr double unit_roundoff<Eigen::bfloat16> = 0x1p-8;
+
+/// Tokens with random queries, keys and values, in the layout of the cache.
+struct Tokens {
+  std::size_t count = 0;
+  std::vector<float> queries;
+  std::vector<float> keys;
+  std::vector<float> values;
+};
+
+inline Tokens draw_tokens(const CacheShape& shape, std::size_t count, Random& random,
+                          float sharpness = 1.5F) {
+  const std::size_t dim = shape.head_dim;
+  return {count, random.normals(count * shape.query_heads * dim, sharpness),
+          random.normals(count * shape.kv_heads * dim),
+          random.normals(count * shape.kv_heads * dim)};
+}
+
+/// Elements that callers pass, E, are the cache's scalar or float.
+template <Scalar T, class Contender, class E = float>
+class CacheDuel {
+ public:
+  using Policy = typename Contender::Policy;
+
+  CacheDuel(const CacheShape& shape, const Setting& setting, std::uint64_t seed)
+      : cache_(shape, Contender::options(setting)),
+        group_fusion_(setting.group),
+        heads_(shape.heads(), {Contender::reference(setting), {shape.head_dim, {}, {}}}),
+        random_(seed) {}
+
+  [[nodiscard]] KVCache<T, Policy>& cache() { return cache_; }
+  [[nodiscard]] Random& random() { return random_; }
+  /// Rounding decided an eviction otherwise than double: the two have parted, and the match is
+  /// over.
+  [[nodiscard]] bool over() const { return over_; }
+
+  void prefill(std::size_t tokens) {
+    for (std::size_t layer = 0; layer < shape().layers; ++layer) {
+      const Tokens block = draw_tokens(shape(), tokens, random_);
+      const auto queries = converted<E>(block.queries);
+      const auto keys = converted<E>(block.keys);
+      const auto values = converted<E>(block.values);
+      std::vector<E> outputs(queries.size());
+      const Position first = cache_.next_position(layer);
+      ASSERT_EQ(cache_.prefill(layer, queries, keys, values, outputs), Status::ok);
+      for (std::size_t head = 0; head < shape().kv_heads; ++head) {
+        follow_block(
+            layer, head, first,
+            {tokens, converted<float>(queries), converted<float>(keys), converted<float>(values)},
+            converted<float>(outputs));
+      }
+    }
+    compare();
+  }
+
+  void step() {
+    for (std::size_t layer = 0; layer < shape().layers && !over_; ++layer) {
+      const std::vector<float> query = append(layer);
+      std::vector<E> output(query.size());
+      ASSERT_EQ(cache_.attend(layer, converted<E>(query), output), Status::ok);
+      for (std::size_t head = 0; head < shape().kv_heads; ++head) {
+        Head& truth = at(layer, head);
+        const std::vector<Position> seen = truth.oracle.kept();
+        const auto rows = weights(truth, head, query, seen);
+        check_outputs(truth, head, rows, seen, converted<float>(output));
+        truth.oracle.attend(by_position(oracle::fuse(rows, group_fusion_), seen));
+      }
+    }
+    compare();
+  }
+
+  /// The engine's own attention: made-up weights.
+  void observe(Weights kind) {
+    for (std::size_t layer = 0; layer < shape().layers && !over_; ++layer) {
+      (void)append(layer);
+      const std::size_t stride = cache_.size(layer, 0) + 3;
+      std::vector<float> weights(shape().query_heads * stride, -1.0F);  // padding is never read
+      for (std::size_t head = 0; head < shape().kv_heads; ++head) {
+        observe_head(layer, head, kind, weights, stride);
+      }
+      ASSERT_EQ(cache_.observe(layer, weights, stride), Status::ok);
+    }
+    compare();
+  }
+
+ private:
+  struct Head {
+    oracle::EvictionOracle oracle;
+    oracle::Sequence sequence;
+  };
+
+  [[nodiscard]] const CacheShape& shape() const { return cache_.shape(); }
+  [[nodiscard]] Head& at(std::size_t layer, std::size_t head) {
+    return heads_[layer * shape().kv_heads + head];
+  }
+
+  /// What the cache stores of it.
+  [[nodiscard]] static std::vector<double> stored(std::span<const float> row) {
+    std::vector<double> numbers;
+    for (const float x : row)
+      numbers.push_back(static_cast<double>(static_cast<float>(static_cast<T>(x))));
+    return numbers;
+  }
+
+  void remember(Head& truth, Position position, std::span<const float> key,
+                std::span<const float> value) {
+    truth.sequence.keys.resize(static_cast<std::size_t>(position));
+    truth.sequence.values.resize(static_cast<std::size_t>(position));
+    truth.sequence.keys.push_back(stored(key));
+    truth.sequence.values.push_back(stored(value));
+  }
+
+  /// Appends a random token to the cache and the oracles. \return its query
+  std::vector<float> append(std::size_t layer) {
+    const Tokens token = draw_tokens(shape(), 1, random_);
+    const auto key = converted<E>(token.keys);
+    const auto value = converted<E>(token.values);
+    const Position position = cache_.next_position(layer);
+    EXPECT_EQ(cache_.append(layer, key, value, position), Status::ok);
+    const std::vector<float> keys = converted<float>(key);
+    const std::vector<float> values = converted<float>(value);
+    for (std::size_t head = 0; head < shape().kv_heads; ++head) {
+      Head& truth = at(layer, head);
+      EXPECT_EQ(truth.oracle.arrive(position), Status::ok);
+      remember(truth, position, of_head(keys, head), of_head(values, head));
+    }
+    return converted<float>(converted<E>(token.queries));
+  }
+
+  [[nodiscard]] std::span<const float> of_head(std::span<const float> row, std::size_t head) const {
+    return row.subspan(head * shape().head_dim, shape().head_dim);
+  }
+
+  /// [query head of the group][seen]
+  [[nodiscard]] std::vector<std::vector<double>> weights(const Head& truth, std::size_t head,
+                                                         std::span<const float> query,
+                                                         std::span<const Position> seen) const {
+    std::vector<std::vector<double>> rows;
+    for (std::size_t g = 0; g < shape().group(); ++g) {
+      rows.push_back(
+          oracle::weights_over(of_head(query, head * shape().group() + g), truth.sequence, seen));
+    }
+    return rows;
+  }
+
+  [[nodiscard]] static oracle::Row by_position(const std::vector<double>& fused,
+                                               std::span<const Position> seen) {
+    oracle::Row row(static_cast<std::size_t>(seen.back()) + 1, 0.0);
+    for (std::size_t s = 0; s < seen.size(); ++s) row[static_cast<std::size_t>(seen[s])] = fused[s];
+    return row;
+  }
+
+  void follow_block(std::size_t layer, std::size_t head, Position first, const Tokens& block,
+                    const std::vector<float>& outputs) {
+    Head& truth = at(layer, head);
+    std::vector<Position> seen = truth.oracle.kept();
+    std::vector<oracle::Row> rows;
+    for (std::size_t t = 0; t < block.count; ++t) {
+      const auto token = [&](const std::vector<float>& all) {
+        const std::size_t width = all.size() / block.count;
+        return std::span<const float>(all).subspan(t * width, width);
+      };
+      seen.push_back(first + static_cast<Position>(t));
+      remember(truth, seen.back(), of_head(token(block.keys), head),
+               of_head(token(block.values), head));
+      const auto row = weights(truth, head, token(block.queries), seen);
+      check_outputs(truth, head, row, seen, token(outputs));
+      rows.push_back(by_position(oracle::fuse(row, group_fusion_), seen));
+    }
+    ASSERT_EQ(truth.oracle.block(first, rows), Status::ok);
+  }
+
+  void check_outputs(const Head& truth, std::size_t head,
+                     const std::vector<std::vector<double>>& rows, std::span<const Position> seen,
+                     std::span<const float> outputs) {
+    for (std::size_t g = 0; g < rows.size(); ++g) {
+      const auto expected = oracle::weighted_values(rows[g], truth.sequence, seen);
+      const auto magnitudes = oracle::weighted_magnitudes(rows[g], truth.sequence, seen);
+      const auto given = of_head(outputs, head * shape().group() + g);
+      for (std::size_t d = 0; d < given.size(); ++d) {
+        ASSERT_NEAR(double{given[d]}, expected[d], tolerance(expected[d], magnitudes[d]))
+            << "dimension " << d;
+      }
+    }
+  }
+
+  /// Arithmetic is in float. Logits reach about 20 here, so a weight is good to some 20 x 2^-24 x
+  /// the root of head_dim. Kernels for bfloat16 may round a weight to bfloat16 (2^-8) and the query
+  /// to two of them (2^-17). The output is then rounded to E.
+  [[nodiscard]] static double tolerance(double output, double magnitude) {
+    constexpr double weight = std::same_as<T, Eigen::bfloat16> ? 0x1p-8 + 0x1p-11 : 2e-5;
+    return 1e-5 + weight * magnitude + unit_roundoff<E> * std::abs(output);
+  }
+
+  void observe_head(std::size_t layer, std::size_t head, Weights kind, std::vector<float>& weights,
+                    std::size_t stride) {
+    Head& truth = at(layer, head);
+    const std::vector<Position> seen = truth.oracle.kept();
+    const std::span<const Position> slots = cache_.positions(layer, head);
+    std::vector<std::vector<double>> rows;
+    for (std::size_t g = 0; g < shape().group(); ++g) {
+      const oracle::Row row = draw_row(kind, seen, random_);
+      const std::vector<float> ordered = in_slot_order(row, slots);
+      std::copy(
+          ordered.begin(), ordered.end(),
+          weights.begin() + static_cast<std::ptrdiff_t>((head * shape().group() + g) * stride));
+      rows.push_back(row);
+    }
+    oracle::Row fused = oracle::fuse(rows, group_fusion_);
+    for (double& weight : fused) weight = static_cast<double>(static_cast<float>(weight));
+    truth.oracle.attend(fused);
+  }
+
+  void compare() {
+    for (std::size_t layer = 0; layer < shape().layers && !over_; ++layer) {
+      for (std::size_t head = 0; head < shape().kv_heads && !over_; ++head) {
+        compare_kept(layer, head);
+        compare_stored(layer, head);
+      }
+    }
+  }
+
+  void compare_kept(std::size_t layer, std::size_t head) {
+    const oracle::EvictionOracle& truth = at(layer, head).oracle;
+    const std::vector<Position> held = kept(cache_, layer, head);
+    // A window's weights have 11 bits, so float and double may round one of them apart.
+    constexpr double near_tie = 0x1p-9;
+    if (held != truth.kept() && held.size() == truth.kept().size() && truth.margin() < near_tie) {
+      over_ = true;
+      return;
+    }
+    ASSERT_EQ(held, truth.kept()) << "layer " << layer << ", head " << head << ", next "
+                                  << cache_.next_position(layer);
+  }
+
+  void compare_stored(std::size_t layer, std::size_t head) {
+    const std::span<const Position> positions = cache_.positions(layer, head);
+    const oracle::Sequence& sequence = at(layer, head).sequence;
+    ASSERT_EQ(cache_.keys(layer, head).size(), positions.size() * shape().head_dim);
+    ASSERT_EQ(cache_.values(layer, head).size(), positions.size() * shape().head_dim);
+    for (std::size_t slot = 0; slot < positions.size(); ++slot) {
+      if (positions[slot] == no_position) continue;
+      const auto position = static_cast<std::size_t>(positions[slot]);
+      for (std::size_t d = 0; d < shape().head_dim; ++d) {
+        const std::size_t i = slot * shape().head_dim + d;
+        ASSERT_EQ(static_cast<float>(cache_.keys(layer, head)[i]), sequence.keys[position][d]);
+        ASSERT_EQ(static_cast<float>(cache_.values(layer, head)[i]), sequence.values[position][d]);
+      }
+    }
+  }
+
+  KVCache<T, Policy> cache_;
+  GroupFusion group_fusion_;
+  std::vector<Head> heads_;  ///< [layers][kv_heads]
+  Random random_;
+  bool over_ = false;
+};
+
+}  // namespace morphkv::testing
+
+#endif  // MORPHKV_TESTS_SUPPORT_CACHE_DUEL_HPP
