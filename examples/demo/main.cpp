@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// A trained model writes long responses with the full cache and with each policy at several budgets
+// of memory: a table here, and a page with the plot, the heads and the words.
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "demo/contenders.hpp"
+#include "demo/experiment.hpp"
+#include "demo/headline.hpp"
+#include "demo/page.hpp"
+#include "demo/progress.hpp"
+#include "demo/report.hpp"
+#include "demo/story_workload.hpp"
+#include "demo/table.hpp"
+#include "demo/travel_log_workload.hpp"
+#include "llama/load.hpp"
+
+namespace {
+
+using namespace morphkv;
+using namespace morphkv::demo;
+
+struct Arguments {
+  std::filesystem::path model = "bench/models/travel-log";
+  std::size_t prompts = 16;
+  std::vector<double> budgets = {10, 25, 50};
+  std::vector<std::string> policies;
+  std::uint64_t seed = 7;
+  std::size_t threads = 2;
+  std::filesystem::path output = "build/reports";
+};
+
+void add_options(CLI::App& app, Arguments& arguments) {
+  std::vector<std::string> keys;
+  for (const Contender& contender : all_contenders()) keys.push_back(contender.key);
+  arguments.policies.assign(keys.begin(), keys.end() - 1);  // all but compat, which is slow
+  app.add_option("--model", arguments.model,
+                 "folder with config.json and safetensors, or a llama2.c checkpoint")
+      ->capture_default_str();
+  app.add_option("--prompts", arguments.prompts, "how many responses each policy writes")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  app.add_option("--budgets", arguments.budgets, "per cent of the full cache's bytes")
+      ->delimiter(',')
+      ->check(CLI::Range(1.0, 100.0))
+      ->capture_default_str();
+  app.add_option("--policies", arguments.policies, "what is compared with the full cache")
+      ->delimiter(',')
+      ->check(CLI::IsMember(keys))
+      ->capture_default_str();
+  app.add_option("--seed", arguments.seed, "of the prompts, and of the policy Random")
+      ->check(CLI::Range(0, 999999))
+      ->capture_default_str();
+  app.add_option("--threads", arguments.threads, "responses that are written at the same time")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--output", arguments.output, "folder for demo.json and demo.html")
+      ->capture_default_str();
+}
+
+Workload make_workload(const Arguments& arguments, const llama::Tokenizer& tokenizer,
+                       const llama::Config& config) {
+  if (speaks_travel_log(tokenizer, config.vocabulary)) {
+    return travel_log_workload(arguments.prompts, arguments.seed);
+  }
+  return story_workload(tokenizer, config, arguments.prompts,
+                        static_cast<unsigned>(arguments.seed));
+}
+
+/// The bytes that the full cache takes, a prompt on average.
+double full_bytes(const CacheShape& shape, const Workload& workload) {
+  double sum = 0;
+  for (const Prompt& prompt : workload.prompts) {
+    const std::size_t tokens = prompt.tokens.size() + prompt.response_tokens;
+    sum += static_cast<double>(cache_bytes<Full>(shape, {.max_tokens = tokens}));
+  }
+  return sum / static_cast<double>(workload.prompts.size());
+}
+
+std::vector<Variant> make_variants(const Arguments& arguments, const CacheShape& shape,
+                                   const Workload& workload) {
+  Task task{.seed = arguments.seed};
+  for (const Prompt& prompt : workload.prompts) {
+    task.prompt_tokens = (std::max)(task.prompt_tokens, prompt.tokens.size());
+    task.response_tokens = (std::max)(task.response_tokens, prompt.response_tokens);
+  }
+  const double full = full_bytes(shape, workload);
+  std::vector<Variant> variants = {full_variant()};
+  for (const double percent_of_full : arguments.budgets) {
+    const double budget = percent_of_full / 100;
+    for (const Contender& contender : all_contenders()) {
+      const auto& chosen = arguments.policies;
+      if (std::find(chosen.begin(), chosen.end(), contender.key) == chosen.end()) continue;
+      variants.push_back(
+          contender.fit(shape, task, budget, static_cast<std::size_t>(budget * full)));
+    }
+  }
+  return variants;
+}
+
+void write_file(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  if (!file.flush()) throw std::runtime_error(path.string() + ": the file cannot be written");
+}
+
+void introduce(const Arguments& arguments, const llama::Config& c, const Workload& workload) {
+  const Prompt& first = workload.prompts.front();
+  std::printf(
+      "%s: %zu layers, %zu query heads, %zu KV heads of %zu. Task: %s, %zu prompts\n"
+      "of about %zu tokens, responses of about %zu, seed %llu, %zu threads.\n\n",
+      llama::ModelFiles(arguments.model).name().c_str(), c.layers, c.query_heads, c.kv_heads,
+      c.head_dim, workload.task.c_str(), workload.prompts.size(), first.tokens.size(),
+      first.response_tokens, static_cast<unsigned long long>(arguments.seed), arguments.threads);
+  std::fflush(stdout);
+}
+
+void run(const Arguments& arguments, const std::string& command) {
+  const auto start = std::chrono::steady_clock::now();
+  std::filesystem::create_directories(arguments.output);
+  const llama::ModelFiles files(arguments.model);
+  const llama::Model model = files.load();
+  const std::unique_ptr<llama::Tokenizer> tokenizer = files.load_tokenizer(model.config);
+  const Workload workload = make_workload(arguments, *tokenizer, model.config);
+  introduce(arguments, model.config, workload);
+  const std::vector<Outcome> outcomes = run_experiment(
+      model, workload, make_variants(arguments, model.config.shape(), workload), arguments.threads);
+  print_table(outcomes, workload);
+  const RunFacts facts{command, files.name(), arguments.seed, arguments.threads,
+                       detail::seconds_since(start)};
+  const auto figures = figures_json(model, workload, outcomes, facts);
+  write_file(arguments.output / "demo.json", figures.dump(1) + "\n");
+  write_file(arguments.output / "demo.html",
+             make_page(figures, trails_json(workload, outcomes, *tokenizer)));
+  std::printf("\n%s.\n%s, %s (%.0f s)\n", headline(outcomes, workload).c_str(),
+              (arguments.output / "demo.html").string().c_str(),
+              (arguments.output / "demo.json").string().c_str(), facts.seconds);
+}
+
+std::string join(int count, char** words) {
+  std::string text = std::filesystem::path(words[0]).filename().string();
+  for (int i = 1; i < count; ++i) text += std::string(" ") + words[i];
+  return text;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("A real model, long responses, little memory: the policies compared.");
+  Arguments arguments;
+  add_options(app, arguments);
+  CLI11_PARSE(app, argc, argv);
+  try {
+    run(arguments, join(argc, argv));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "demo: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}

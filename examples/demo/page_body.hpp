@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The page's text, and what its scripts share.
+#ifndef MORPHKV_EXAMPLES_DEMO_PAGE_BODY_HPP
+#define MORPHKV_EXAMPLES_DEMO_PAGE_BODY_HPP
+
+namespace morphkv::demo {
+
+inline constexpr char page_head[] = R"html(<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>morphkv: long responses in little memory</title>
+)html";
+
+inline constexpr char page_body[] = R"html(<body>
+<main>
+<p class="kicker">morphkv demo</p>
+<h1 id="headline"></h1>
+<p class="lead" id="lead"></p>
+<p id="task"></p>
+
+<h2 id="plot-title"></h2>
+<p class="note" id="plot-note"></p>
+<figure id="plot"></figure>
+
+<h2>What a head keeps</h2>
+<p>Each column is a step of one response, each row a position in the text: blue where the head still
+holds that token. <span id="heads-needs"></span></p>
+<div class="controls" id="heads-controls"></div>
+<figure id="heads"></figure>
+
+<h2>All figures</h2>
+<div class="scroll"><table id="table"></table></div>
+<p class="note" id="table-note"></p>
+
+<h2>The same response under two policies</h2>
+<p id="words-note"></p>
+<div class="words" id="words"></div>
+
+<h2>How to read this</h2>
+<ul class="method" id="method"></ul>
+<footer id="footer"></footer>
+</main>
+)html";
+
+inline constexpr char page_common_script[] = R"js(
+const graded = figures.task.graded;
+const results = figures.results;
+const measureOf = result => graded ? result.accuracy : result.agreement;
+const measureName = graded ? "Accuracy" : "Agreement with the full cache";
+const colour = result => `var(--${result.policy})`;
+const percent = (share, digits = 0) => (100 * share).toFixed(digits) + " %";
+const bytes = count => count < 10240 ? (count / 1024).toFixed(1) + " KiB"
+  : count < 1048576 ? Math.round(count / 1024) + " KiB" : (count / 1048576).toFixed(1) + " MiB";
+const interval = i => `${percent(i.low)} to ${percent(i.high)}`;
+const word = id => trails.words[id] ?? "";
+const byId = id => document.getElementById(id);
+const label = result => result.policy === "full" ? result.name
+  : `${result.name}, ${bytes(result.bytes)} (${percent(result.bytes_share)})`;
+
+// An element with text and children; text never becomes markup.
+function make(tag, attributes = {}, ...children) {
+  const svg = ["svg", "g", "line", "path", "circle", "rect", "text", "tspan"].includes(tag);
+  const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag)
+                      : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+function chooser(title, options, chosen, changed) {
+  const select = make("select");
+  options.forEach((text, index) => select.append(make("option", { value: index }, text)));
+  select.value = chosen;
+  select.addEventListener("change", () => changed(Number(select.value)));
+  return make("label", {}, title + " ", select);
+}
+
+// A box beside the pointer.
+const tip = make("div", { class: "tip", hidden: "" });
+document.body.append(tip);
+function showTip(event, title, lines) {
+  tip.replaceChildren(make("b", {}, title), ...lines.flatMap(line => [line, make("br")]));
+  tip.hidden = false;
+  const left = event.pageX + 16 + tip.offsetWidth > window.innerWidth + window.scrollX
+    ? event.pageX - tip.offsetWidth - 12 : event.pageX + 16;
+  tip.style.left = Math.max(4, left) + "px";
+  tip.style.top = event.pageY + 14 + "px";
+}
+const hideTip = () => { tip.hidden = true; };
+
+// Two results to begin with: the best that keeps to the budget nearest a quarter, and the control.
+const headlineBudget = results.slice(1).map(r => r.budget)
+  .reduce((a, b) => Math.abs(b - 0.25) < Math.abs(a - 0.25) ? b : a, 9);
+function resultLike(test) {
+  const found = results.findIndex((r, i) => i > 0 && r.budget === headlineBudget && test(r));
+  return found < 0 ? results.length - 1 : found;
+}
+const bestAtBudget = resultLike(r => r.within_budget && measureOf(r).mean === Math.max(...results
+  .filter(o => o.policy !== "full" && o.within_budget && o.budget === headlineBudget)
+  .map(o => measureOf(o).mean)));
+
+byId("headline").textContent = figures.headline;
+const model = figures.model;
+const task = figures.task;
+byId("lead").textContent =
+  `A language model keeps the keys and values of every word it has read: its cache grows with each ` +
+  `word it writes. Here a trained model wrote ${task.prompts} responses of about ` +
+  `${Math.round(task.mean_response_tokens)} words, each to a prompt of about ` +
+  `${Math.round(task.mean_prompt_tokens)}, first with the full cache of ` +
+  `${bytes(results[0].bytes)} and then with caches of a constant size that must choose what to forget.`;
+byId("task").textContent = "The task: " + task.description;
+
+const method = [
+  "Every response is written freely and greedily: no word comes from anywhere but the model, so a " +
+    "wrong word can lead to the next.",
+  graded ? "Accuracy is the share of " + task.measure + ": the mean over prompts of the mean over " +
+    "the kinds of rule. Agreement is the share of tokens that equal the full cache's at the same place."
+    : "Agreement is the share of tokens that equal the full cache's at the same place. Loss is the " +
+    "mean of -ln p of the text, a token, for the same model with the full cache: lower is more like it.",
+  "Memory is every byte of the cache at the end of the response, averaged over prompts: keys, values, " +
+    "positions, the window of attention rows, scores and working space. Each policy got the greatest " +
+    "capacity whose bytes fit the budget.",
+  "SnapKV compresses the prompt only and keeps the whole response, so no budget binds it here: it is " +
+    "drawn where its bytes are, and is given that share of the prompt to keep.",
+  "Error bars and ranges are 95 % intervals over prompts like these. Where two overlap, this run does " +
+    "not tell the policies apart. All policies wrote for the same prompts.",
+  "Tokens a second are of one thread while the others run, after the prompt, and include the model's " +
+    "own work; with a model this small they say little about the policies.",
+  `The model is small (${(model.parameters / 1e6).toFixed(2)} million parameters, ${model.layers} ` +
+    `layers, ${model.kv_heads} KV heads of ${model.head_dim}). Rankings depend on the model and the ` +
+    "task; larger models need their own measurement.",
+];
+byId("method").append(...method.map(text => make("li", {}, text)));
+const run = figures.run;
+byId("footer").textContent =
+  `Model ${model.name}. ${run.command}: ${Math.round(run.seconds)} s on ${run.machine}, ` +
+  `${run.threads} threads; ${run.compiler}; morphkv ${run.morphkv}` +
+  (run.git ? ` (${run.git})` : "") + `; seed ${run.seed}; cache elements ${run.cache_element}; ` +
+  `${run.date}. All figures are in demo.json.`;
+)js";
+
+}  // namespace morphkv::demo
+
+#endif  // MORPHKV_EXAMPLES_DEMO_PAGE_BODY_HPP

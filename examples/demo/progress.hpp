@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// How far the run is: one line that changes on a terminal, a line every quarter in a log.
+#ifndef MORPHKV_EXAMPLES_DEMO_PROGRESS_HPP
+#define MORPHKV_EXAMPLES_DEMO_PROGRESS_HPP
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+#include <mutex>
+#include <string>
+
+namespace morphkv::demo {
+
+class Progress {
+ public:
+  explicit Progress(std::size_t total)
+      : total_(total), is_terminal_(isatty(fileno(stderr)) != 0), start_(Clock::now()) {}
+
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  ~Progress() {
+    if (is_terminal_) std::fputs("\r\033[K", stderr);
+  }
+
+  /// One more is done. Any thread may call this.
+  void advance(const std::string& what) {
+    const std::lock_guard lock(mutex_);
+    ++done_;
+    if (is_terminal_) {
+      draw(what);
+    } else if (done_ * quarters / total_ != (done_ - 1) * quarters / total_) {
+      std::fprintf(stderr, "%3zu %%  %zu of %zu responses, %.0f s\n", 100 * done_ / total_, done_,
+                   total_, seconds());
+    }
+  }
+
+  [[nodiscard]] double seconds() const {
+    return std::chrono::duration<double>(Clock::now() - start_).count();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::size_t quarters = 4;
+  static constexpr std::size_t width = 30;
+
+  void draw(const std::string& what) const {
+    const std::size_t filled = width * done_ / total_;
+    const std::string bar = std::string(filled, '#') + std::string(width - filled, '.');
+    const double left =
+        seconds() * static_cast<double>(total_ - done_) / static_cast<double>(done_);
+    std::fprintf(stderr, "\r\033[K[%s] %zu of %zu responses, %.0f s left  %s", bar.c_str(), done_,
+                 total_, left, what.c_str());
+    std::fflush(stderr);
+  }
+
+  std::size_t total_;
+  std::size_t done_ = 0;
+  bool is_terminal_;
+  Clock::time_point start_;
+  std::mutex mutex_;
+};
+
+}  // namespace morphkv::demo
+
+#endif  // MORPHKV_EXAMPLES_DEMO_PROGRESS_HPP

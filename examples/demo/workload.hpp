@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// What the model is asked to write, and how that is judged.
+#ifndef MORPHKV_EXAMPLES_DEMO_WORKLOAD_HPP
+#define MORPHKV_EXAMPLES_DEMO_WORKLOAD_HPP
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace morphkv::demo {
+
+/// One demand that the task made, and where the response answers it.
+struct Check {
+  std::size_t begin = 0;  ///< tokens [begin, end) of the response; empty if nothing answers
+  std::size_t end = 0;
+  bool correct = false;
+  std::string label;
+};
+
+struct Score {
+  double accuracy = 0;
+  std::vector<Check> checks;
+};
+
+/// The response's token `step` can only be told from the token at `position`.
+struct Need {
+  std::size_t step = 0;
+  std::size_t position = 0;
+};
+
+struct Prompt {
+  std::vector<int> tokens;
+  std::size_t response_tokens = 0;  ///< how long the response is to be
+  std::vector<Need> needs;          ///< ascending by step; empty if nobody knows
+  /// Judges a response; empty if the task has no rules.
+  std::function<Score(std::span<const int>)> judge;
+};
+
+struct Workload {
+  std::string task;         ///< its name
+  std::string description;  ///< a sentence or two
+  std::string measure;      ///< what the accuracy is the share of; empty without rules
+  std::vector<Prompt> prompts;
+  std::size_t line_token = 0;  ///< begins a new line in print; 0 for none
+
+  [[nodiscard]] bool is_graded() const { return !measure.empty(); }
+};
+
+}  // namespace morphkv::demo
+
+#endif  // MORPHKV_EXAMPLES_DEMO_WORKLOAD_HPP
