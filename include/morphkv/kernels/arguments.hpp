@@ -5,6 +5,7 @@
 #define MORPHKV_KERNELS_ARGUMENTS_HPP
 
 #include <cstddef>
+#include <cstdint>
 
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
@@ -36,6 +37,24 @@ struct DecodeAttention {
   float* row = nullptr;          ///< [tokens]: the fused row, or null if not wanted
   float* log_sum_exp = nullptr;  ///< [group], or null if not wanted
   ReadSoon next[4] = {};  ///< what the caller reads next: a score's memory, another head's keys
+};
+
+/// One step of a sliding maximum over three blocks of R / 2 rows, which never does more at one step
+/// than at another: the oldest block leaves row by row, the middle one is whole, and the newest one
+/// grows in the rows that the oldest has left. All are rows of binary16 patterns, one a slot.
+///
+/// At step j of a block of B rows: `newest` is row j of the oldest block's memory; `suffix` is its
+/// row j + 1, null at the last step; `grown` is row B - 2 - j of the middle block and `grown_from`
+/// the row after it, both null at the last step, so that the middle block holds suffix maxima by
+/// the time it becomes the oldest. Then the newest block becomes the middle one.
+struct MaxBlocks {
+  std::uint16_t* newest = nullptr;
+  std::uint16_t* prefix = nullptr;        ///< maximum over the newest block
+  const std::uint16_t* middle = nullptr;  ///< maximum over the middle block: its last prefix
+  const std::uint16_t* suffix = nullptr;
+  std::uint16_t* grown = nullptr;
+  const std::uint16_t* grown_from = nullptr;
+  bool opens = false;  ///< step 0: the prefix begins anew
 };
 
 }  // namespace morphkv::inline v0::kernels

@@ -9,6 +9,7 @@
 
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/kernels/arguments.hpp"
+#include "morphkv/kernels/avx2/decode_attention.hpp"
 #include "morphkv/kernels/avx512/decode_attention.hpp"
 #include "morphkv/kernels/avx512/decode_attention_bf16.hpp"
 #include "morphkv/kernels/dispatch.hpp"
@@ -30,6 +31,8 @@ template <Scalar T>
       [[fallthrough]];
     case Isa::avx512:
       return avx512::decode_attention(a);
+    case Isa::avx2:
+      return avx2::decode_attention(a);
 #endif
     default:
       return portable::decode_attention(a);

@@ -6,21 +6,16 @@
 
 #include <cstddef>
 
-namespace morphkv::inline v0::kernels {
+#include "morphkv/kernels/dispatch.hpp"
+#include "morphkv/kernels/search.hpp"
 
-/// The greatest weight of a row: 1, and room for the rounding of a softmax. 255 rows of it still
-/// fit the 32-bit sums of a window.
-inline constexpr float greatest_weight = 1.0F + 1.0F / 1024;
+namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
 
-/// Whether every weight is a number from 0 to greatest_weight.
+/// Whether every weight is a number from 0 to greatest_weight; false for NaN. O(slots).
 [[nodiscard]] inline bool is_valid_row(const float* row, std::size_t slots) noexcept {
-  bool valid = true;
-  for (std::size_t s = 0; s < slots; ++s) {
-    valid &= row[s] >= 0.0F && row[s] <= greatest_weight;  // both false for NaN
-  }
-  return valid;
+  MORPHKV_DISPATCH(is_valid_row(row, slots));
 }
 
-}  // namespace morphkv::inline v0::kernels
+}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_ROW_CHECK_HPP

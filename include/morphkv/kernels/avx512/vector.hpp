@@ -107,31 +107,15 @@ MORPHKV_VECTOR_WORD Floats times_power_of_two(Floats x, Floats n) noexcept {
   return _mm512_scalef_ps(x, n);
 }
 
-// --- 32-bit integers, and the 16-bit patterns of halves, one a lane
+// --- 32-bit unsigned integers
 
 MORPHKV_VECTOR_WORD Units all_units(std::uint32_t x) noexcept {
   return _mm512_set1_epi32(static_cast<int>(x));
 }
+MORPHKV_VECTOR_WORD Units all_of(std::uint32_t x) noexcept { return all_units(x); }
+MORPHKV_VECTOR_WORD Floats all_of(float x) noexcept { return all(x); }
 MORPHKV_VECTOR_WORD Units load(const std::uint32_t* p) noexcept { return _mm512_loadu_si512(p); }
-MORPHKV_VECTOR_WORD Units load(const std::uint16_t* p) noexcept {
-  return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-}
-MORPHKV_VECTOR_WORD Units load_first(const std::uint32_t* p, std::size_t count) noexcept {
-  return _mm512_maskz_loadu_epi32(first(count), p);
-}
-MORPHKV_VECTOR_WORD Units load_first(const std::uint16_t* p, std::size_t count) noexcept {
-  return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(count), p));
-}
 MORPHKV_VECTOR_WORD void store(std::uint32_t* p, Units a) noexcept { _mm512_storeu_si512(p, a); }
-MORPHKV_VECTOR_WORD void store_first(std::uint32_t* p, Units a, std::size_t count) noexcept {
-  _mm512_mask_storeu_epi32(p, first(count), a);
-}
-MORPHKV_VECTOR_WORD void store(std::uint16_t* p, Units a) noexcept {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(a));
-}
-MORPHKV_VECTOR_WORD void store_first(std::uint16_t* p, Units a, std::size_t count) noexcept {
-  _mm256_mask_storeu_epi16(p, first(count), _mm512_cvtepi32_epi16(a));
-}
 MORPHKV_VECTOR_WORD Units add(Units a, Units b) noexcept { return _mm512_add_epi32(a, b); }
 MORPHKV_VECTOR_WORD Units sub(Units a, Units b) noexcept { return _mm512_sub_epi32(a, b); }
 MORPHKV_VECTOR_WORD Units greater(Units a, Units b) noexcept { return _mm512_max_epu32(a, b); }
@@ -143,11 +127,103 @@ MORPHKV_VECTOR_WORD std::uint32_t least(Units a) noexcept { return _mm512_reduce
 MORPHKV_VECTOR_WORD std::uint32_t greatest(Units a) noexcept { return _mm512_reduce_max_epu32(a); }
 MORPHKV_VECTOR_WORD Units pattern(Floats a) noexcept { return _mm512_castps_si512(a); }
 
-/// The binary16 patterns of floats, rounded to nearest, ties to even.
-MORPHKV_VECTOR_WORD __m256i narrow(Floats a) noexcept {
-  return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+// --- Patterns of binary16, as many as floats
+
+struct Halves {
+  __m256i of;
+};
+/// Rounded to nearest, ties to even.
+MORPHKV_VECTOR_WORD Halves narrow(Floats a) noexcept {
+  return {_mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-MORPHKV_VECTOR_WORD Floats widen(__m256i halves) noexcept { return _mm512_cvtph_ps(halves); }
+MORPHKV_VECTOR_WORD Floats widen(Halves a) noexcept { return _mm512_cvtph_ps(a.of); }
+MORPHKV_VECTOR_WORD Halves load_halves(const std::uint16_t* p) noexcept {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
+}
+MORPHKV_VECTOR_WORD void store_halves(std::uint16_t* p, Halves a) noexcept {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.of);
+}
+/// Finite non-negative numbers in units of 2^-24: exact.
+MORPHKV_VECTOR_WORD Units half_units(Halves a) noexcept {
+  return _mm512_cvtps_epi32(mul(widen(a), all(0x1p24F)));
+}
+
+// --- Patterns of binary16, twice as many: unsigned integers of 16 bits
+
+struct Shorts {
+  __m512i of;
+};
+using ShortLanes = __mmask32;
+inline constexpr std::size_t short_lanes = 32;
+
+MORPHKV_VECTOR_WORD ShortLanes clear_short_bits(const std::uint64_t* words,
+                                                std::size_t index) noexcept {
+  return static_cast<ShortLanes>(~(words[index / 64] >> (index % 64)));
+}
+MORPHKV_VECTOR_WORD bool any_short(ShortLanes some) noexcept { return some != 0; }
+MORPHKV_VECTOR_WORD std::uint32_t short_bits(ShortLanes some) noexcept { return some; }
+MORPHKV_VECTOR_WORD Shorts all_shorts(unsigned x) noexcept {
+  return {_mm512_set1_epi16(static_cast<short>(x))};
+}
+MORPHKV_VECTOR_WORD Shorts load_shorts(const std::uint16_t* p) noexcept {
+  return {_mm512_loadu_si512(p)};
+}
+MORPHKV_VECTOR_WORD void store_shorts(std::uint16_t* p, Shorts a) noexcept {
+  _mm512_storeu_si512(p, a.of);
+}
+MORPHKV_VECTOR_WORD Shorts narrow(Floats low, Floats high) noexcept {
+  return {_mm512_inserti64x4(_mm512_castsi256_si512(narrow(low).of), narrow(high).of, 1)};
+}
+MORPHKV_VECTOR_WORD Shorts greater(Shorts a, Shorts b) noexcept {
+  return {_mm512_max_epu16(a.of, b.of)};
+}
+MORPHKV_VECTOR_WORD Shorts lesser_at(ShortLanes at, Shorts a, Shorts b) noexcept {
+  return {_mm512_mask_min_epu16(a.of, at, a.of, b.of)};
+}
+MORPHKV_VECTOR_WORD ShortLanes equal_shorts(Shorts a, Shorts b) noexcept {
+  return _mm512_cmpeq_epi16_mask(a.of, b.of);
+}
+MORPHKV_VECTOR_WORD std::uint16_t least_short(Shorts a) noexcept {
+  const __m256i half =
+      _mm256_min_epu16(_mm512_castsi512_si256(a.of), _mm512_extracti64x4_epi64(a.of, 1));
+  const __m128i eight =
+      _mm_min_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  return static_cast<std::uint16_t>(_mm_cvtsi128_si32(_mm_minpos_epu16(eight)));
+}
+
+// --- 64-bit integers below 2^63, half as many
+
+struct Longs {
+  __m512i of;
+};
+using LongLanes = __mmask8;
+inline constexpr std::size_t long_lanes = 8;
+
+MORPHKV_VECTOR_WORD LongLanes half_of(Lanes some, std::size_t half) noexcept {
+  return static_cast<LongLanes>(some >> (half * long_lanes));
+}
+MORPHKV_VECTOR_WORD Longs all_longs(std::uint64_t x) noexcept {
+  return {_mm512_set1_epi64(static_cast<long long>(x))};
+}
+MORPHKV_VECTOR_WORD Longs load_longs(const std::uint64_t* p) noexcept {
+  return {_mm512_loadu_si512(p)};
+}
+MORPHKV_VECTOR_WORD void store_longs(std::uint64_t* p, Longs a) noexcept {
+  _mm512_storeu_si512(p, a.of);
+}
+MORPHKV_VECTOR_WORD Longs add(Longs a, Longs b) noexcept { return {_mm512_add_epi64(a.of, b.of)}; }
+MORPHKV_VECTOR_WORD Longs lesser_at(LongLanes at, Longs a, Longs b) noexcept {
+  return {_mm512_mask_min_epu64(a.of, at, a.of, b.of)};
+}
+MORPHKV_VECTOR_WORD std::uint64_t least_long(Longs a) noexcept {
+  return _mm512_reduce_min_epu64(a.of);
+}
+/// `long_lanes` weights in units of 2^-40, rounded half up.
+MORPHKV_VECTOR_WORD Longs fine_units(const float* p) noexcept {
+  const __m512d weights = _mm512_cvtps_pd(_mm256_loadu_ps(p));
+  return {
+      _mm512_cvttpd_epi64(_mm512_fmadd_pd(weights, _mm512_set1_pd(0x1p40), _mm512_set1_pd(0.5)))};
+}
 
 }  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512
 

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Decode attention with AVX2, FMA and F16C.
+#ifndef MORPHKV_KERNELS_AVX2_DECODE_ATTENTION_HPP
+#define MORPHKV_KERNELS_AVX2_DECODE_ATTENTION_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <limits>
+
+#include "morphkv/kernels/arguments.hpp"
+#include "morphkv/kernels/avx2/vector.hpp"
+#include "morphkv/kernels/portable/attention.hpp"
+#include "morphkv/kernels/vector/read_ahead.hpp"
+
+#ifdef MORPHKV_KERNELS_X86
+#define MORPHKV_ISA avx2
+MORPHKV_TARGET_BEGIN(MORPHKV_AVX2_FEATURES)
+#include "morphkv/kernels/vector/decode_attention.hpp"
+MORPHKV_TARGET_END
+#undef MORPHKV_ISA
+#endif
+
+#endif  // MORPHKV_KERNELS_AVX2_DECODE_ATTENTION_HPP

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Searches over rows of scores with AVX2, FMA and F16C.
+#ifndef MORPHKV_KERNELS_AVX2_SEARCH_HPP
+#define MORPHKV_KERNELS_AVX2_SEARCH_HPP
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "morphkv/kernels/avx2/vector.hpp"
+#include "morphkv/kernels/portable/search.hpp"
+
+#ifdef MORPHKV_KERNELS_X86
+#define MORPHKV_ISA avx2
+MORPHKV_TARGET_BEGIN(MORPHKV_AVX2_FEATURES)
+#include "morphkv/kernels/vector/search.hpp"
+MORPHKV_TARGET_END
+#undef MORPHKV_ISA
+#endif
+
+#endif  // MORPHKV_KERNELS_AVX2_SEARCH_HPP

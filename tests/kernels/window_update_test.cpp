@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The window's update and the searches: every version gives the bits of the portable one, and that
+// one agrees with sums in double and with plain maxima.
+#include "morphkv/kernels/window_update.hpp"
+
+#include "kernels/support.hpp"
+#include "morphkv/kernels/row_check.hpp"
+#include "morphkv/kernels/search.hpp"
+
+namespace morphkv::test {
+namespace {
+
+/// Some slots protected: about a quarter, none, or all.
+std::vector<std::uint64_t> protection(std::size_t slots, unsigned quarters, std::mt19937& engine) {
+  std::vector<std::uint64_t> words(slots / 64 + 1);
+  for (std::size_t s = 0; s < slots; ++s) {
+    if (engine() % 4 < quarters) words[s / 64] |= std::uint64_t{1} << (s % 64);
+  }
+  return words;
+}
+
+/// What a kernel changed and returned.
+template <class Value>
+struct Outcome {
+  std::vector<std::vector<Value>> memory;
+  std::uint64_t least = 0;
+  friend bool operator==(const Outcome&, const Outcome&) = default;
+};
+
+class WindowUpdateTest : public testing::Test {
+ protected:
+  /// Calls body(row, slots, protected bits, offset) for every size, input, protection and
+  /// alignment.
+  template <class Body>
+  void for_each_row(const Body& body) {
+    for (const std::size_t slots : sizes()) {
+      for (const Shape shape : shapes()) {
+        for (const std::size_t offset : Sizes{0, 1, 5}) {
+          for (const unsigned quarters : {0U, 1U, 4U}) {
+            std::mt19937 engine(static_cast<unsigned>(slots * 8 + offset));
+            Misaligned<float> row(slots, offset);
+            for (std::size_t s = 0; s < slots; ++s) row[s] = draw(shape, engine);
+            const auto words = protection(slots, quarters, engine);
+            SCOPED_TRACE(testing::Message() << "slots " << slots << ", shape "
+                                            << static_cast<int>(shape) << ", offset " << offset);
+            body(row.data(), slots, words.data(), offset);
+            body(row.data(), slots, nullptr, offset);
+            if (HasFatalFailure()) return;
+          }
+        }
+      }
+    }
+  }
+
+  /// Expects the outcome of every version to be that of the portable one.
+  template <class Run>
+  void expect_same_bits(const Run& run) {
+    decltype(run()) expected;
+    for (const Isa isa : isas()) {
+      const OnIsa on(isa);
+      if (isa == Isa::portable) {
+        expected = run();
+      } else {
+        ASSERT_TRUE(run() == expected);
+      }
+    }
+  }
+
+  /// A row of patterns of halves in [0, 1].
+  static std::vector<std::uint16_t> patterns(std::size_t slots, unsigned seed) {
+    std::mt19937 engine(seed);
+    std::vector<std::uint16_t> row(slots);
+    for (std::uint16_t& bits : row) bits = static_cast<std::uint16_t>(engine() % 0x3c01);
+    return row;
+  }
+
+  template <class T>
+  static Misaligned<T> misaligned(const std::vector<T>& from, std::size_t offset) {
+    Misaligned<T> to(from.size(), offset);
+    std::copy(from.begin(), from.end(), to.data());
+    return to;
+  }
+};
+
+TEST_F(WindowUpdateTest, SlideSum) {
+  for_each_row([&](const float* row, std::size_t slots, const std::uint64_t* words,
+                   std::size_t offset) {
+    expect_same_bits([&] {
+      auto oldest = misaligned(patterns(slots, 1), offset);
+      Misaligned<std::uint32_t> sums(slots, offset);
+      for (std::size_t s = 0; s < slots; ++s) sums[s] = 3 * half_units(oldest[s]) + 5;
+      const auto before = sums.copy();
+      const std::uint64_t least = kernels::slide_sum(row, slots, words, oldest.data(), sums.data());
+      EXPECT_TRUE(oldest.intact() && sums.intact());
+      std::uint32_t lowest = std::numeric_limits<std::uint32_t>::max();
+      for (std::size_t s = 0; s < slots; ++s) {
+        const double weight = static_cast<double>(from_half_bits(oldest[s]));
+        EXPECT_NEAR(weight, static_cast<double>(row[s]),
+                    static_cast<double>(row[s]) * 0x1p-11 + 0x1p-25);
+        EXPECT_EQ(sums[s],
+                  before[s] - (before[s] - 5) / 3 + static_cast<std::uint32_t>(weight * 0x1p24));
+        if (words != nullptr && !test_bit(words, s)) lowest = std::min(lowest, sums[s]);
+      }
+      EXPECT_EQ(least, lowest);
+      std::vector<std::uint32_t> stored(oldest.data(), oldest.data() + slots);
+      return Outcome<std::uint32_t>{{stored, sums.copy()}, least};
+    });
+  });
+}
+
+TEST_F(WindowUpdateTest, SlideSumReturnsToZeroExactly) {
+  constexpr std::size_t slots = 130;
+  constexpr std::size_t rows = 255;
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    std::mt19937 engine(3);
+    std::vector<std::vector<std::uint16_t>> ring(rows, std::vector<std::uint16_t>(slots));
+    std::vector<std::uint32_t> sums(slots);
+    std::vector<float> row(slots);
+    for (std::size_t step = 0; step < 3 * rows; ++step) {
+      for (float& weight : row)
+        weight = step < rows ? kernels::greatest_weight : draw(Shape::heavy_tailed, engine);
+      kernels::slide_sum(row.data(), slots, nullptr, ring[step % rows].data(), sums.data());
+    }
+    for (std::size_t s = 0; s < slots; ++s) {
+      std::uint32_t exact = 0;
+      for (const auto& stored : ring) exact += half_units(stored[s]);
+      ASSERT_EQ(sums[s], exact);
+    }
+    std::fill(row.begin(), row.end(), 0.0F);
+    for (auto& stored : ring)
+      kernels::slide_sum(row.data(), slots, nullptr, stored.data(), sums.data());
+    EXPECT_EQ(sums, std::vector<std::uint32_t>(slots));
+  }
+}
+
+TEST_F(WindowUpdateTest, AddToPane) {
+  for_each_row([&](const float* row, std::size_t slots, const std::uint64_t* words,
+                   std::size_t offset) {
+    expect_same_bits([&] {
+      Misaligned<std::uint32_t> pane(slots, offset);
+      Misaligned<std::uint32_t> sums(slots, offset);
+      for (std::size_t s = 0; s < slots; ++s) {
+        pane[s] = static_cast<std::uint32_t>(s);
+        sums[s] = static_cast<std::uint32_t>(1000 * s);
+      }
+      const std::uint64_t least = kernels::add_to_pane(row, slots, words, pane.data(), sums.data());
+      EXPECT_TRUE(pane.intact() && sums.intact());
+      for (std::size_t s = 0; s < slots; ++s) {
+        EXPECT_EQ(pane[s] - s, half_units(to_half_bits(row[s])));
+        EXPECT_EQ(sums[s] - 1000 * s, half_units(to_half_bits(row[s])));
+      }
+      return Outcome<std::uint32_t>{{pane.copy(), sums.copy()}, least};
+    });
+  });
+}
+
+TEST_F(WindowUpdateTest, SlideMax) {
+  for_each_row([&](const float* row, std::size_t slots, const std::uint64_t* words,
+                   std::size_t offset) {
+    for (const bool has_suffix : {false, true}) {
+      expect_same_bits([&] {
+        auto suffix = misaligned(patterns(slots, 1), offset);
+        auto prefix = misaligned(patterns(slots, 2), offset);
+        Misaligned<std::uint16_t> newest(slots, offset);
+        const auto before = prefix.copy();
+        const std::uint64_t least = kernels::slide_max(
+            row, slots, words, has_suffix ? suffix.data() : nullptr, newest.data(), prefix.data());
+        EXPECT_TRUE(newest.intact() && prefix.intact());
+        std::uint16_t lowest = 0xffff;
+        for (std::size_t s = 0; s < slots; ++s) {
+          EXPECT_EQ(newest[s], to_half_bits(row[s]));
+          EXPECT_EQ(prefix[s], std::max(before[s], newest[s]));
+          const std::uint16_t score = has_suffix ? std::max(prefix[s], suffix[s]) : prefix[s];
+          if (words != nullptr && !test_bit(words, s)) lowest = std::min(lowest, score);
+        }
+        EXPECT_EQ(least, lowest);
+        return Outcome<std::uint16_t>{{newest.copy(), prefix.copy()}, least};
+      });
+    }
+  });
+}
+
+TEST_F(WindowUpdateTest, SuffixMax) {
+  for (const std::size_t slots : sizes()) {
+    for (const std::size_t count : Sizes{1, 2, 3, 32, 33}) {
+      expect_same_bits([&] {
+        const std::size_t stride = slots + 3;
+        auto rows = misaligned(patterns(count * stride, 9), 1);
+        const auto before = rows.copy();
+        kernels::suffix_max(rows.data(), stride, count, slots);
+        EXPECT_TRUE(rows.intact());
+        for (std::size_t s = 0; s < stride; ++s) {
+          std::uint16_t highest = 0;
+          for (std::size_t r = count; r-- > 0;) {
+            highest = std::max(highest, before[r * stride + s]);
+            EXPECT_EQ(rows[r * stride + s], s < slots ? highest : before[r * stride + s]);
+          }
+        }
+        return rows.copy();
+      });
+    }
+  }
+}
+
+/// Drives the three blocks as their owner would, and compares with the plain maximum.
+TEST_F(WindowUpdateTest, ThreeBlocksAreTheMaximumOfTheLastRows) {
+  for (const std::size_t slots : Sizes{1, 15, 32, 65, 130}) {
+    for (const std::size_t half : Sizes{1, 2, 5, 16}) {
+      expect_same_bits([&] {
+        std::mt19937 engine(5);
+        std::vector<std::vector<std::uint16_t>> all;
+        std::vector<std::vector<std::uint16_t>> memory(2 * half, std::vector<std::uint16_t>(slots));
+        std::vector<std::vector<std::uint16_t>> prefixes(2, std::vector<std::uint16_t>(slots));
+        std::vector<std::uint64_t> leasts;
+        const auto words = protection(slots, 1, engine);
+        std::size_t oldest = 0;
+        for (std::size_t step = 0; step < 9 * half; ++step) {
+          const std::size_t j = step % half;
+          const std::size_t middle = 1 - oldest;
+          std::vector<float> row(slots);
+          for (float& weight : row) weight = draw(Shape::log_normal, engine);
+          all.emplace_back();
+          for (const float weight : row) all.back().push_back(to_half_bits(weight));
+          kernels::MaxBlocks blocks;
+          blocks.newest = memory[oldest * half + j].data();
+          blocks.prefix = prefixes[oldest].data();
+          blocks.middle = prefixes[middle].data();
+          if (j + 1 < half) {
+            blocks.suffix = memory[oldest * half + j + 1].data();
+            blocks.grown = memory[middle * half + half - 2 - j].data();
+            blocks.grown_from = memory[middle * half + half - 1 - j].data();
+          }
+          blocks.opens = j == 0;
+          const std::uint16_t least =
+              kernels::slide_max_blocks(row.data(), slots, words.data(), blocks);
+          if (j + 1 == half) oldest = middle;
+          std::uint16_t lowest = 0xffff;
+          for (std::size_t s = 0; s < slots; ++s) {
+            std::uint16_t highest = 0;
+            const std::size_t rows = std::min(all.size(), 2 * half);
+            for (std::size_t r = 0; r < rows; ++r)
+              highest = std::max(highest, all[all.size() - 1 - r][s]);
+            if (!test_bit(words.data(), s)) lowest = std::min(lowest, highest);
+          }
+          EXPECT_EQ(least, lowest) << "step " << step;
+          leasts.push_back(least);
+        }
+        return leasts;
+      });
+    }
+  }
+}
+
+TEST_F(WindowUpdateTest, ReplaceRow) {
+  for_each_row(
+      [&](const float* row, std::size_t slots, const std::uint64_t* words, std::size_t offset) {
+        expect_same_bits([&] {
+          Misaligned<float> scores(slots, offset);
+          const float least = kernels::replace_row(row, slots, words, scores.data());
+          EXPECT_TRUE(scores.intact());
+          EXPECT_TRUE(std::equal(row, row + slots, scores.data()));
+          float lowest = std::numeric_limits<float>::infinity();
+          for (std::size_t s = 0; s < slots; ++s) {
+            if (words != nullptr && !test_bit(words, s)) lowest = std::min(lowest, row[s]);
+          }
+          EXPECT_EQ(least, lowest);
+          return least;
+        });
+      });
+}
+
+TEST_F(WindowUpdateTest, AddRow) {
+  for_each_row(
+      [&](const float* row, std::size_t slots, const std::uint64_t* words, std::size_t offset) {
+        expect_same_bits([&] {
+          Misaligned<std::uint64_t> sums(slots, offset);
+          for (std::size_t s = 0; s < slots; ++s) sums[s] = std::uint64_t{s} << 50U;
+          const std::uint64_t least = kernels::add_row(row, slots, words, sums.data());
+          EXPECT_TRUE(sums.intact());
+          std::uint64_t lowest = std::numeric_limits<std::uint64_t>::max();
+          for (std::size_t s = 0; s < slots; ++s) {
+            const double units = std::floor(std::ldexp(static_cast<double>(row[s]), 40) + 0.5);
+            EXPECT_EQ(sums[s] - (std::uint64_t{s} << 50U), static_cast<std::uint64_t>(units));
+            if (words != nullptr && !test_bit(words, s)) lowest = std::min(lowest, sums[s]);
+          }
+          EXPECT_EQ(least, lowest);
+          return Outcome<std::uint64_t>{{sums.copy()}, least};
+        });
+      });
+}
+
+// --- Searches
+
+TEST_F(WindowUpdateTest, TheOldestOfEqualScores) {
+  for (const std::size_t slots : sizes()) {
+    for (const unsigned values : {1U, 3U, 1000U}) {
+      expect_same_bits([&] {
+        std::mt19937 engine(static_cast<unsigned>(slots));
+        std::vector<std::uint32_t> units(slots);
+        std::vector<float> floats(slots);
+        std::vector<std::uint16_t> prefix(slots), suffix(slots);
+        std::vector<std::uint64_t> longs(slots);
+        std::vector<Position> positions(slots);
+        for (std::size_t s = 0; s < slots; ++s) {
+          const unsigned value = static_cast<unsigned>(engine()) % values;
+          units[s] = value;
+          longs[s] = value;
+          floats[s] = static_cast<float>(value);
+          prefix[s] = static_cast<std::uint16_t>(s % 2 == 0 ? value : 0);
+          suffix[s] = static_cast<std::uint16_t>(s % 2 == 0 ? 0 : value);
+          positions[s] = static_cast<Position>(s);
+        }
+        std::shuffle(positions.begin(), positions.end(), engine);
+        const auto words = protection(slots, 1, engine);
+        std::vector<Slot> found;
+        for (unsigned value = 0; value < std::min(values, 5U); ++value) {
+          Slot expected = no_slot;
+          for (Slot s = 0; s < slots; ++s) {
+            if (units[s] != value || test_bit(words.data(), s)) continue;
+            if (expected == no_slot || positions[s] < positions[expected]) expected = s;
+          }
+          const auto oldest = [&](const auto& scores, auto wanted) {
+            return kernels::oldest_with(wanted, scores.data(), slots, words.data(),
+                                        positions.data());
+          };
+          EXPECT_EQ(oldest(units, std::uint32_t{value}), expected);
+          EXPECT_EQ(oldest(floats, static_cast<float>(value)), expected);
+          EXPECT_EQ(oldest(longs, std::uint64_t{value}), expected);
+          EXPECT_EQ(kernels::oldest_with_max(static_cast<std::uint16_t>(value), prefix.data(),
+                                             suffix.data(), slots, words.data(), positions.data()),
+                    expected);
+          found.push_back(expected);
+        }
+        return found;
+      });
+    }
+  }
+}
+
+TEST_F(WindowUpdateTest, BadWeightsAreFoundWhereverTheyAre) {
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    for (const std::size_t slots : sizes()) {
+      std::vector<float> row(slots, kernels::greatest_weight);
+      EXPECT_TRUE(kernels::is_valid_row(row.data(), slots));
+      for (std::size_t s = 0; s < slots; ++s) {
+        for (const float bad : {nan, -nan, infinity, -infinity, -1e-30F, -1.0F, 1.01F, 1e30F}) {
+          row[s] = bad;
+          ASSERT_FALSE(kernels::is_valid_row(row.data(), slots)) << bad << " at " << s;
+        }
+        for (const float good : {0.0F, -0.0F, 1e-40F, 1.0F}) {
+          row[s] = good;
+          ASSERT_TRUE(kernels::is_valid_row(row.data(), slots)) << good << " at " << s;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace morphkv::test
