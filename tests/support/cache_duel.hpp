@@ -19,6 +19,7 @@
 #include "support/contenders.hpp"
 #include "support/duel.hpp"
 #include "support/random.hpp"
+#include "support/script.hpp"
 #include "support/weights.hpp"
 
 namespace morphkv::testing {
@@ -44,22 +45,6 @@ template <>
 inline constexpr double unit_roundoff<Eigen::half> = 0x1p-11;
 template <>
 inline constexpr double unit_roundoff<Eigen::bfloat16> = 0x1p-8;
-
-/// Tokens with random queries, keys and values, in the layout of the cache.
-struct Tokens {
-  std::size_t count = 0;
-  std::vector<float> queries;
-  std::vector<float> keys;
-  std::vector<float> values;
-};
-
-inline Tokens draw_tokens(const CacheShape& shape, std::size_t count, Random& random,
-                          float sharpness = 1.5F) {
-  const std::size_t dim = shape.head_dim;
-  return {count, random.normals(count * shape.query_heads * dim, sharpness),
-          random.normals(count * shape.kv_heads * dim),
-          random.normals(count * shape.kv_heads * dim)};
-}
 
 /// Elements that callers pass, E, are the cache's scalar or float.
 template <Scalar T, class Contender, class E = float>

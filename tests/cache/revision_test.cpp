@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// What fork, rollback and reset promise: a sequence that was taken back might as well never have
+// been.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <vector>
+
+#include "support/contenders.hpp"
+#include "support/script.hpp"
+
+namespace morphkv::testing {
+namespace {
+
+template <class Contender>
+class RevisionTest : public ::testing::Test {
+ protected:
+  using Policy = typename Contender::Policy;
+  template <class T = float>
+  using Cache = KVCache<T, Policy>;
+
+  inline static const CacheShape shape{.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 4};
+
+  template <class T = float>
+  static Cache<T> make(std::size_t history, std::size_t window = 5) {
+    return Cache<T>(shape, Contender::options({.capacity = window + 9,
+                                               .window = window,
+                                               .sinks = 2,
+                                               .max_tokens = 600,
+                                               .history = history}));
+  }
+
+  /// Rounds of a draft of which a part is rejected, beside a cache that never saw that part.
+  static void speculate(Cache<>& cache, std::size_t rounds, std::size_t history) {
+    const Script truth(1);
+    const Script rejected(2);
+    Cache<> reference = cache;
+    Random random(history);
+    for (std::size_t round = 0; round < rounds; ++round) {
+      const std::size_t accepted = random.below(history + 3);
+      ASSERT_EQ(truth.decode(cache, accepted), truth.decode(reference, accepted));
+      const std::size_t draft = random.below(history + 1);
+      (void)rejected.decode(cache, draft);
+      ASSERT_EQ(cache.rollback(draft), Status::ok);
+      ASSERT_EQ(state_of(cache), state_of(reference)) << "round " << round << ", draft " << draft;
+    }
+    ASSERT_EQ(truth.decode(cache, 30), truth.decode(reference, 30));
+    ASSERT_EQ(state_of(cache), state_of(reference));
+  }
+};
+
+TYPED_TEST_SUITE(RevisionTest, AllContenders);
+
+TYPED_TEST(RevisionTest, ARejectedDraftNeverWas) {
+  for (const std::size_t history : {1U, 2U, 3U, 8U, 13U}) {
+    for (const std::size_t window : {1U, 2U, 5U, 8U}) {
+      for (const std::size_t prompt : {0U, 3U, 30U}) {
+        if (prompt > 9 && std::same_as<TypeParam, RandomContender>) continue;  // all protected
+        SCOPED_TRACE(::testing::Message()
+                     << "history " << history << ", window " << window << ", prompt " << prompt);
+        auto cache = this->make(history, window);
+        if (prompt > 0) (void)Script().prefill(cache, prompt);
+        this->speculate(cache, 25, history);
+        if (this->HasFailure()) return;
+      }
+    }
+  }
+}
+
+TYPED_TEST(RevisionTest, ATokenThatHasNotAttendedIsTakenBackToo) {
+  auto cache = this->make(4);
+  const Script script;
+  (void)script.decode(cache, 40);
+  auto reference = cache;
+  for (const std::size_t attended : {0U, 1U, 3U}) {
+    (void)script.decode(cache, attended);
+    script.append(cache);
+    ASSERT_EQ(cache.rollback(attended + 1), Status::ok);
+    ASSERT_EQ(state_of(cache), state_of(reference));
+    ASSERT_EQ(script.decode(cache, 6), script.decode(reference, 6));
+    ASSERT_EQ(state_of(cache), state_of(reference));
+  }
+}
+
+TYPED_TEST(RevisionTest, ATokenBeforeTheDraftMayNotHaveAttended) {
+  auto cache = this->make(4);
+  const Script script;
+  (void)script.decode(cache, 40);
+  script.append(cache);
+  auto reference = cache;
+  (void)Script(2).decode(cache, 3);
+  ASSERT_EQ(cache.rollback(3), Status::ok);
+  ASSERT_EQ(script.decode(cache, 20), script.decode(reference, 20));
+  ASSERT_EQ(state_of(cache), state_of(reference));
+}
+
+TYPED_TEST(RevisionTest, TakenBackOneByOneOrAtOnce) {
+  auto cache = this->make(6);
+  (void)Script().decode(cache, 50);
+  auto other = cache;
+  for (int i = 0; i < 6; ++i) ASSERT_EQ(cache.rollback(1), Status::ok);
+  ASSERT_EQ(other.rollback(6), Status::ok);
+  EXPECT_EQ(state_of(cache), state_of(other));
+  EXPECT_EQ(cache.next_position(0), 44);
+  EXPECT_EQ(Script().decode(cache, 20), Script().decode(other, 20));
+}
+
+TYPED_TEST(RevisionTest, TheHistoryEnds) {
+  auto cache = this->make(5);
+  const auto refuses = [&](std::size_t tokens) {
+    const auto before = state_of(cache);
+    EXPECT_EQ(cache.rollback(tokens), Status::too_far_back);
+    EXPECT_EQ(state_of(cache), before);
+  };
+  refuses(1);
+  (void)Script().decode(cache, 3);
+  refuses(4);
+  (void)Script().decode(cache, 40);
+  refuses(6);
+  EXPECT_EQ(cache.rollback(5), Status::ok);
+  refuses(1);
+  (void)Script().decode(cache, 2);
+  (void)Script().prefill(cache, 1);
+  refuses(1);
+  (void)Script().decode(cache, 2);
+  refuses(3);
+  EXPECT_EQ(cache.rollback(0), Status::ok);
+  EXPECT_EQ(cache.rollback(2), Status::ok);
+  EXPECT_EQ(cache.next_position(0), 41);
+}
+
+TYPED_TEST(RevisionTest, WithoutHistoryNothingIsTakenBack) {
+  auto cache = this->make(0);
+  (void)Script().decode(cache, 20);
+  EXPECT_EQ(cache.rollback(1), Status::too_far_back);
+  EXPECT_EQ(cache.rollback(0), Status::ok);
+}
+
+TYPED_TEST(RevisionTest, RollbackRestoresSixteenBitRows) {
+  auto cache = this->template make<Eigen::bfloat16>(4);
+  (void)Script().decode(cache, 30);
+  auto reference = cache;
+  (void)Script(2).decode(cache, 4);
+  ASSERT_EQ(cache.rollback(4), Status::ok);
+  EXPECT_EQ(state_of(cache), state_of(reference));
+  EXPECT_EQ(Script().decode(cache, 20), Script().decode(reference, 20));
+}
+
+TYPED_TEST(RevisionTest, AForkIsIndependent) {
+  auto cache = this->make(3);
+  (void)Script().prefill(cache, 8);
+  (void)Script().decode(cache, 30);
+  const auto before = state_of(cache);
+  auto reference = this->make(3);
+  (void)Script().prefill(reference, 8);
+  (void)Script().decode(reference, 30);
+
+  auto fork = cache;
+  EXPECT_EQ(state_of(fork), before);
+  EXPECT_EQ(fork.memory(), cache.memory());
+  (void)Script(2).decode(fork, 25);
+  EXPECT_EQ(state_of(cache), before);
+  EXPECT_EQ(Script().decode(cache, 30), Script().decode(reference, 30));
+
+  fork = cache;  // over one that has its own tokens
+  EXPECT_EQ(Script().decode(fork, 30), Script().decode(reference, 30));
+  EXPECT_EQ(state_of(fork), state_of(reference));
+}
+
+TYPED_TEST(RevisionTest, AMovedCacheGoesOn) {
+  auto cache = this->make(3);
+  (void)Script().decode(cache, 30);
+  auto reference = cache;
+  auto moved = std::move(cache);
+  EXPECT_EQ(Script().decode(moved, 30), Script().decode(reference, 30));
+}
+
+TYPED_TEST(RevisionTest, ResetEqualsFresh) {
+  auto cache = this->make(3);
+  auto fresh = cache;
+  (void)Script(2).prefill(cache, 10);
+  (void)Script(2).decode(cache, 37);
+  Script(2).append(cache);
+  cache.reset();
+  EXPECT_EQ(cache.memory(), fresh.memory());
+  EXPECT_EQ(cache.next_position(0), 0);
+  EXPECT_EQ(cache.size(0, 0), 0U);
+  EXPECT_EQ(cache.rollback(1), Status::too_far_back);
+  EXPECT_EQ(Script().prefill(cache, 8), Script().prefill(fresh, 8));
+  for (int step = 0; step < 40; ++step) {
+    ASSERT_EQ(Script().decode(cache, 1), Script().decode(fresh, 1));
+    ASSERT_EQ(state_of(cache), state_of(fresh));
+  }
+}
+
+}  // namespace
+}  // namespace morphkv::testing
