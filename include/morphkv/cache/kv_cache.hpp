@@ -395,7 +395,7 @@ class KVCache {
     }
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
       const Placement placement = policy_at(layer, head).place(position);
-      save_history(layer, head, placement);
+      save_history(layer, head, placement.slot);
       write_row(key_row(layer, head, placement.slot), key.data() + head * shape_.head_dim);
       write_row(value_row(layer, head, placement.slot), value.data() + head * shape_.head_dim);
     }
@@ -494,17 +494,15 @@ class KVCache {
   }
 
   /// Keeps the key and the value that a token is about to be written over.
-  void save_history(std::size_t layer, std::size_t head, const Placement& placement) noexcept {
-    if (history() == 0 || placement.evicted == no_position) return;
+  void save_history(std::size_t layer, std::size_t head, Slot slot) noexcept {
+    if (history() == 0) return;
     const std::size_t offset = history_offset(layer, head);
-    std::copy_n(key_row(layer, head, placement.slot), shape_.head_dim, old_keys_.data() + offset);
-    std::copy_n(value_row(layer, head, placement.slot), shape_.head_dim,
-                old_values_.data() + offset);
+    std::copy_n(key_row(layer, head, slot), shape_.head_dim, old_keys_.data() + offset);
+    std::copy_n(value_row(layer, head, slot), shape_.head_dim, old_values_.data() + offset);
   }
 
   void restore(std::size_t layer, std::size_t head) noexcept {
     const Slot slot = policy_at(layer, head).rollback();
-    if (slot == no_slot) return;
     const std::size_t offset = history_offset(layer, head);
     std::copy_n(old_keys_.data() + offset, shape_.head_dim, key_row(layer, head, slot));
     std::copy_n(old_values_.data() + offset, shape_.head_dim, value_row(layer, head, slot));

@@ -200,9 +200,8 @@ class ScoredEviction {
   [[nodiscard]] std::size_t recorded() const noexcept { return table_.recorded(); }
 
   /// Takes the newest token back, as if it had never come. \pre recorded() > 0
-  /// \return the slot whose former token is alive again, so that its key and value must be
-  /// restored,
-  ///         or no_slot. O(window x slots) for a window, else O(slots).
+  /// \return the slot it had: the owner restores the key and the value that lay there before, whose
+  ///         token may be alive again. O(window x slots) for a window, else O(slots).
   Slot rollback() noexcept {
     if (awaits_row_) score_.skip();
     if (evicts()) score_.pop(1);

@@ -132,8 +132,8 @@ class SlotTable {
   /// How many tokens rollback() can take back now.
   [[nodiscard]] std::size_t recorded() const noexcept { return recorded_; }
 
-  /// Takes the newest token back. \return the slot it had, if its predecessor there was alive, so
-  /// that the owner restores that row's key and value; no_slot otherwise. \pre recorded() > 0
+  /// Takes the newest token back. \return the slot it had: the owner restores the key and the value
+  /// that lay there before, whose token may be alive again. \pre recorded() > 0
   Slot rollback() noexcept {
     MORPHKV_ASSERT(recorded_ > 0);
     --arrived_;
@@ -147,7 +147,7 @@ class SlotTable {
     size_ -= entry.grew ? 1 : 0;
     hole_ = !entry.grew && entry.before == no_position ? entry.slot : no_slot;
     newest_ = entry.newest_before;
-    return entry.before == no_position ? no_slot : entry.slot;
+    return entry.slot;
   }
 
   void clear() noexcept {

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "morphkv/core/row_matrix.hpp"
+#include "morphkv/kernels/search.hpp"
 #include "morphkv/kernels/window_update.hpp"
 #include "morphkv/score/score.hpp"
 
@@ -35,7 +36,8 @@ class LastRow {
     const float lowest =
         kernels::replace_row(row.data(), row.size(), candidates.protected_bits, newest());
     std::fill(newest() + row.size(), newest() + rows_.stride(), 0.0F);
-    return oldest_with(lowest, candidates, [&](Slot slot) { return newest()[slot]; });
+    return kernels::oldest_with<Value>(lowest, newest(), candidates.slots,
+                                       candidates.protected_bits, candidates.positions);
   }
 
   void skip() noexcept {

@@ -18,6 +18,7 @@
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/half_bits.hpp"
 #include "morphkv/core/row_matrix.hpp"
+#include "morphkv/kernels/search.hpp"
 #include "morphkv/kernels/window_update.hpp"
 #include "morphkv/score/score.hpp"
 
@@ -80,8 +81,7 @@ class RecentWindow {
     open_pane();
     const Value lowest = slide(row.data(), row.size(), 0, candidates.protected_bits);
     close_pane();
-    if (rows_per_pane_ > 1) return least(candidates);
-    return oldest_with(lowest, candidates, [&](Slot slot) { return value(slot); });
+    return rows_per_pane_ > 1 ? least(candidates) : oldest_with(lowest, candidates);
   }
 
   /// Slides the window by a row of zeros.
@@ -102,6 +102,7 @@ class RecentWindow {
   /// Takes the newest `count` rows back, exactly. O(R columns).
   void pop(std::size_t count) noexcept {
     MORPHKV_ASSERT(count <= options_.history);
+    if (count == 0) return;
     const std::size_t end = step_ - count;
     forget_aggregates();
     const std::size_t oldest_pane = (std::max<std::size_t>(end, 1) - 1) / rows_per_pane_;
@@ -166,6 +167,19 @@ class RecentWindow {
     options_.columns = columns;
   }
 
+  /// The candidate with exactly this score and the lowest position.
+  [[nodiscard]] Slot oldest_with(Value score, const Candidates& candidates) const noexcept {
+    if (options_.fusion == Fusion::sum) {
+      return kernels::oldest_with(score, sums_.row(0), candidates.slots, candidates.protected_bits,
+                                  candidates.positions);
+    }
+    const std::uint16_t* prefix = prefix_.row(0);
+    const std::uint16_t* suffix = suffix_row();
+    return kernels::oldest_with_max(static_cast<std::uint16_t>(score), prefix,
+                                    suffix == nullptr ? prefix : suffix, candidates.slots,
+                                    candidates.protected_bits, candidates.positions);
+  }
+
   void forget_aggregates() noexcept {
     ring_.clear();
     sums_.clear();
@@ -201,12 +215,7 @@ class RecentWindow {
     if (options_.fusion == Fusion::max) return slide_maxima(row, count, begin, protected_bits);
     std::uint32_t* sums = sums_.row(0) + begin;
     if (rows_per_pane_ == 1) return kernels::slide_sum(row, count, protected_bits, newest, sums);
-    for (std::size_t s = 0; s < count; ++s) {
-      const std::uint32_t units = half_units(to_half_bits(row[s]));
-      pane_sum_.row(0)[begin + s] += units;
-      sums[s] += units;
-    }
-    return 0;
+    return kernels::add_to_pane(row, count, protected_bits, pane_sum_.row(0) + begin, sums);
   }
 
   Value slide_maxima(const float* row, std::size_t count, std::size_t begin,

@@ -12,6 +12,8 @@
 #include <span>
 
 #include "morphkv/core/row_matrix.hpp"
+#include "morphkv/kernels/search.hpp"
+#include "morphkv/kernels/window_update.hpp"
 #include "morphkv/score/score.hpp"
 
 namespace morphkv::inline v0 {
@@ -42,13 +44,16 @@ class RunningSum {
 
   Slot push(std::span<const float> row, const Candidates& candidates) noexcept {
     MORPHKV_ASSERT(row.size() <= options_.columns && candidates.slots <= row.size());
-    for (std::size_t s = 0; s < row.size(); ++s) sums_.row(0)[s] += units(row[s]);
+    const std::uint64_t lowest =
+        kernels::add_row(row.data(), row.size(), candidates.protected_bits, sums_.row(0));
     if (options_.history > 0) {
       float* copy = rows_.row(journal_index());
       std::fill(std::copy(row.begin(), row.end(), copy), copy + rows_.stride(), 0.0F);
     }
     ++step_;
-    return least(candidates);
+    if (options_.normalised) return least(candidates);
+    return kernels::oldest_with(lowest, sums_.row(0), candidates.slots, candidates.protected_bits,
+                                candidates.positions);
   }
 
   void skip() noexcept {
@@ -57,7 +62,8 @@ class RunningSum {
   }
 
   [[nodiscard]] Slot least(const Candidates& candidates) const noexcept {
-    return least_wanted(candidates, [&](Slot slot) { return value(slot); });
+    if (options_.normalised) return least_wanted(candidates, [&](Slot slot) { return value(slot); });
+    return least_wanted(candidates, [&](Slot slot) { return sums_.row(0)[slot]; });
   }
 
   void renew(Slot slot) noexcept {
