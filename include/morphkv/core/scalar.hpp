@@ -9,8 +9,9 @@
 
 namespace morphkv::inline v0 {
 
-/// What a cache stores: float, Eigen::half (IEEE binary16) or Eigen::bfloat16. Arithmetic is always
-/// in float.
+/// What a cache stores: float, Eigen::half (IEEE binary16) or Eigen::bfloat16. Sums are in float.
+/// On CPUs with bfloat16 dot products, attention over a bfloat16 cache rounds its weights to
+/// bfloat16 for the output (not for the row that is observed), as it does its values.
 template <class T>
 concept Scalar =
     std::same_as<T, float> || std::same_as<T, Eigen::half> || std::same_as<T, Eigen::bfloat16>;

@@ -11,6 +11,7 @@
 #define MORPHKV_SCORE_RECENT_WINDOW_HPP
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -18,6 +19,7 @@
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/half_bits.hpp"
 #include "morphkv/core/row_matrix.hpp"
+#include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/search.hpp"
 #include "morphkv/kernels/window_update.hpp"
 #include "morphkv/score/score.hpp"
@@ -31,7 +33,8 @@ enum class Fusion { sum, max };
 ///
 /// With `panes` = P below `rows`, the rows are kept as P partial aggregates of rows / P rows each,
 /// which weigh P numbers a slot and not `rows`: the window then covers between rows - rows / P + 1
-/// and `rows` rows, and sums of complete panes are rounded to binary16. P = rows (or 0) is exact.
+/// and `rows` rows, and of a complete pane the mean of its rows is stored, rounded to binary16
+/// (sums only: maxima are exact). P = rows (or 0) is exact.
 ///
 /// A column is not cleared when a new token takes its slot over: a policy that protects a new token
 /// for `rows` steps (MorphKV does) never ranks it by its predecessor's weights.
@@ -82,6 +85,15 @@ class RecentWindow {
     const Value lowest = slide(row.data(), row.size(), 0, candidates.protected_bits);
     close_pane();
     return rows_per_pane_ > 1 ? least(candidates) : oldest_with(lowest, candidates);
+  }
+
+  /// The memory that the next push reads, for whoever can fetch it in time.
+  [[nodiscard]] std::array<kernels::ReadSoon, 3> reads_soon() const noexcept {
+    const auto soon = [](const auto& rows, std::size_t index) {
+      return kernels::ReadSoon{rows.row(index), rows.stride() * sizeof(*rows.row(index))};
+    };
+    if (options_.fusion == Fusion::sum) return {soon(ring_, pane()), soon(sums_, 0)};
+    return {soon(ring_, pane()), soon(prefix_, 0), soon(ring_, (pane() + 1) % panes_)};
   }
 
   /// Slides the window by a row of zeros.
