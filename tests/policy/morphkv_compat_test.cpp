@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+// The authors' code, step for step: what each query head sees, and what stays.
+#include "morphkv/policy/morphkv_compat.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <vector>
+
+#include "oracle/compat_oracle.hpp"
+#include "support/duel.hpp"
+
+namespace morphkv::testing {
+namespace {
+
+using oracle::LogitRows;
+
+struct Case {
+  std::size_t capacity;
+  std::size_t window;
+  Fusion fusion = Fusion::sum;
+  GroupFusion group_fusion = GroupFusion::max;
+  std::size_t group = 1;
+  double evict_after = 1;
+};
+
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << "capacity " << c.capacity << ", window " << c.window << ", "
+       << (c.fusion == Fusion::sum ? "sum" : "max") << ", group fusion "
+       << static_cast<int>(c.group_fusion) << ", group " << c.group << ", evict after "
+       << c.evict_after;
+}
+
+constexpr float unseen = -std::numeric_limits<float>::infinity();
+
+/// Logits by position in the order of columns.
+std::vector<float> in_order(const LogitRows& row, std::span<const Position> columns) {
+  std::vector<float> logits;
+  for (const std::vector<double>& head : row) {
+    for (const Position position : columns) {
+      const auto index = static_cast<std::size_t>(position);
+      const bool seen = position != no_position && index < head.size();
+      logits.push_back(seen ? static_cast<float>(head[index]) : unseen);
+    }
+  }
+  return logits;
+}
+
+class CompatDuel {
+ public:
+  CompatDuel(const Case& c, std::size_t max_tokens, bool all_equal, std::uint64_t seed)
+      : group_(c.group),
+        all_equal_(all_equal),
+        policy_({.capacity = c.capacity,
+                 .window = c.window,
+                 .fusion = c.fusion,
+                 .group = c.group_fusion,
+                 .evict_after = c.evict_after,
+                 .group_size = c.group,
+                 .max_tokens = max_tokens}),
+        oracle_({.capacity = c.capacity,
+                 .window = c.window,
+                 .combine = c.fusion == Fusion::sum ? oracle::Combine::sum : oracle::Combine::max,
+                 .fusion = c.group_fusion,
+                 .evict_after = c.evict_after,
+                 .group = c.group}),
+        random_(seed) {}
+
+  [[nodiscard]] const MorphKVCompat& policy() const { return policy_; }
+
+  void block(std::size_t tokens) {
+    if (tokens == 0) return;
+    std::vector<Position> columns(policy_.positions().begin(), policy_.positions().end());
+    std::vector<LogitRows> rows;
+    const Position first = next_;
+    for (std::size_t t = 0; t < tokens; ++t) {
+      columns.push_back(next_);
+      rows.push_back(draw(next_++));
+    }
+    BlockLogits source{columns, rows};
+    const PromptRows view(tokens, columns.size(), group_, &source, &BlockLogits::none,
+                          &BlockLogits::logits);
+    auto ballot = policy_.vote(first, view);
+    ASSERT_EQ(policy_.decide(ballot), Status::ok);
+    std::vector<Slot> slots(tokens);
+    policy_.admit(ballot, slots);
+    oracle_.block(first, rows);
+    ASSERT_EQ(kept(policy_), oracle_.kept());
+  }
+
+  void step(bool mute = false) {
+    const Position position = next_++;
+    ASSERT_EQ(policy_.place(position).status, Status::ok);
+    oracle_.arrive(position);
+    ASSERT_EQ(kept(policy_), oracle_.kept());
+    for (std::size_t g = 0; g < group_; ++g) ASSERT_EQ(seen(g), oracle_.visible(g)) << "head " << g;
+    if (mute) {
+      oracle_.attend({});
+      return;
+    }
+    const LogitRows row = draw(position);
+    ASSERT_EQ(policy_.observe_logits(in_order(row, policy_.positions())), Status::ok);
+    oracle_.attend(row);
+    ASSERT_EQ(kept(policy_), oracle_.kept());
+  }
+
+ private:
+  struct BlockLogits {
+    const std::vector<Position>& columns;
+    const std::vector<LogitRows>& rows;
+
+    static Status none(void*, std::size_t, float*) { return Status::bad_row; }
+    static Status logits(void* context, std::size_t query, float* out) {
+      const auto& self = *static_cast<BlockLogits*>(context);
+      const std::vector<float> ordered = in_order(self.rows[query], self.columns);
+      std::copy(ordered.begin(), ordered.end(), out);
+      return Status::ok;
+    }
+  };
+
+  /// Logits over all positions up to the query's own; float numbers.
+  LogitRows draw(Position query) {
+    LogitRows row;
+    for (std::size_t g = 0; g < group_; ++g) {
+      std::vector<double> logits;
+      for (Position p = 0; p <= query; ++p) {
+        logits.push_back(all_equal_ ? 0.5 : static_cast<double>(3 * random_.normal()));
+      }
+      row.push_back(std::move(logits));
+    }
+    return row;
+  }
+
+  [[nodiscard]] std::vector<Position> seen(std::size_t query_head) const {
+    const auto bytes = policy_.visible(query_head);
+    std::vector<Position> positions;
+    for (std::size_t slot = 0; slot < bytes.size(); ++slot) {
+      if (bytes[slot] != 0) positions.push_back(policy_.positions()[slot]);
+    }
+    std::sort(positions.begin(), positions.end());
+    return positions;
+  }
+
+  std::size_t group_;
+  bool all_equal_;
+  MorphKVCompat policy_;
+  oracle::CompatOracle oracle_;
+  Random random_;
+  Position next_ = 0;
+};
+
+class MorphKVCompatTest : public ::testing::TestWithParam<Case> {};
+
+TEST_P(MorphKVCompatTest, EqualsTheAuthorsStepForStep) {
+  const Case& c = GetParam();
+  for (const std::size_t prompt :
+       {std::size_t{0}, std::size_t{1}, c.window, c.capacity, c.capacity + 1, 2 * c.capacity + 5}) {
+    for (const bool all_equal : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << "prompt " << prompt << ", all equal " << all_equal);
+      CompatDuel duel(c, prompt + 1, all_equal, prompt);
+      duel.block(prompt);
+      for (std::size_t s = 0; s < 5 * c.capacity; ++s) {
+        duel.step();
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(MorphKVCompatTest, SeveralTurns) {
+  CompatDuel duel(GetParam(), GetParam().capacity + 40, false, 3);
+  for (const std::size_t turn : {3U, 8U, 1U, 12U}) {
+    duel.block(turn);
+    for (std::size_t s = 0; s < 2 * GetParam().capacity; ++s) duel.step();
+    if (HasFailure()) return;
+  }
+}
+
+TEST_P(MorphKVCompatTest, QueriesThatDoNotAttendVoteForNobody) {
+  CompatDuel duel(GetParam(), 30, false, 4);
+  duel.block(20);
+  for (std::size_t s = 0; s < 60; ++s) {
+    duel.step(s % 3 == 0);
+    if (HasFailure()) return;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, MorphKVCompatTest,
+                         ::testing::Values(Case{2, 1}, Case{3, 2}, Case{9, 1},
+                                           Case{9, 1, Fusion::max},
+                                           Case{12, 4, Fusion::sum, GroupFusion::max, 1},
+                                           Case{12, 4, Fusion::max, GroupFusion::max, 1},
+                                           Case{12, 4, Fusion::sum, GroupFusion::max, 4},
+                                           Case{12, 4, Fusion::max, GroupFusion::max, 3},
+                                           Case{12, 4, Fusion::sum, GroupFusion::mean, 4},
+                                           Case{12, 4, Fusion::max, GroupFusion::sum, 8},
+                                           Case{13, 5, Fusion::sum, GroupFusion::max, 2, 1.5},
+                                           Case{13, 5, Fusion::max, GroupFusion::max, 2, 3},
+                                           Case{13, 5, Fusion::sum, GroupFusion::max, 2, 1.04},
+                                           Case{40, 31, Fusion::sum, GroupFusion::max, 2},
+                                           Case{40, 32, Fusion::max, GroupFusion::max, 2}));
+
+TEST(MorphKVCompat, HasRoomForWhatItIsTold) {
+  MorphKVCompat policy({.capacity = 4, .window = 2, .max_tokens = 10});
+  EXPECT_EQ(policy.slots(), 10U);
+  EXPECT_EQ(MorphKVCompat({.capacity = 4, .window = 2}).slots(), 6U);
+  EXPECT_EQ(MorphKVCompat({.capacity = 4, .window = 2, .evict_after = 3}).slots(), 15U);
+}
+
+TEST(MorphKVCompat, RefusesBadLogits) {
+  MorphKVCompat policy({.capacity = 4, .window = 2, .group_size = 2});
+  for (Position t = 0; t < 3; ++t) ASSERT_EQ(policy.place(t).status, Status::ok);
+  std::vector<float> logits(6, 0.0F);
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    logits[4] = bad;
+    EXPECT_EQ(policy.observe_logits(logits), Status::bad_row);
+  }
+  logits[4] = 0;
+  EXPECT_EQ(policy.observe_logits(std::span(logits).first(5)), Status::wrong_size);
+  EXPECT_EQ(policy.observe_logits(logits), Status::ok);
+  EXPECT_EQ(policy.observe_logits(logits), Status::out_of_step);
+  EXPECT_EQ(policy.place(2).status, Status::position_backwards);
+}
+
+}  // namespace
+}  // namespace morphkv::testing
