@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// How far the replay is: one line that changes on a terminal, a line every tenth in a log.
+#ifndef MORPHKV_EXAMPLES_REPLAY_PROGRESS_HPP
+#define MORPHKV_EXAMPLES_REPLAY_PROGRESS_HPP
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+
+namespace morphkv::replay {
+
+class Progress {
+ public:
+  Progress(std::size_t total, bool is_wanted)
+      : total_(total), is_wanted_(is_wanted), is_terminal_(isatty(fileno(stderr)) != 0) {}
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  ~Progress() {
+    if (is_wanted_ && is_terminal_) std::fputs("\r\033[K", stderr);
+  }
+
+  /// `done` of the total are done.
+  void show(std::size_t done) {
+    if (!is_wanted_ || !is_due(done)) return;
+    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+    const double left = seconds * static_cast<double>(total_ - done) / static_cast<double>(done);
+    std::fprintf(stderr, "%s%3zu %%  step %zu of %zu, %.0f s, %.0f s left%s",
+                 is_terminal_ ? "\r\033[K" : "", 100 * done / total_, done, total_, seconds, left,
+                 is_terminal_ ? "" : "\n");
+    std::fflush(stderr);
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::size_t tenths = 10;
+  static constexpr std::chrono::milliseconds interval{100};
+
+  [[nodiscard]] bool is_due(std::size_t done) {
+    if (!is_terminal_) return done * tenths / total_ != (done - 1) * tenths / total_;
+    const Clock::time_point now = Clock::now();
+    if (now - shown_ < interval) return false;
+    shown_ = now;
+    return true;
+  }
+
+  std::size_t total_;
+  bool is_wanted_;
+  bool is_terminal_;
+  Clock::time_point start_ = Clock::now();
+  Clock::time_point shown_ = Clock::now();
+};
+
+}  // namespace morphkv::replay
+
+#endif  // MORPHKV_EXAMPLES_REPLAY_PROGRESS_HPP

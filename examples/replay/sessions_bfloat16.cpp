@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "replay/session.hpp"
+
+template std::unique_ptr<morphkv::replay::Session> morphkv::replay::make_session<Eigen::bfloat16>(
+    const Settings&, const Trace&);
