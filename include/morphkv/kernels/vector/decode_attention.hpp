@@ -162,12 +162,12 @@ struct FloatProducts {
   }
 };
 
-/// row = the heads' weights, each divided by its head's sum, fused.
+/// row = the heads' weights times the heads' shares, fused, for the tokens from `begin` to `end`.
 template <Scalar T>
-void fuse_pass(const DecodeAttention<T>& a, const float* shares, bool greatest_of_group) noexcept {
-  std::size_t t = 0;
-  for (; t < a.tokens; t += lanes) {
-    const std::size_t count = (std::min)(lanes, a.tokens - t);
+void fuse_tile(const DecodeAttention<T>& a, const float* shares, bool greatest_of_group,
+               std::size_t begin, std::size_t end) noexcept {
+  for (std::size_t t = begin; t < end; t += lanes) {
+    const std::size_t count = (std::min)(lanes, end - t);
     const bool whole = count == lanes;
     Floats fused = zero();
     for (std::size_t h = 0; h < a.group; ++h) {
@@ -229,20 +229,22 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
     finite = finite && std::isfinite(logarithm);
     if (a.log_sum_exp != nullptr) a.log_sum_exp[h] = logarithm;
   }
+  const bool greatest_of_group = a.fusion == GroupFusion::max;
+  float row_shares[greatest_group];
+  for (std::size_t h = 0; h < a.group; ++h) {
+    row_shares[h] = greatest_of_group ? shares[h] : shares[h] / static_cast<float>(a.group);
+  }
   std::fill_n(a.output, a.group * a.head_dim, 0.0F);
   for (std::size_t t = 0; t < a.tokens; t += value_tile) {
     for (std::size_t h = 0; h < a.group; h += head_block) {
       values_of_heads(products, a, h, t, h == 0 ? lines : 0, ahead);
     }
+    if (a.row == nullptr) continue;
+    fuse_tile(a, row_shares, greatest_of_group, t, (std::min)(t + value_tile, a.tokens));
   }
   for (std::size_t h = 0; h < a.group; ++h) {
     products.finish(a.output + h * a.head_dim, a.head_dim, shares[h]);
   }
-  if (a.row == nullptr) return finite;
-  if (a.fusion != GroupFusion::max) {
-    for (std::size_t h = 0; h < a.group; ++h) shares[h] /= static_cast<float>(a.group);
-  }
-  fuse_pass(a, shares, a.fusion == GroupFusion::max);
   return finite;
 }
 

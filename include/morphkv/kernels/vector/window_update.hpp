@@ -95,37 +95,24 @@ inline std::uint16_t slide_max_blocks(const float* row, std::size_t slots,
                     portable::slide_max_blocks(row, slots, protected_bits, blocks, s));
 }
 
-/// Some columns at a time, so that the maxima stay in registers.
+/// Row by row from the last one up, over so many columns that two rows stay in the nearest cache;
+/// each step fetches its place in the row that comes next.
 inline void suffix_max(std::uint16_t* rows, std::size_t stride, std::size_t count,
                        std::size_t slots) noexcept {
-  constexpr std::size_t width = 8;
-  std::size_t s = 0;
-  for (; s + width * short_lanes <= slots; s += width * short_lanes) {
-    Shorts highest[width];
-    MORPHKV_UNROLL for (std::size_t i = 0; i < width; ++i) {
-      highest[i] = load_shorts(rows + (count - 1) * stride + s + i * short_lanes);
-    }
+  constexpr std::size_t width = 4096;
+  const std::size_t whole = slots - slots % short_lanes;
+  for (std::size_t begin = 0; begin < whole; begin += width) {
+    const std::size_t end = (std::min)(whole, begin + width);
     for (std::size_t r = count - 1; r-- > 0;) {
-      std::uint16_t* row = rows + r * stride + s;
-      if (r >= 8) {
-        for (std::size_t i = 0; i < width * short_lanes; i += 32) {
-          __builtin_prefetch(row + i - 8 * stride);
-        }
-      }
-      MORPHKV_UNROLL for (std::size_t i = 0; i < width; ++i) {
-        highest[i] = greater(highest[i], load_shorts(row + i * short_lanes));
-        store_shorts(row + i * short_lanes, highest[i]);
+      std::uint16_t* row = rows + r * stride;
+      const std::uint16_t* ahead = r > 0 ? row - stride : row;
+      for (std::size_t s = begin; s < end; s += short_lanes) {
+        __builtin_prefetch(ahead + s, 1);
+        store_shorts(row + s, greater(load_shorts(row + s), load_shorts(row + s + stride)));
       }
     }
   }
-  for (; s + short_lanes <= slots; s += short_lanes) {
-    Shorts highest = load_shorts(rows + (count - 1) * stride + s);
-    for (std::size_t r = count - 1; r-- > 0;) {
-      highest = greater(highest, load_shorts(rows + r * stride + s));
-      store_shorts(rows + r * stride + s, highest);
-    }
-  }
-  portable::suffix_max(rows, stride, count, slots, s);
+  portable::suffix_max(rows, stride, count, slots, whole);
 }
 
 inline float replace_row(const float* row, std::size_t slots, const std::uint64_t* protected_bits,
