@@ -62,7 +62,8 @@ class RunningSum {
   }
 
   [[nodiscard]] Slot least(const Candidates& candidates) const noexcept {
-    if (options_.normalised) return least_wanted(candidates, [&](Slot slot) { return value(slot); });
+    if (options_.normalised)
+      return least_wanted(candidates, [&](Slot slot) { return value(slot); });
     return least_wanted(candidates, [&](Slot slot) { return sums_.row(0)[slot]; });
   }
 
