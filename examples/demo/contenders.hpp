@@ -61,7 +61,7 @@ struct Settings {
 
 namespace detail {
 
-inline constexpr std::size_t least_capacity = 24;
+inline constexpr std::size_t least_capacity = 16;
 
 /// The greatest capacity whose cache weighs at most `bytes`; 0 if even the least weighs more.
 template <class Policy, class MakeSettings>

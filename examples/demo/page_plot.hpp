@@ -90,7 +90,7 @@ inline constexpr char page_plot_script[] = R"js(
     }
     svg.append(group);
     labels.push({ policy, name: line[0].name, group, stroke, x: px(line[0]),
-      y: y(measureOf(line[0]).mean), bound: line[0].within_budget });
+      y: y(measureOf(line[0]).mean), bound: line.some(r => r.within_budget) });
   }
 
   // A name beside the first point of its line; those at the same place are moved apart.

@@ -31,7 +31,8 @@ namespace detail {
   const double centre = share + z * z / (2 * count);
   const double spread = z * std::sqrt(share * (1 - share) / count + z * z / (4 * count * count));
   const double scale = 1 + z * z / count;
-  return {share, (centre - spread) / scale, (centre + spread) / scale};
+  return {share, (std::max)((centre - spread) / scale, 0.0),
+          (std::min)((centre + spread) / scale, 1.0)};
 }
 
 }  // namespace detail

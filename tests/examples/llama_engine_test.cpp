@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "examples/random_model.hpp"
+#include "examples/reference_llama.hpp"
+#include "llama/session.hpp"
+#include "morphkv/morphkv.hpp"
+
+namespace morphkv::test {
+namespace {
+
+constexpr std::size_t tokens = 40;
+
+std::vector<int> some_text(const llama::Config& config) {
+  std::vector<int> text;
+  for (std::size_t t = 0; t < tokens; ++t) {
+    text.push_back(static_cast<int>((t * t + 3 * t + 1) % config.vocabulary));
+  }
+  return text;
+}
+
+void expect_near(std::span<const float> logits, const Eigen::VectorXd& expected, double tolerance) {
+  ASSERT_EQ(logits.size(), static_cast<std::size_t>(expected.size()));
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    ASSERT_NEAR(static_cast<double>(logits[i]), expected(static_cast<Eigen::Index>(i)), tolerance);
+  }
+}
+
+TEST(LlamaEngine, StepsAgreeWithTheReference) {
+  for (const bool tied : {true, false}) {
+    const llama::Model model = random_model(small_config(tied), 1);
+    ReferenceLlama reference(model);
+    llama::Session<Full> session(model, {.max_tokens = tokens});
+    for (const int token : some_text(model.config)) {
+      expect_near(session.step(token), reference.step(token), 1e-4);
+    }
+  }
+}
+
+TEST(LlamaEngine, APromptAtOnceIsTheSameAsTokenByToken) {
+  const llama::Model model = random_model(small_config(true), 2);
+  const std::vector<int> text = some_text(model.config);
+  llama::Session<Full> at_once(model, {.max_tokens = tokens});
+  const llama::Matrix logits = at_once.prefill_with_all_logits(text);
+  llama::Session<Full> stepwise(model, {.max_tokens = tokens});
+  for (std::size_t t = 0; t < text.size(); ++t) {
+    const auto row = logits.row(static_cast<Eigen::Index>(t)).transpose().cast<double>();
+    expect_near(stepwise.step(text[t]), row, 1e-4);
+  }
+}
+
+TEST(LlamaEngine, TurnsContinueAtTheNextPosition) {
+  const llama::Model model = random_model(small_config(true), 3);
+  const std::vector<int> text = some_text(model.config);
+  llama::Session<Full> at_once(model, {.max_tokens = tokens});
+  const std::span<const float> expected = at_once.prefill(text);
+  llama::Session<Full> turns(model, {.max_tokens = tokens});
+  const std::span<const int> all = text;
+  turns.prefill(all.first(11));
+  turns.step(text[11]);
+  const std::span<const float> logits = turns.prefill(all.subspan(12));
+  EXPECT_EQ(turns.position(), tokens);
+  for (std::size_t i = 0; i < logits.size(); ++i) EXPECT_NEAR(logits[i], expected[i], 1e-4);
+}
+
+TEST(LlamaEngine, RefusesTokensThatAreNotInTheVocabulary) {
+  const llama::Model model = random_model(small_config(true), 4);
+  llama::Session<Full> session(model, {.max_tokens = tokens});
+  EXPECT_THROW(session.step(31), std::invalid_argument);
+  EXPECT_THROW(session.step(-1), std::invalid_argument);
+  EXPECT_THROW(session.prefill({}), std::invalid_argument);
+}
+
+TEST(LlamaEngine, SaysWhyTheCacheRefusesAToken) {
+  const llama::Model model = random_model(small_config(true), 4);
+  llama::Session<Full> session(model, {.max_tokens = 2});
+  session.prefill(std::vector<int>{1, 2});
+  EXPECT_THROW(session.step(3), std::runtime_error);
+}
+
+/// Greedy tokens after a prompt of 10.
+template <class Policy>
+std::vector<int> greedy_text(const llama::Model& model, const typename Policy::Options& options) {
+  llama::Session<Policy> session(model, options);
+  const std::vector<int> text = some_text(model.config);
+  int token = llama::most_likely(session.prefill(std::span<const int>(text).first(10)));
+  std::vector<int> written = {token};
+  while (written.size() < tokens - 10) {
+    token = llama::most_likely(session.step(token));
+    written.push_back(token);
+  }
+  return written;
+}
+
+TEST(LlamaEngine, APolicyWithRoomForAllWritesWhatTheFullCacheWrites) {
+  const llama::Model model = random_model(small_config(false), 5);
+  const std::vector<int> full = greedy_text<Full>(model, {.max_tokens = tokens});
+  for (const Fusion fusion : {Fusion::sum, Fusion::max}) {
+    EXPECT_EQ(full,
+              greedy_text<MorphKV>(model, {.capacity = tokens, .window = 7, .fusion = fusion}));
+  }
+  EXPECT_EQ(full, greedy_text<SnapKV>(model, {.capacity = tokens, .max_tokens = tokens}));
+  EXPECT_EQ(full, greedy_text<H2O>(model, {.heavy = tokens / 2, .recent = tokens / 2}));
+  EXPECT_EQ(full, greedy_text<StreamingLLM>(model, {.capacity = tokens}));
+  EXPECT_EQ(full, greedy_text<TOVA>(model, {.capacity = tokens}));
+  EXPECT_EQ(full, greedy_text<Random>(model, {.capacity = tokens}));
+  EXPECT_EQ(full, greedy_text<MorphKVCompat>(model, {.capacity = tokens, .window = 7}));
+}
+
+TEST(LlamaEngine, ASmallCacheHoldsItsCapacity) {
+  const llama::Model model = random_model(small_config(false), 6);
+  llama::Session<MorphKV> session(model, {.capacity = 12, .window = 5, .sinks = 2});
+  for (const int token : some_text(model.config)) session.step(token);
+  for (std::size_t layer = 0; layer < model.config.layers; ++layer) {
+    for (std::size_t head = 0; head < model.config.kv_heads; ++head) {
+      EXPECT_EQ(session.cache().size(layer, head), 12U);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace morphkv::test

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "examples/random_model.hpp"
+#include "examples/temporary_folder.hpp"
+#include "llama/load.hpp"
+#include "llama/session.hpp"
+#include "morphkv/policy/full.hpp"
+
+namespace morphkv::test {
+namespace {
+
+llama::Matrix logits_of(const llama::Model& model) {
+  const std::vector<int> text = {1, 5, 9, 2, 30, 0, 7, 7, 12, 3};
+  llama::Session<Full> session(model, {.max_tokens = text.size()});
+  return session.prefill_with_all_logits(text);
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST(ModelFiles, BothFormatsAndAllTypesGiveTheSameModel) {
+  for (const bool tied : {true, false}) {
+    const llama::Model model = random_model(small_config(tied), 11);
+    const llama::Matrix expected = logits_of(model);
+    const TemporaryFolder checkpoint;
+    write_llama2c(model, checkpoint.file("model.bin"));
+    EXPECT_EQ(logits_of(llama::ModelFiles(checkpoint.file("model.bin")).load()), expected);
+    for (const auto type :
+         {support::TensorType::f32, support::TensorType::f16, support::TensorType::bf16}) {
+      const TemporaryFolder folder;
+      write_hugging_face(model, folder.path(), type);
+      EXPECT_TRUE(logits_of(llama::ModelFiles(folder.path()).load()).isApprox(expected, 1e-5F));
+    }
+    const TemporaryFolder folder;
+    write_sharded(model, folder.path());
+    EXPECT_TRUE(logits_of(llama::ModelFiles(folder.path()).load()).isApprox(expected, 1e-5F));
+  }
+}
+
+TEST(ModelFiles, ACheckpointMayBeNamedByItsFolder) {
+  const TemporaryFolder folder;
+  write_llama2c(random_model(small_config(true), 12), folder.file("model.bin"));
+  (void)folder.write("tok31.bin", "not a checkpoint");
+  EXPECT_EQ(llama::ModelFiles(folder.path()).load().config.dim, 24U);
+  EXPECT_EQ(llama::ModelFiles(folder.path()).name(), "model");
+}
+
+TEST(ModelFiles, SaysThatThereIsNoModel) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(contains(complaint([&] { llama::ModelFiles{folder.path()}; }), "there is no model"));
+}
+
+TEST(Llama2c, EveryTruncationIsRefused) {
+  const TemporaryFolder folder;
+  write_llama2c(random_model(small_config(false), 13), folder.file("model.bin"));
+  const std::string bytes = bytes_of(folder.file("model.bin"));
+  for (std::size_t size = 0; size < bytes.size(); size += size < 40 ? 1 : 997) {
+    const auto cut = folder.write("cut.bin", bytes.substr(0, size));
+    EXPECT_FALSE(complaint([&] { (void)llama::load_llama2c(cut); }).empty()) << size;
+  }
+  const auto longer = folder.write("longer.bin", bytes + "more");
+  EXPECT_TRUE(contains(complaint([&] { (void)llama::load_llama2c(longer); }), "4 bytes follow"));
+}
+
+TEST(Llama2c, HostileHeadersAreRefused) {
+  const TemporaryFolder folder;
+  write_llama2c(random_model(small_config(true), 14), folder.file("model.bin"));
+  const std::string bytes = bytes_of(folder.file("model.bin"));
+  for (std::size_t field = 0; field < 7; ++field) {
+    for (const std::int32_t value : {0, -5, 3, 1 << 24, 0x7FFFFFFF, -0x7FFFFFFF - 1}) {
+      std::string changed = bytes;
+      changed.replace(4 * field, 4, reinterpret_cast<const char*>(&value), 4);
+      if (changed == bytes) continue;
+      const auto file = folder.write("changed.bin", changed);
+      const std::string message = complaint([&] { (void)llama::load_llama2c(file); });
+      EXPECT_TRUE(contains(message, "changed.bin")) << field << " = " << value << ": " << message;
+    }
+  }
+}
+
+/// What the loader says when one field of config.json is changed.
+std::string complaint_about(const std::string& field, const nlohmann::json& value) {
+  const llama::Model model = random_model(small_config(false), 15);
+  const TemporaryFolder folder;
+  write_hugging_face(model, folder.path(), support::TensorType::f32);
+  nlohmann::json config = hugging_face_config(model.config);
+  config[field] = value;
+  std::ofstream(folder.file("config.json")) << config;
+  return complaint([&] { (void)llama::load_hugging_face(folder.path()); });
+}
+
+TEST(HuggingFace, ComplaintsNameTheField) {
+  for (const char* field :
+       {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+        "num_key_value_heads", "head_dim", "vocab_size"}) {
+    for (const nlohmann::json& value : {nlohmann::json(0), nlohmann::json(-1), nlohmann::json("4"),
+                                        nlohmann::json(1.5), nlohmann::json(1ULL << 60U)}) {
+      EXPECT_TRUE(
+          contains(complaint_about(field, value), std::string(field) + " = " + value.dump()))
+          << complaint_about(field, value);
+    }
+  }
+  EXPECT_TRUE(contains(complaint_about("hidden_act", "relu"), "hidden_act = relu"));
+  EXPECT_TRUE(contains(complaint_about("attention_bias", true), "attention_bias = true"));
+  EXPECT_TRUE(contains(complaint_about("rope_theta", -1), "rope_theta = -1"));
+  EXPECT_TRUE(contains(complaint_about("rope_scaling", {{"type", "yarn"}}), "rope_scaling.type"));
+}
+
+TEST(HuggingFace, TensorsMustFitTheConfiguration) {
+  EXPECT_TRUE(contains(complaint_about("hidden_size", 25), "embed_tokens.weight.shape = [31,24]"));
+  EXPECT_TRUE(contains(complaint_about("num_key_value_heads", 4), "k_proj.weight.shape"));
+  EXPECT_TRUE(contains(complaint_about("num_hidden_layers", 4), "no tensor model.layers.3."));
+  EXPECT_TRUE(contains(complaint_about("num_key_value_heads", 3), "KV heads = 3"));
+}
+
+TEST(HuggingFace, FieldsThatMayBeMissing) {
+  const llama::Model model = random_model(small_config(true), 16);
+  const TemporaryFolder folder;
+  write_hugging_face(model, folder.path(), support::TensorType::f32);
+  nlohmann::json config = hugging_face_config(model.config);
+  for (const char* field : {"head_dim", "rope_theta", "rms_norm_eps", "hidden_act"}) {
+    config[field] = nullptr;
+  }
+  config["eos_token_id"] = {2, 5};
+  std::ofstream(folder.file("config.json")) << config;
+  const llama::Model loaded = llama::load_hugging_face(folder.path());
+  EXPECT_EQ(loaded.config.head_dim, 6U);
+  EXPECT_EQ(loaded.config.stop_tokens, (std::vector<int>{2, 5}));
+  EXPECT_TRUE(logits_of(loaded).isApprox(logits_of(model), 1e-5F));
+}
+
+TEST(HuggingFace, ShardsStayInTheirFolder) {
+  const TemporaryFolder folder;
+  write_sharded(random_model(small_config(true), 17), folder.path());
+  nlohmann::json index;
+  index["weight_map"]["model.norm.weight"] = "../part-1.safetensors";
+  std::ofstream(folder.file("model.safetensors.index.json")) << index;
+  EXPECT_TRUE(contains(complaint([&] { (void)llama::load_hugging_face(folder.path()); }),
+                       "in the same folder"));
+}
+
+/// Llama 3.1's published frequencies: below 1024 tokens a wave is left alone, above 8192 stretched.
+TEST(Rope, LlamaThreeStretchesSlowWavesOnly) {
+  llama::Config config = small_config(true);
+  config.head_dim = 128;
+  config.rope_theta = 500000;
+  const auto turned = [&](std::size_t pair) {
+    llama::Rope rope(config);
+    rope.move_to(64);
+    std::vector<float> head(128);
+    head[2 * pair] = 1;
+    rope.turn(head);
+    return std::atan2(head[2 * pair + 1], head[2 * pair]);
+  };
+  const float fast = turned(20);
+  const float slow = turned(60);
+  config.rope_scaling = llama::RopeScaling{};
+  EXPECT_FLOAT_EQ(turned(20), fast);
+  EXPECT_NEAR(turned(60), slow / 8, 1e-7);
+}
+
+}  // namespace
+}  // namespace morphkv::test
