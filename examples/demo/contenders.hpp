@@ -93,11 +93,12 @@ template <class Policy, class MakeSettings>
       const auto share = static_cast<std::size_t>(budget * static_cast<double>(task.prompt_tokens));
       variant.capacity = (std::max)(share, least_capacity);
     }
-    const auto settings = make(variant.capacity, task);
-    variant.settings = settings.text;
-    variant.write = [options = settings.options](const llama::Model& model, const Prompt& prompt,
-                                                 bool record) {
-      return write_response<Policy>(model, prompt, options, record);
+    variant.settings = make(variant.capacity, task).text;
+    variant.write = [make, capacity = variant.capacity, seed = task.seed](
+                        const llama::Model& model, const Prompt& prompt, bool record) {
+      // A cache that grows gets the slots that this prompt needs, and no more.
+      const Task one{prompt.tokens.size(), prompt.response_tokens, seed};
+      return write_response<Policy>(model, prompt, make(capacity, one).options, record);
     };
     return variant;
   };

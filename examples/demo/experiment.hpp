@@ -106,6 +106,15 @@ inline void summarise(Outcome& outcome) {
 
 }  // namespace detail
 
+/// Where there is no set length, a response ends where the full cache's does.
+inline void settle_lengths(const llama::Model& model, Workload& workload, std::size_t threads) {
+  const Variant full = full_variant();
+  run_in_parallel(workload.prompts.size(), threads, [&](std::size_t index) {
+    Prompt& prompt = workload.prompts[index];
+    prompt.response_tokens = full.write(model, prompt, false).tokens.size();
+  });
+}
+
 /// \param variants the first one is the reference, the full cache
 [[nodiscard]] inline std::vector<Outcome> run_experiment(const llama::Model& model,
                                                          const Workload& workload,

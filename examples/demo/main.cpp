@@ -129,7 +129,8 @@ void run(const Arguments& arguments, const std::string& command) {
   const llama::ModelFiles files(arguments.model);
   const llama::Model model = files.load();
   const std::unique_ptr<llama::Tokenizer> tokenizer = files.load_tokenizer(model.config);
-  const Workload workload = make_workload(arguments, *tokenizer, model.config);
+  Workload workload = make_workload(arguments, *tokenizer, model.config);
+  if (!workload.is_graded()) settle_lengths(model, workload, arguments.threads);
   introduce(arguments, model.config, workload);
   const std::vector<Outcome> outcomes = run_experiment(
       model, workload, make_variants(arguments, model.config.shape(), workload), arguments.threads);

@@ -37,6 +37,7 @@ holds that token. <span id="heads-needs"></span></p>
 
 <h2>The same response under two policies</h2>
 <p id="words-note"></p>
+<details><summary>The prompt</summary><div class="text-box" id="prompt-text"></div></details>
 <div class="words" id="words"></div>
 
 <h2>How to read this</h2>
@@ -106,9 +107,9 @@ byId("headline").textContent = figures.headline;
 const model = figures.model;
 const task = figures.task;
 byId("lead").textContent =
-  `A language model keeps the keys and values of every word it has read: its cache grows with each ` +
-  `word it writes. Here a trained model wrote ${task.prompts} responses of about ` +
-  `${Math.round(task.mean_response_tokens)} words, each to a prompt of about ` +
+  `A language model keeps the keys and values of every token it has read: its cache grows with each ` +
+  `token it writes. Here a trained model wrote ${task.prompts} responses of about ` +
+  `${Math.round(task.mean_response_tokens)} tokens, each to a prompt of about ` +
   `${Math.round(task.mean_prompt_tokens)}, first with the full cache of ` +
   `${bytes(results[0].bytes)} and then with caches of a constant size that must choose what to forget.`;
 byId("task").textContent = "The task: " + task.description;

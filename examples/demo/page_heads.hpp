@@ -89,10 +89,15 @@ inline constexpr char page_heads_script[] = R"js(
     draw.lineTo(width - right, yOf(promptTokens));
     draw.stroke();
     draw.setLineDash([]);
-    draw.textAlign = "left";
+    draw.textAlign = "right";
+    draw.lineWidth = 4;
+    draw.lineJoin = "round";
+    draw.strokeStyle = style("--paper");
     draw.fillStyle = style("--ink");
-    draw.fillText("response \u2191", left + 8, yOf(promptTokens) - 26);
-    draw.fillText("end of the prompt \u2193", left + 8, yOf(promptTokens) - 7);
+    for (const [text, y] of [["response \u2191", -8], ["prompt \u2193", 17]]) {
+      draw.strokeText(text, width - right - 8, yOf(promptTokens) + y);
+      draw.fillText(text, width - right - 8, yOf(promptTokens) + y);
+    }
   }
 
   // What the response needs to look up, at the step of the look-up.
@@ -172,8 +177,8 @@ inline constexpr char page_heads_script[] = R"js(
   canvas.addEventListener("pointerleave", hideTip);
 
   if (trails.needs.length > 0) {
-    byId("heads-needs").append("Dots mark where the correct response has to look something up (x: " +
-      "when, y: where it stands): a black dot if a chosen head still holds it, a cross if not.");
+    byId("heads-needs").append("Dots mark where the correct response has to look something up (across: " +
+      "when; up: where it stands): a dot if a head chosen here still holds it, a red cross if not.");
   }
   byId("heads-controls").append(
     chooser("Policy", results.map(label), state.result, i => { state.result = i; redraw(); }),

@@ -8,7 +8,7 @@ namespace morphkv::demo {
 
 inline constexpr char page_plot_script[] = R"js(
 {
-  const width = 992, height = 480, top = 18, bottom = 56, left = 54, right = 24;
+  const width = 992, height = 480, top = 34, bottom = 56, left = 54, right = 24;
   const compared = results.slice(1);
   const least = Math.min(...compared.map(r => r.bytes_share), 0.5);
   const lowest = Math.log(least / 2), highest = Math.log(1.12);
@@ -39,6 +39,7 @@ inline constexpr char page_plot_script[] = R"js(
   }
   svg.append(make("text", { x: left, y: height - 4, class: "axis-title" },
     "Bytes of the whole cache, as a share of the full cache's (logarithmic)"));
+  svg.append(make("text", { x: 0, y: 14, class: "axis-title" }, measureName));
 
   // The full cache is the ceiling that everything is measured against.
   const full = measureOf(results[0]).mean;
@@ -104,7 +105,7 @@ inline constexpr char page_plot_script[] = R"js(
       l.group.append(make("path", { d: `M${edge + 4},${l.at}L${l.x - 7},${l.y}`, fill: "none",
         "stroke-width": 0.8, opacity: 0.55 }));
       l.group.append(make("text", { x: edge, y: l.at + 4, "text-anchor": "end", class: "label",
-        style: `fill: ${l.stroke}; stroke: none` }, l.name));
+        style: `fill: ${l.stroke}` }, l.name));
     }
   };
   place(labels.filter(l => l.bound));

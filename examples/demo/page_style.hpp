@@ -36,7 +36,10 @@ figure { margin: 16px 0 0; }
 svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
 svg .tick { fill: var(--soft); }
 svg .axis-title { fill: var(--soft); }
-svg .label { font-weight: 600; }
+svg .label { font-weight: 600; paint-order: stroke; stroke: var(--paper); stroke-width: 4px;
+  stroke-linejoin: round; }
+summary { cursor: pointer; color: var(--soft); font-size: 14px; margin: 6px 0 10px; }
+details .text-box { height: auto; max-height: 300px; }
 .controls { display: flex; flex-wrap: wrap; gap: 10px 18px; margin: 10px 0; font-size: 14px;
   color: var(--soft); }
 select { font: inherit; color: var(--ink); background: var(--panel); padding: 3px 6px;

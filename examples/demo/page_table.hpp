@@ -15,7 +15,7 @@ inline constexpr char page_table_script[] = R"js(
   const header = make("tr");
   for (const [title, text] of columns) {
     const cell = make("th", { scope: "col", ...(text ? { class: "text" } : {}) });
-    cell.style.whiteSpace = "pre-line";
+    cell.style.whiteSpace = "pre";
     cell.textContent = title;
     header.append(cell);
   }

@@ -21,20 +21,26 @@ inline constexpr char page_words_script[] = R"js(
     return tokens[at] === trails.trails[0].response[at] ? "" : "other";
   };
 
-  function fill(box, index) {
+  // Tokens as lines; `begins` says where one begins, `kindOf` how a token is marked.
+  function write(box, tokens, begins, kindOf) {
     box.replaceChildren();
-    const tokens = trails.trails[index].response;
     let line = null;
     const lineClass = graded ? "" : "prose";
     tokens.forEach((token, at) => {
-      if (line === null || (trails.line_token > 0 && token === trails.line_token)) {
+      if (line === null || begins(at)) {
         line = make("p", { class: lineClass });
         box.append(line);
       }
       const text = line.childNodes.length === 0 ? word(token).trimStart() : word(token);
-      const kind = mark(index, tokens, at);
-      line.append(kind ? make("span", { class: kind }, text) : text);
+      const kind = kindOf(at);
+      line.append(kind ? make("span", { class: kind, "data-at": at }, text) : text);
     });
+  }
+
+  function fill(box, index) {
+    const tokens = trails.trails[index].response;
+    write(box, tokens, at => trails.line_token > 0 && tokens[at] === trails.line_token,
+      at => mark(index, tokens, at));
     const checks = trails.trails[index].checks;
     const missing = checks.filter(([begin, end]) => begin === end);
     if (missing.length > 0) {
@@ -42,7 +48,22 @@ inline constexpr char page_words_script[] = R"js(
     }
   }
 
+  // Where the left text is right and the right one is wrong for the first time.
+  function firstDifference(left, right) {
+    const wrong = trails.trails[right].checks.filter(c => !c[2]).map(c => c[3]);
+    const check = trails.trails[left].checks.find(c => c[2] && wrong.includes(c[3]));
+    return check ? check[0] : 0;
+  }
+  const scrollTo = (box, at) => {
+    const marks = [...box.querySelectorAll("[data-at]")];
+    const mark = marks.find(m => Number(m.dataset.at) >= at);
+    if (at > 0 && mark) box.scrollTop = mark.parentElement.offsetTop - box.offsetTop - 12;
+  };
+
+  write(byId("prompt-text"), trails.prompt,
+    at => graded && at > 0 && word(trails.prompt[at - 1]).trim() === ".", () => "");
   const right = resultLike(r => r.policy === "streaming");
+  const start = firstDifference(bestAtBudget, right);
   [bestAtBudget, right].forEach((index, side) => {
     const box = make("div", { class: "text-box", tabindex: 0,
       "aria-label": side ? "Second text" : "First text" });
@@ -50,6 +71,7 @@ inline constexpr char page_words_script[] = R"js(
       chooser("", results.map(label), index, i => fill(box, i)));
     byId("words").append(make("div", {}, controls, box));
     fill(box, index);
+    scrollTo(box, start);
   });
 }
 )js";

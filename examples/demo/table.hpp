@@ -27,8 +27,9 @@ inline void print_row(const Outcome& outcome, const Workload& workload) {
   const std::string measure =
       workload.is_graded() ? interval_text(outcome.accuracy) : fixed(outcome.loss, 3);
   std::printf("%-15s %8s %9s %7s  %-18s %-18s %8.0f  %s\n", variant.name.c_str(), capacity.c_str(),
-              bytes_text(outcome.bytes).c_str(), percent(1 - outcome.bytes_share).c_str(),
-              measure.c_str(), interval_text(outcome.agreement).c_str(), outcome.tokens_per_second,
+              (bytes_text(outcome.bytes) + (variant.fits ? "" : "*")).c_str(),
+              percent(1 - outcome.bytes_share).c_str(), measure.c_str(),
+              interval_text(outcome.agreement).c_str(), outcome.tokens_per_second,
               variant.settings.c_str());
 }
 
@@ -48,9 +49,9 @@ inline void print_table(std::span<const Outcome> outcomes, const Workload& workl
     detail::print_row(outcome, workload);
   }
   std::printf(
-      "\nIn brackets: 95 %% intervals over prompts. Cache: every byte, scores and windows "
-      "included,\n"
-      "at the end of the response. SnapKV keeps the whole response, so no budget binds it.\n");
+      "\nIn brackets: 95 %% intervals over prompts. Cache: every byte at the end of the response,\n"
+      "scores and windows too. *: above the budget, because the policy keeps the whole response\n"
+      "(or the whole prompt at first) whatever its capacity.\n");
 }
 
 }  // namespace morphkv::demo
