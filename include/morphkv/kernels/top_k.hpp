@@ -10,15 +10,39 @@
 #include <span>
 #include <vector>
 
-namespace morphkv::inline v0::kernels {
+#include "morphkv/kernels/avx2/top_k.hpp"
+#include "morphkv/kernels/avx512/top_k.hpp"
+#include "morphkv/kernels/dispatch.hpp"
+#include "morphkv/kernels/portable/top_k.hpp"
+
+namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+
+/// Writes the indices of the `wanted` highest of `count` scores, ascending. Of equal scores the
+/// higher index (the newer token) is kept; minus zero equals zero, and infinities are numbers like
+/// others. `workspace` has room for top_k_workspace(count) numbers. O(count).
+/// \return false if a score is NaN: the indices then mean nothing
+template <RankedScore S>
+[[nodiscard]] bool top_k(const S* scores, std::size_t count, std::size_t wanted,
+                         std::uint32_t* indices, std::uint32_t* workspace) noexcept {
+  MORPHKV_DISPATCH(top_k(scores, count, wanted, indices, workspace));
+}
 
 /// Keeps, in place, the `count` candidates with the highest scores, in ascending order.
 /// `candidates` are distinct indices of `scores`, ascending. Of equal scores the higher index (the
-/// newer token) is kept. No score may be NaN. O(candidates).
+/// newer token) is kept. No score may be NaN. It may allocate; O(candidates).
 template <class Score>
 void keep_top_k(std::span<const Score> scores, std::size_t count,
                 std::vector<std::uint32_t>& candidates) {
   if (count >= candidates.size()) return;
+  if constexpr (RankedScore<Score>) {
+    if (candidates.size() == scores.size()) {
+      std::vector<std::uint32_t> workspace(top_k_workspace(scores.size()));
+      if (top_k(scores.data(), scores.size(), count, candidates.data(), workspace.data())) {
+        candidates.resize(count);
+        return;
+      }
+    }
+  }
   const auto wanted_more = [&](std::uint32_t a, std::uint32_t b) {
     return scores[a] != scores[b] ? scores[a] > scores[b] : a > b;
   };
@@ -28,6 +52,6 @@ void keep_top_k(std::span<const Score> scores, std::size_t count,
   std::sort(candidates.begin(), candidates.end());
 }
 
-}  // namespace morphkv::inline v0::kernels
+}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_TOP_K_HPP

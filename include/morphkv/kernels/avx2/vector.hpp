@@ -43,6 +43,24 @@ MORPHKV_VECTOR_WORD std::uint32_t bits(Lanes some) noexcept {
   return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(some.of)));
 }
 MORPHKV_VECTOR_WORD bool any(Lanes some) noexcept { return bits(some) != 0; }
+MORPHKV_VECTOR_WORD Lanes both(Lanes a, Lanes b) noexcept { return {_mm256_and_si256(a.of, b.of)}; }
+MORPHKV_VECTOR_WORD std::size_t number_of(Lanes some) noexcept {
+  return static_cast<std::size_t>(_mm_popcnt_u32(bits(some)));
+}
+
+// --- Bytes
+
+inline constexpr std::size_t vector_bytes = 32;
+MORPHKV_VECTOR_WORD void copy_bytes(void* to, const void* from) noexcept {
+  _mm256_storeu_si256(static_cast<__m256i*>(to),
+                      _mm256_loadu_si256(static_cast<const __m256i*>(from)));
+}
+/// Past the caches; `to` is aligned to a vector.
+MORPHKV_VECTOR_WORD void stream_bytes(void* to, const void* from) noexcept {
+  _mm256_stream_si256(static_cast<__m256i*>(to),
+                      _mm256_loadu_si256(static_cast<const __m256i*>(from)));
+}
+MORPHKV_VECTOR_WORD void end_of_stream() noexcept { _mm_sfence(); }
 
 // --- Floats
 
@@ -161,6 +179,56 @@ MORPHKV_VECTOR_WORD std::uint32_t greatest(Units a) noexcept {
   return static_cast<std::uint32_t>(_mm_cvtsi128_si32(four));
 }
 MORPHKV_VECTOR_WORD Units pattern(Floats a) noexcept { return {_mm256_castps_si256(a)}; }
+MORPHKV_VECTOR_WORD Units either(Units a, Units b) noexcept {
+  return {_mm256_or_si256(a.of, b.of)};
+}
+MORPHKV_VECTOR_WORD Units exclusive_or(Units a, Units b) noexcept {
+  return {_mm256_xor_si256(a.of, b.of)};
+}
+/// All bits where the highest one is set.
+MORPHKV_VECTOR_WORD Units sign_of(Units a) noexcept { return {_mm256_srai_epi32(a.of, 31)}; }
+/// 0, 1, 2, ...
+MORPHKV_VECTOR_WORD Units ascending() noexcept {
+  return {_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)};
+}
+MORPHKV_VECTOR_WORD Lanes at_most(Units a, Units b) noexcept {
+  return {_mm256_cmpeq_epi32(_mm256_min_epu32(a.of, b.of), a.of)};
+}
+MORPHKV_VECTOR_WORD Lanes at_most(Floats a, Floats b) noexcept {
+  return {_mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LE_OQ))};
+}
+/// Where one of the two is NaN.
+MORPHKV_VECTOR_WORD Lanes unordered(Floats a, Floats b) noexcept {
+  return {_mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_UNORD_Q))};
+}
+MORPHKV_VECTOR_WORD Floats from_pattern(Units a) noexcept { return _mm256_castsi256_ps(a.of); }
+MORPHKV_VECTOR_WORD Lanes no_lanes() noexcept { return {_mm256_setzero_si256()}; }
+MORPHKV_VECTOR_WORD Lanes one_of(Lanes a, Lanes b) noexcept {
+  return {_mm256_or_si256(a.of, b.of)};
+}
+
+/// For every set of lanes, their numbers in order, a byte each.
+struct CompressTable {
+  std::uint64_t order[256] = {};
+  constexpr CompressTable() noexcept {
+    for (unsigned set = 0; set < 256; ++set) {
+      unsigned at = 0;
+      for (std::uint64_t lane = 0; lane < 8; ++lane) {
+        if (((set >> lane) & 1U) != 0) order[set] |= lane << (8 * at++);
+      }
+    }
+  }
+};
+inline constexpr CompressTable compress_table;
+
+/// Stores the lanes named, without gaps, and then anything up to a whole vector. \return how many
+MORPHKV_VECTOR_WORD std::size_t compress(std::uint32_t* p, Units a, Lanes at) noexcept {
+  const std::uint32_t set = bits(at);
+  const __m256i order =
+      _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(compress_table.order[set])));
+  store(p, Units{_mm256_permutevar8x32_epi32(a.of, order)});
+  return static_cast<std::size_t>(_mm_popcnt_u32(set));
+}
 
 // --- Patterns of binary16, as many as floats
 

@@ -36,6 +36,18 @@ MORPHKV_VECTOR_WORD bool any(Lanes some) noexcept { return some != 0; }
 MORPHKV_VECTOR_WORD unsigned bits(Lanes some) noexcept { return some; }
 MORPHKV_VECTOR_WORD Lanes both(Lanes a, Lanes b) noexcept { return static_cast<Lanes>(a & b); }
 
+// --- Bytes
+
+inline constexpr std::size_t vector_bytes = 64;
+MORPHKV_VECTOR_WORD void copy_bytes(void* to, const void* from) noexcept {
+  _mm512_storeu_si512(to, _mm512_loadu_si512(from));
+}
+/// Past the caches; `to` is aligned to a vector.
+MORPHKV_VECTOR_WORD void stream_bytes(void* to, const void* from) noexcept {
+  _mm512_stream_si512(static_cast<__m512i*>(to), _mm512_loadu_si512(from));
+}
+MORPHKV_VECTOR_WORD void end_of_stream() noexcept { _mm_sfence(); }
+
 // --- Floats
 
 MORPHKV_VECTOR_WORD Floats zero() noexcept { return _mm512_setzero_ps(); }
@@ -126,6 +138,35 @@ MORPHKV_VECTOR_WORD Lanes equal(Units a, Units b) noexcept { return _mm512_cmpeq
 MORPHKV_VECTOR_WORD std::uint32_t least(Units a) noexcept { return _mm512_reduce_min_epu32(a); }
 MORPHKV_VECTOR_WORD std::uint32_t greatest(Units a) noexcept { return _mm512_reduce_max_epu32(a); }
 MORPHKV_VECTOR_WORD Units pattern(Floats a) noexcept { return _mm512_castps_si512(a); }
+MORPHKV_VECTOR_WORD Units either(Units a, Units b) noexcept { return _mm512_or_si512(a, b); }
+MORPHKV_VECTOR_WORD Units exclusive_or(Units a, Units b) noexcept { return _mm512_xor_si512(a, b); }
+/// All bits where the highest one is set.
+MORPHKV_VECTOR_WORD Units sign_of(Units a) noexcept { return _mm512_srai_epi32(a, 31); }
+/// 0, 1, 2, ...
+MORPHKV_VECTOR_WORD Units ascending() noexcept {
+  return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+MORPHKV_VECTOR_WORD Lanes at_most(Units a, Units b) noexcept {
+  return _mm512_cmple_epu32_mask(a, b);
+}
+MORPHKV_VECTOR_WORD Lanes at_most(Floats a, Floats b) noexcept {
+  return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ);
+}
+/// Where one of the two is NaN.
+MORPHKV_VECTOR_WORD Lanes unordered(Floats a, Floats b) noexcept {
+  return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q);
+}
+MORPHKV_VECTOR_WORD Floats from_pattern(Units a) noexcept { return _mm512_castsi512_ps(a); }
+MORPHKV_VECTOR_WORD Lanes no_lanes() noexcept { return 0; }
+MORPHKV_VECTOR_WORD Lanes one_of(Lanes a, Lanes b) noexcept { return static_cast<Lanes>(a | b); }
+MORPHKV_VECTOR_WORD std::size_t number_of(Lanes some) noexcept {
+  return static_cast<std::size_t>(_mm_popcnt_u32(some));
+}
+/// Stores the lanes named, without gaps, and then anything up to a whole vector. \return how many
+MORPHKV_VECTOR_WORD std::size_t compress(std::uint32_t* p, Units a, Lanes at) noexcept {
+  _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(at, a));
+  return number_of(at);
+}
 
 // --- Patterns of binary16, as many as floats
 

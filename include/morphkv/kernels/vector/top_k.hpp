@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The passes of a selection over a vector vocabulary; see portable/top_k.hpp. Included once an
+/// ISA, between its MORPHKV_TARGET_BEGIN and MORPHKV_TARGET_END and with MORPHKV_ISA defined: no
+/// include guard, on purpose.
+#ifdef MORPHKV_ISA
+namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
+
+/// Scores in a vector: they compare as they are, and only those that a pass collects become keys.
+MORPHKV_VECTOR_WORD Floats score_of_key(std::uint32_t key, float) noexcept {
+  return all(portable::score_of(key));
+}
+MORPHKV_VECTOR_WORD Units score_of_key(std::uint32_t key, std::uint32_t) noexcept {
+  return all_units(key);
+}
+MORPHKV_VECTOR_WORD Units bits_of(Floats scores) noexcept { return pattern(scores); }
+MORPHKV_VECTOR_WORD Units bits_of(Units scores) noexcept { return scores; }
+/// Lanes where either is NaN.
+MORPHKV_VECTOR_WORD Lanes nan_in(Floats a, Floats b) noexcept { return unordered(a, b); }
+MORPHKV_VECTOR_WORD Lanes nan_in(Units, Units) noexcept { return no_lanes(); }
+
+/// portable::Passes, two vectors at a time.
+struct Passes {
+  template <RankedScore S>
+  static portable::Split split(const S* scores, std::size_t count, std::uint32_t low,
+                               std::uint32_t high, std::uint32_t* inside) noexcept {
+    const auto lowest = score_of_key(low, S{});
+    const auto highest = score_of_key(high, S{});
+    std::size_t up_to = 0;
+    std::size_t found = 0;
+    Lanes nan = no_lanes();
+    std::size_t i = 0;
+    for (; i + 2 * lanes <= count; i += 2 * lanes) {
+      const auto a = load(scores + i);
+      const auto b = load(scores + i + lanes);
+      nan = one_of(nan, nan_in(a, b));
+      const Lanes a_up_to = at_most(a, highest);
+      const Lanes b_up_to = at_most(b, highest);
+      up_to += number_of(a_up_to) + number_of(b_up_to);
+      found += compress(inside + found, bits_of(a), both(a_up_to, at_most(lowest, a)));
+      found += compress(inside + found, bits_of(b), both(b_up_to, at_most(lowest, b)));
+    }
+    if constexpr (std::same_as<S, float>) to_keys(inside, found);
+    const portable::Split rest =
+        portable::Passes::split(scores + i, count - i, low, high, inside + found);
+    return {i - up_to + rest.above, found + rest.inside, !any(nan) && rest.ordered};
+  }
+
+  static std::size_t count_from(const std::uint32_t* keys, std::size_t count,
+                                std::uint32_t pivot) noexcept {
+    const Units pivots = all_units(pivot);
+    std::size_t found = 0;
+    std::size_t i = 0;
+    for (; i + 4 * lanes <= count; i += 4 * lanes) {
+      found += number_of(at_most(pivots, load(keys + i))) +
+               number_of(at_most(pivots, load(keys + i + lanes))) +
+               number_of(at_most(pivots, load(keys + i + 2 * lanes))) +
+               number_of(at_most(pivots, load(keys + i + 3 * lanes)));
+    }
+    for (; i + lanes <= count; i += lanes) found += number_of(at_most(pivots, load(keys + i)));
+    return found + portable::Passes::count_from(keys + i, count - i, pivot);
+  }
+
+  template <RankedScore S>
+  static std::size_t find(const S* scores, std::size_t begin, std::uint32_t key,
+                          std::size_t skip) noexcept {
+    const auto wanted = score_of_key(key, S{});
+    for (;; begin += lanes) {  // a vector that is read holds the index, or lies before it
+      if (skip < lanes) return portable::Passes::find(scores, begin, key, skip);
+      skip -= number_of(equal(load(scores + begin), wanted));
+    }
+  }
+
+  template <RankedScore S>
+  static std::size_t emit(const S* scores, std::size_t begin, std::size_t end, std::uint32_t pivot,
+                          std::uint32_t* indices, std::size_t filled, std::size_t room) noexcept {
+    const auto pivots = score_of_key(pivot, S{});
+    const Units step = all_units(static_cast<std::uint32_t>(lanes));
+    Units index = add(ascending(), all_units(static_cast<std::uint32_t>(begin)));
+    for (; begin + 2 * lanes <= end && filled + 2 * lanes <= room; begin += 2 * lanes) {
+      const Lanes a = at_most(pivots, load(scores + begin));
+      const Lanes b = at_most(pivots, load(scores + begin + lanes));
+      filled += compress(indices + filled, index, a);
+      index = add(index, step);
+      filled += compress(indices + filled, index, b);
+      index = add(index, step);
+    }
+    return portable::Passes::emit(scores, begin, end, pivot, indices, filled, room);
+  }
+
+ private:
+  /// Patterns of floats become keys, in place; up to a vector beyond them too.
+  static void to_keys(std::uint32_t* patterns, std::size_t count) noexcept {
+    for (std::size_t i = 0; i < count; i += lanes) {
+      const Units bits = pattern(add(from_pattern(load(patterns + i)), zero()));
+      store(patterns + i, exclusive_or(bits, either(sign_of(bits), all_units(0x80000000U))));
+    }
+  }
+};
+
+template <RankedScore S>
+[[nodiscard]] bool top_k(const S* scores, std::size_t count, std::size_t wanted,
+                         std::uint32_t* indices, std::uint32_t* workspace) noexcept {
+  return portable::top_k<Passes>(scores, count, wanted, indices, workspace);
+}
+
+}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+#endif  // MORPHKV_ISA

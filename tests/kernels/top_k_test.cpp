@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Top-k: every version against a full sort.
+#include "morphkv/kernels/top_k.hpp"
+
+#include "kernels/support.hpp"
+
+namespace morphkv::test {
+namespace {
+
+template <class S>
+std::vector<std::uint32_t> sorted_choice(const std::vector<S>& scores, std::size_t wanted) {
+  std::vector<std::uint32_t> order(scores.size());
+  for (std::uint32_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return scores[a] != scores[b] ? scores[a] > scores[b] : a > b;
+  });
+  order.resize(wanted);
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+template <class S>
+void expect_top_k(const std::vector<S>& scores, std::size_t wanted, std::size_t offset = 0) {
+  const auto expected = sorted_choice(scores, wanted);
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    Misaligned<S> memory(scores.size(), offset);
+    std::copy(scores.begin(), scores.end(), memory.data());
+    Misaligned<std::uint32_t> indices(wanted, offset);
+    Misaligned<std::uint32_t> workspace(kernels::top_k_workspace(scores.size()), offset);
+    ASSERT_TRUE(
+        kernels::top_k(memory.data(), scores.size(), wanted, indices.data(), workspace.data()));
+    ASSERT_EQ(indices.copy(), expected) << scores.size() << " scores, " << wanted << " wanted";
+    EXPECT_TRUE(indices.intact() && workspace.intact());
+  }
+}
+
+std::vector<std::size_t> counts(std::size_t size) {
+  return {0, (size + 1) / 8, size / 2, size - 1, size};
+}
+
+TEST(TopKTest, AnySizeShapeAndCount) {
+  auto all_sizes = sizes();
+  all_sizes.insert(all_sizes.end(), {2047, 2048, 2049, 5000, 20000});
+  for (const std::size_t size : all_sizes) {
+    for (const Shape shape : shapes()) {
+      std::mt19937 engine(static_cast<unsigned>(size));
+      std::vector<float> scores(size);
+      for (float& score : scores) {
+        score = draw(shape, engine);
+        if (engine() % 2 == 0) score = -score;
+      }
+      for (const std::size_t wanted : counts(size)) expect_top_k(scores, wanted, size % 3);
+    }
+  }
+}
+
+TEST(TopKTest, FewDistinctValues) {
+  for (const std::size_t size : Sizes{100, 3000, 70000}) {
+    std::mt19937 engine(1);
+    std::vector<float> scores(size);
+    for (float& score : scores) score = static_cast<float>(engine() % 3) - 1;
+    for (const std::size_t wanted : counts(size)) expect_top_k(scores, wanted);
+  }
+}
+
+TEST(TopKTest, InfinitiesAndZeros) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  const float values[] = {infinity, -infinity, 0.0F, -0.0F, 1e-45F, -1e-45F, 3e38F};
+  for (const std::size_t size : Sizes{50, 4000}) {
+    std::mt19937 engine(2);
+    std::vector<float> scores(size);
+    for (float& score : scores) score = values[engine() % std::size(values)];
+    for (std::size_t wanted = 0; wanted < size; wanted += size / 25) expect_top_k(scores, wanted);
+  }
+}
+
+TEST(TopKTest, KeysOfThirtyTwoBits) {
+  for (const std::size_t size : Sizes{33, 2500, 40000}) {
+    std::mt19937 engine(3);
+    std::vector<std::uint32_t> scores(size);
+    for (std::uint32_t& score : scores) score = static_cast<std::uint32_t>(engine());
+    scores[size / 3] = scores[size / 2] = std::numeric_limits<std::uint32_t>::max();
+    scores[size / 4] = 0;
+    for (const std::size_t wanted : counts(size)) expect_top_k(scores, wanted);
+  }
+}
+
+TEST(TopKTest, SortedInputsMisleadNoSample) {
+  for (const std::size_t size : Sizes{4096, 50000}) {
+    std::vector<float> up(size);
+    for (std::size_t i = 0; i < size; ++i) up[i] = static_cast<float>(i);
+    std::vector<float> spike(size, 1.0F);
+    for (std::size_t i = 0; i < size; i += 16) spike[i] = static_cast<float>(i);
+    std::vector<float> down(up.rbegin(), up.rend());
+    for (const std::size_t wanted : counts(size)) {
+      expect_top_k(up, wanted);
+      expect_top_k(down, wanted);
+      expect_top_k(spike, wanted);
+    }
+  }
+}
+
+TEST(TopKTest, NotANumberIsRefused) {
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    for (const std::size_t size : Sizes{1, 7, 16, 33, 3000}) {
+      for (const std::size_t bad : {std::size_t{0}, size / 2, size - 1}) {
+        std::vector<float> scores(size, 1.0F);
+        scores[bad] = std::numeric_limits<float>::quiet_NaN();
+        std::vector<std::uint32_t> indices(size);
+        std::vector<std::uint32_t> workspace(kernels::top_k_workspace(size));
+        for (const std::size_t wanted : {std::size_t{0}, size / 2, size}) {
+          EXPECT_FALSE(
+              kernels::top_k(scores.data(), size, wanted, indices.data(), workspace.data()));
+        }
+      }
+    }
+  }
+}
+
+TEST(TopKTest, KeepsCandidatesInPlace) {
+  const std::vector<float> scores = {5, 1, 4, 4, 2, 4, 0};
+  std::vector<std::uint32_t> all = {0, 1, 2, 3, 4, 5, 6};
+  kernels::keep_top_k<float>(scores, 3, all);
+  EXPECT_EQ(all, (std::vector<std::uint32_t>{0, 3, 5}));
+  std::vector<std::uint32_t> some = {1, 2, 4, 6};
+  kernels::keep_top_k<float>(scores, 2, some);
+  EXPECT_EQ(some, (std::vector<std::uint32_t>{2, 4}));
+  std::vector<std::uint32_t> few = {1, 2};
+  kernels::keep_top_k<float>(scores, 5, few);
+  EXPECT_EQ(few, (std::vector<std::uint32_t>{1, 2}));
+  const std::vector<double> doubles = {1, 1, 1};
+  std::vector<std::uint32_t> equal = {0, 1, 2};
+  kernels::keep_top_k<double>(doubles, 2, equal);
+  EXPECT_EQ(equal, (std::vector<std::uint32_t>{1, 2}));
+}
+
+}  // namespace
+}  // namespace morphkv::test
