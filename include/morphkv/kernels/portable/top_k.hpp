@@ -54,6 +54,11 @@ struct Split {
   return std::bit_cast<float>((key >> 31U) != 0 ? key & 0x7fffffffU : ~key);
 }
 
+template <RankedScore S>
+inline constexpr std::uint32_t greatest_key = ~std::uint32_t{0};
+template <>
+inline constexpr std::uint32_t greatest_key<float> = 0xff800000U;  // infinity
+
 /// The passes over scores and keys, one element at a time.
 struct Passes {
   /// Collects the keys from `low` to `high` in `inside`, which may be written a vector beyond them.
@@ -193,7 +198,7 @@ template <class P = Passes, RankedScore S>
     return true;
   }
   const std::size_t first = P::find(scores, 0, threshold, from - rank);
-  const std::size_t before = threshold == ~std::uint32_t{0}
+  const std::size_t before = threshold == greatest_key<S>
                                  ? 0
                                  : P::emit(scores, 0, first, threshold + 1, indices, 0, wanted);
   P::emit(scores, first, count, threshold, indices, before, wanted);
