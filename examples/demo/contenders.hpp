@@ -35,6 +35,7 @@ struct Task {
   std::size_t prompt_tokens = 0;    ///< of the longest prompt
   std::size_t response_tokens = 0;  ///< of the longest response
   std::uint64_t seed = 0;
+  double window_share = 0.5;  ///< of the capacity, for the policies with a window
 };
 
 struct Contender {
@@ -94,10 +95,12 @@ template <class Policy, class MakeSettings>
       variant.capacity = (std::max)(share, least_capacity);
     }
     variant.settings = make(variant.capacity, task).text;
-    variant.write = [make, capacity = variant.capacity, seed = task.seed](
-                        const llama::Model& model, const Prompt& prompt, bool record) {
+    variant.write = [make, capacity = variant.capacity, task](const llama::Model& model,
+                                                              const Prompt& prompt, bool record) {
       // A cache that grows gets the slots that this prompt needs, and no more.
-      const Task one{prompt.tokens.size(), prompt.response_tokens, seed};
+      Task one = task;
+      one.prompt_tokens = prompt.tokens.size();
+      one.response_tokens = prompt.response_tokens;
       return write_response<Policy>(model, prompt, make(capacity, one).options, record);
     };
     return variant;
@@ -105,15 +108,15 @@ template <class Policy, class MakeSettings>
   return result;
 }
 
-/// Half of the capacity: shorter windows forget what the text is about, longer ones leave no room.
-/// A multiple of the panes, and at most what a sum window takes.
-[[nodiscard]] inline std::size_t window_for(std::size_t capacity) {
-  return std::clamp<std::size_t>(capacity / 2 / 8 * 8, 8, 248);
+/// The recent window: a multiple of its panes, and at most what a sum window takes.
+[[nodiscard]] inline std::size_t window_for(std::size_t capacity, const Task& task) {
+  const auto rows = static_cast<std::size_t>(static_cast<double>(capacity) * task.window_share);
+  return std::clamp<std::size_t>(rows / 8 * 8, 8, 248);
 }
 
 [[nodiscard]] inline auto morphkv_settings(Fusion fusion) {
-  return [fusion](std::size_t capacity, const Task&) {
-    const std::size_t window = window_for(capacity);
+  return [fusion](std::size_t capacity, const Task& task) {
+    const std::size_t window = window_for(capacity, task);
     return Settings<MorphKV::Options>{
         {.capacity = capacity, .window = window, .fusion = fusion, .panes = 8},
         "window " + std::to_string(window) + " in 8 panes, 4 sinks"};
@@ -147,7 +150,7 @@ template <class Policy, class MakeSettings>
 /// The prompt is protected where that leaves room, as the control should be.
 [[nodiscard]] inline Settings<Random::Options> random_settings(std::size_t capacity,
                                                                const Task& task) {
-  const std::size_t window = window_for(capacity);
+  const std::size_t window = window_for(capacity, task);
   const bool protect = task.prompt_tokens + window < capacity;
   return {{.capacity = capacity, .seed = task.seed, .window = window, .protect_prompt = protect},
           "window " + std::to_string(window) + (protect ? ", prompt protected" : ", 4 sinks")};
@@ -155,7 +158,7 @@ template <class Policy, class MakeSettings>
 
 [[nodiscard]] inline Settings<MorphKVCompat::Options> compat_settings(std::size_t capacity,
                                                                       const Task& task) {
-  const std::size_t window = window_for(capacity);
+  const std::size_t window = window_for(capacity, task);
   return {{.capacity = capacity, .window = window, .max_tokens = task.prompt_tokens + 1},
           "window " + std::to_string(window) + ", no sinks"};
 }

@@ -79,6 +79,7 @@ inline void compare_tokens(const std::vector<int>& reference, Sample& sample) {
 template <class Value>
 [[nodiscard]] std::vector<double> each(const std::vector<Sample>& samples, const Value& value) {
   std::vector<double> values;
+  values.reserve(samples.size());
   for (const Sample& sample : samples) values.push_back(static_cast<double>(value(sample)));
   return values;
 }
@@ -121,6 +122,7 @@ inline void settle_lengths(const llama::Model& model, Workload& workload, std::s
                                                          std::vector<Variant> variants,
                                                          std::size_t threads) {
   std::vector<Outcome> outcomes;
+  outcomes.reserve(variants.size());
   const std::size_t prompts = workload.prompts.size();
   for (Variant& variant : variants) {
     outcomes.push_back({.variant = std::move(variant), .samples = std::vector<Sample>(prompts)});

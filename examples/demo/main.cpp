@@ -34,6 +34,7 @@ struct Arguments {
   std::vector<double> budgets = {10, 25, 50};
   std::vector<std::string> policies;
   std::uint64_t seed = 7;
+  double window = 50;
   std::size_t threads = 2;
   std::filesystem::path output = "build/reports";
 };
@@ -58,6 +59,10 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->capture_default_str();
   app.add_option("--seed", arguments.seed, "of the prompts, and of the policy Random")
       ->check(CLI::Range(0, 999999))
+      ->capture_default_str();
+  app.add_option("--window", arguments.window,
+                 "recent window of MorphKV and Random, in per cent of the capacity")
+      ->check(CLI::Range(1.0, 90.0))
       ->capture_default_str();
   app.add_option("--threads", arguments.threads, "responses that are written at the same time")
       ->check(CLI::Range(1, 1024))
@@ -87,7 +92,7 @@ double full_bytes(const CacheShape& shape, const Workload& workload) {
 
 std::vector<Variant> make_variants(const Arguments& arguments, const CacheShape& shape,
                                    const Workload& workload) {
-  Task task{.seed = arguments.seed};
+  Task task{.seed = arguments.seed, .window_share = arguments.window / 100};
   for (const Prompt& prompt : workload.prompts) {
     task.prompt_tokens = (std::max)(task.prompt_tokens, prompt.tokens.size());
     task.response_tokens = (std::max)(task.response_tokens, prompt.response_tokens);

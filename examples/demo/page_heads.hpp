@@ -37,7 +37,7 @@ inline constexpr char page_heads_script[] = R"js(
   canvas.style.display = "block";
   const caption = make("figcaption");
   byId("heads").append(canvas, caption);
-  const left = 54, bottom = 44, top = 8, right = 8, height = 460;
+  const left = 54, bottom = 44, top = 28, right = 8, height = 460;
   let width = 0, steps = 0, positions = 0;
   const xOf = step => left + (width - left - right) * step / steps;
   const yOf = position => height - bottom - (height - top - bottom) * position / positions;
@@ -79,6 +79,7 @@ inline constexpr char page_heads_script[] = R"js(
     }
     draw.textAlign = "left";
     draw.fillText("Step of the response, in tokens", left, height - 6);
+    draw.fillText("Position in the text", 0, 14);
     draw.textAlign = "right";
     for (let position = 0; position < positions; position += tickStep(positions)) {
       draw.fillText(position, left - 8, yOf(position) + 4);

@@ -33,6 +33,8 @@ p { margin: 0 0 12px; max-width: 74ch; }
 .lead { font-size: 18px; }
 .note, figcaption { color: var(--soft); font-size: 14px; }
 figure { margin: 16px 0 0; }
+#plot { overflow-x: auto; }
+svg { display: block; min-width: 660px; }
 svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
 svg .tick { fill: var(--soft); }
 svg .axis-title { fill: var(--soft); }
