@@ -62,6 +62,11 @@ class KVCache {
         options_(fitted(options, shape)),
         budget_(budget),
         capacities_(budget.capacities(shape, options)) {
+    if constexpr (!ResizablePolicy<Policy>) {
+      require(!budget.is_adaptive(), "budget", "adaptive",
+              "another one: the policy's heads keep "
+              "their size");
+    }
     for (std::size_t head = 0; head < shape_.heads(); ++head) {
       policies_.emplace_back(with_capacity(options_, capacities_[head]), head);
     }
@@ -297,11 +302,16 @@ class KVCache {
     }
     const BlockSpans<E> block{tokens, queries, keys, values, outputs};
     auto ballots = vote(layer, first, block, execute);
-    if (budget_.is_adaptive() && first == 0) adapt(layer, ballots);
+    for (const Ballot& ballot : ballots) {
+      if (ballot.status != Status::ok) return ballot.status;
+    }
+    std::vector<Policy> adapted = adapt(layer, ballots);
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
-      const Status status = policy_at(layer, head).decide(ballots[head]);
+      const Policy& policy = adapted.empty() ? policy_at(layer, head) : adapted[head];
+      const Status status = policy.decide(ballots[head]);
       if (status != Status::ok) return status;
     }
+    if (!adapted.empty()) divide(layer, adapted);
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
       admit(layer, head, ballots[head], block);
     }
@@ -356,12 +366,15 @@ class KVCache {
     }
   }
 
-  /// AdaKV: divides the layer's slots anew, by the votes on the first prompt.
-  void adapt(std::size_t layer, std::span<const Ballot> ballots) {
-    const std::size_t capacity = capacities_[index(layer, 0)];
-    const std::size_t recent = recent_of(options_);
-    if constexpr (requires { ballots[0].values; }) {
-      if (ballots[0].status != Status::ok || ballots[0].tokens <= capacity) return;
+  /// AdaKV: the layer's heads with the capacities that the votes on a first prompt give them; none
+  /// if they stay as they are.
+  [[nodiscard]] std::vector<Policy> adapt(std::size_t layer,
+                                          std::span<const Ballot> ballots) const {
+    std::vector<Policy> heads;
+    if constexpr (ResizablePolicy<Policy>) {
+      const std::size_t capacity = capacities_[index(layer, 0)];
+      const bool first = ballots[0].first == 0;
+      if (!budget_.is_adaptive() || !first || ballots[0].tokens <= capacity) return heads;
       std::vector<std::vector<double>> scores(ballots.size());
       for (std::size_t head = 0; head < ballots.size(); ++head) {
         for (std::size_t c = 0; c < ballots[head].values.size(); ++c) {
@@ -370,15 +383,26 @@ class KVCache {
                                        : static_cast<double>(ballots[head].values[c]));
         }
       }
-      const auto distant = adaptive_capacities(scores, capacity - recent, budget_.floor());
-      std::size_t offset = offsets_[index(layer, 0)];
-      for (std::size_t head = 0; head < ballots.size(); ++head) {
-        policy_at(layer, head) =
-            Policy(with_capacity(options_, distant[head] + recent), index(layer, head));
-        offsets_[index(layer, head)] = offset;
-        offset += head_elements(policy_at(layer, head).slots());
+      const std::size_t recent = recent_of(options_);
+      for (const std::size_t distant :
+           adaptive_capacities(scores, capacity - recent, budget_.floor())) {
+        heads.push_back(policy(layer, heads.size()));
+        heads.back().set_capacity(distant + recent);
       }
     }
+    return heads;
+  }
+
+  /// Gives the layer's heads their own shares of its rows.
+  void divide(std::size_t layer, std::span<Policy> heads) {
+    std::size_t offset = offsets_[index(layer, 0)];
+    for (std::size_t head = 0; head < heads.size(); ++head) {
+      policy_at(layer, head) = std::move(heads[head]);
+      offsets_[index(layer, head)] = offset;
+      offset += head_elements(policy_at(layer, head).slots());
+    }
+    MORPHKV_ASSERT(offset <=
+                   (layer + 1 < shape_.layers ? offsets_[index(layer + 1, 0)] : keys_.size()));
   }
 
   // ---- steps

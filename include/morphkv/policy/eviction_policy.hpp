@@ -64,6 +64,17 @@ concept RevocablePolicy = EvictionPolicy<P> && requires(P policy, const P& const
   noexcept->std::same_as<Slot>;
 };
 
+/// A policy whose empty heads can be given another capacity, by the scores of a ballot; see
+/// ScoredEviction and Budget::adaptive.
+template <class P>
+concept ResizablePolicy = EvictionPolicy<P> &&
+    requires(P policy, const P& constant, const typename P::Ballot& ballot, std::size_t count) {
+  {policy.set_capacity(count)};
+  { constant.is_permanent(ballot, count) }
+  noexcept->std::same_as<bool>;
+  {static_cast<double>(ballot.values[count])};
+};
+
 /// A policy that gives every query head its own view of the cache, and wants logits instead of
 /// fused rows; see MorphKVCompat.
 template <class P>

@@ -23,12 +23,12 @@ class Full : public ScoredEviction<Age> {
 
   /// \throws std::invalid_argument if max_tokens is 0.
   explicit Full(const Options& options, std::size_t /*head*/ = 0)
-      : ScoredEviction({.capacity = options.max_tokens,
-                        .schedule = Schedule::never,
-                        .protection = {0, false, 0},
-                        .max_tokens = options.max_tokens,
-                        .history = options.history},
-                       Age()) {}
+      : ScoredEviction{checked({.capacity = options.max_tokens,
+                                .schedule = Schedule::never,
+                                .protection = {0, false, 0},
+                                .max_tokens = options.max_tokens,
+                                .history = options.history}),
+                       Age()} {}
 };
 
 static_assert(RevocablePolicy<Full>);

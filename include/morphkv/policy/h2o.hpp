@@ -5,6 +5,8 @@
 #define MORPHKV_POLICY_H2O_HPP
 
 #include <cstddef>
+#include <limits>
+#include <string>
 
 #include "morphkv/policy/eviction_policy.hpp"
 #include "morphkv/policy/scored_eviction.hpp"
@@ -32,14 +34,25 @@ class H2O : public ScoredEviction<RunningSum> {
 
   /// \throws std::invalid_argument if heavy is 0 or below sinks.
   explicit H2O(const Options& options, std::size_t /*head*/ = 0)
-      : ScoredEviction({.capacity = options.heavy + options.recent,
-                        .schedule = Schedule::after_attention,
-                        .protection = {options.sinks, options.protect_prompt, options.recent},
-                        .max_tokens = 0,
-                        .history = options.history},
+      : ScoredEviction{checked(rules_of(options)),
                        RunningSum({.columns = options.heavy + options.recent + 1,
                                    .normalised = options.normalised,
-                                   .history = options.history})) {}
+                                   .history = options.history})} {}
+
+ private:
+  [[nodiscard]] static EvictionRules rules_of(const Options& options) {
+    constexpr std::size_t most = std::numeric_limits<Position>::max() / 2;
+    const std::string range = " to " + std::to_string(most);
+    require(options.heavy > 0 && options.heavy <= most, "heavy", options.heavy, "from 1" + range);
+    require(options.recent <= most, "recent", options.recent, "from 0" + range);
+    require(options.sinks <= options.heavy, "sinks", options.sinks,
+            "at most heavy = " + std::to_string(options.heavy));
+    return {.capacity = options.heavy + options.recent,
+            .schedule = Schedule::after_attention,
+            .protection = {options.sinks, options.protect_prompt, options.recent},
+            .max_tokens = 0,
+            .history = options.history};
+  }
 };
 
 static_assert(RevocablePolicy<H2O>);

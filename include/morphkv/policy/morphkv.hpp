@@ -35,17 +35,18 @@ class MorphKV : public ScoredEviction<RecentWindow> {
   /// \throws std::invalid_argument if capacity is below window + sinks or not above window, or the
   ///         window's options do not fit each other (see RecentWindow).
   explicit MorphKV(const Options& options, std::size_t head = 0)
-      : ScoredEviction({.capacity = options.capacity,
-                        .schedule = Schedule::on_arrival,
-                        .protection = {options.sinks, options.protect_prompt, options.window},
-                        .max_tokens = 0,
-                        .history = options.history},
-                       RecentWindow({.columns = options.capacity,
-                                     .rows = options.window,
-                                     .fusion = options.fusion,
-                                     .panes = options.panes,
-                                     .history = options.history,
-                                     .phase = head})) {}
+      : ScoredEviction{
+            checked({.capacity = options.capacity,
+                     .schedule = Schedule::on_arrival,
+                     .protection = {options.sinks, options.protect_prompt, options.window},
+                     .max_tokens = 0,
+                     .history = options.history}),
+            RecentWindow({.columns = options.capacity,
+                          .rows = options.window,
+                          .fusion = options.fusion,
+                          .panes = options.panes,
+                          .history = options.history,
+                          .phase = head})} {}
 };
 
 static_assert(RevocablePolicy<MorphKV>);

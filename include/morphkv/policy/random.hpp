@@ -30,12 +30,13 @@ class Random : public ScoredEviction<RandomScore> {
 
   /// \throws std::invalid_argument if capacity is below window + sinks or not above window.
   explicit Random(const Options& options, std::size_t head = 0)
-      : ScoredEviction({.capacity = options.capacity,
-                        .schedule = Schedule::on_arrival,
-                        .protection = {options.sinks, options.protect_prompt, options.window},
-                        .max_tokens = 0,
-                        .history = options.history},
-                       RandomScore(options.seed + head)) {}
+      : ScoredEviction{
+            checked({.capacity = options.capacity,
+                     .schedule = Schedule::on_arrival,
+                     .protection = {options.sinks, options.protect_prompt, options.window},
+                     .max_tokens = 0,
+                     .history = options.history}),
+            RandomScore(options.seed + head)} {}
 };
 
 static_assert(RevocablePolicy<Random>);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <span>
 #include <string>
@@ -66,12 +67,40 @@ class ScoredEviction {
     std::vector<std::uint32_t> kept;  ///< the columns that stay, ascending: decide() finds them
   };
 
-  /// \throws std::invalid_argument if the capacity leaves no token to choose.
+  /// \param rules checked() ones; in a braced list, that comes before the score takes memory
   ScoredEviction(const EvictionRules& rules, S score)
       : rules_(rules),
         table_(slots_of(rules), held_protection(rules), rules.history),
-        score_(std::move(score)) {
-    validate(rules);
+        score_(std::move(score)) {}
+
+  /// \return the rules
+  /// \throws std::invalid_argument if the capacity leaves no token to choose.
+  [[nodiscard]] static const EvictionRules& checked(const EvictionRules& rules) {
+    constexpr std::size_t most = std::numeric_limits<Position>::max();
+    if (rules.schedule == Schedule::never) {
+      require(rules.capacity > 0 && rules.capacity <= most, "max_tokens", rules.capacity,
+              "from 1 to " + std::to_string(most));
+      return rules;
+    }
+    const std::size_t recent = rules.protection.recent;
+    require(rules.capacity <= most, "capacity", rules.capacity, "at most " + std::to_string(most));
+    require(rules.capacity > recent, "capacity", rules.capacity,
+            "above window = " + std::to_string(recent));
+    require(rules.protection.sinks <= rules.capacity - recent, "sinks", rules.protection.sinks,
+            "at most capacity - window = " + std::to_string(rules.capacity - recent));
+    require(rules.max_tokens <= most, "max_tokens", rules.max_tokens,
+            "at most " + std::to_string(most));
+    return rules;
+  }
+
+  /// Gives a head that holds nothing another capacity; what it has beyond it stays. It allocates.
+  /// \pre capacity >= recent tokens + sinks
+  void set_capacity(std::size_t capacity) {
+    MORPHKV_ASSERT(table_.arrived() == 0);
+    rules_.max_tokens = rules_.max_tokens - std::min(rules_.max_tokens, rules_.capacity) + capacity;
+    rules_.capacity = capacity;
+    table_ = SlotTable(slots_of(rules_), held_protection(rules_), rules_.history);
+    if (evicts()) score_ = score_.remapped({}, table_.slots());
   }
 
   /// Slots of keys and values that the head needs, and the columns of its score.
@@ -226,19 +255,6 @@ class ScoredEviction {
   }
 
  private:
-  static void validate(const EvictionRules& rules) {
-    const std::size_t held = rules.protection.recent + rules.protection.sinks;
-    if (rules.schedule == Schedule::never) {
-      require(rules.capacity > 0, "max_tokens", rules.capacity, "at least 1");
-      return;
-    }
-    require(rules.capacity > rules.protection.recent, "capacity", rules.capacity,
-            "above the recent tokens = " + std::to_string(rules.protection.recent));
-    require(rules.capacity >= held, "sinks", rules.protection.sinks,
-            "at most capacity - recent tokens = " +
-                std::to_string(rules.capacity - rules.protection.recent));
-  }
-
   /// A victim that makes room for a token is sought among those held: of the recent ones, one less.
   [[nodiscard]] static Protection held_protection(const EvictionRules& rules) noexcept {
     Protection protection = rules.protection;

@@ -35,15 +35,16 @@ class SnapKV : public ScoredEviction<PooledSum> {
   /// \throws std::invalid_argument if capacity is below window + sinks or not above window, or the
   ///         kernel is even.
   explicit SnapKV(const Options& options, std::size_t /*head*/ = 0)
-      : ScoredEviction({.capacity = options.capacity,
-                        .schedule = Schedule::after_prompt,
-                        .protection = {options.sinks, options.protect_prompt, options.window},
-                        .max_tokens = options.max_tokens,
-                        .history = options.history},
-                       PooledSum({.columns = 0,
-                                  .rows = options.window,
-                                  .kernel = options.kernel,
-                                  .pooling = options.pooling})) {}
+      : ScoredEviction{
+            checked({.capacity = options.capacity,
+                     .schedule = Schedule::after_prompt,
+                     .protection = {options.sinks, options.protect_prompt, options.window},
+                     .max_tokens = options.max_tokens,
+                     .history = options.history}),
+            PooledSum({.columns = 0,
+                       .rows = options.window,
+                       .kernel = options.kernel,
+                       .pooling = options.pooling})} {}
 };
 
 static_assert(RevocablePolicy<SnapKV>);

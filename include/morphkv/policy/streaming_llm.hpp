@@ -29,12 +29,12 @@ class StreamingLLM : public ScoredEviction<Age> {
 
   /// \throws std::invalid_argument if capacity is not above sinks.
   explicit StreamingLLM(const Options& options, std::size_t /*head*/ = 0)
-      : ScoredEviction({.capacity = options.capacity,
-                        .schedule = Schedule::on_arrival,
-                        .protection = {options.sinks, options.protect_prompt, 1},
-                        .max_tokens = 0,
-                        .history = options.history},
-                       Age()) {}
+      : ScoredEviction{checked({.capacity = options.capacity,
+                                .schedule = Schedule::on_arrival,
+                                .protection = {options.sinks, options.protect_prompt, 1},
+                                .max_tokens = 0,
+                                .history = options.history}),
+                       Age()} {}
 };
 
 static_assert(RevocablePolicy<StreamingLLM>);

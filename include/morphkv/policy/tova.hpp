@@ -29,12 +29,13 @@ class TOVA : public ScoredEviction<LastRow> {
 
   /// \throws std::invalid_argument if capacity is below window + sinks or not above window.
   explicit TOVA(const Options& options, std::size_t /*head*/ = 0)
-      : ScoredEviction({.capacity = options.capacity,
-                        .schedule = Schedule::on_arrival,
-                        .protection = {options.sinks, options.protect_prompt, options.window},
-                        .max_tokens = 0,
-                        .history = options.history},
-                       LastRow({.columns = options.capacity, .history = options.history})) {}
+      : ScoredEviction{
+            checked({.capacity = options.capacity,
+                     .schedule = Schedule::on_arrival,
+                     .protection = {options.sinks, options.protect_prompt, options.window},
+                     .max_tokens = 0,
+                     .history = options.history}),
+            LastRow({.columns = options.capacity, .history = options.history})} {}
 };
 
 static_assert(RevocablePolicy<TOVA>);
