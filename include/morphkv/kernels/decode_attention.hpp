@@ -13,6 +13,7 @@
 #include "morphkv/kernels/avx512/decode_attention.hpp"
 #include "morphkv/kernels/avx512/decode_attention_bf16.hpp"
 #include "morphkv/kernels/dispatch.hpp"
+#include "morphkv/kernels/neon/decode_attention.hpp"
 #include "morphkv/kernels/portable/attention.hpp"
 
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {

@@ -10,6 +10,7 @@
 #include "morphkv/kernels/avx2/gather.hpp"
 #include "morphkv/kernels/avx512/gather.hpp"
 #include "morphkv/kernels/dispatch.hpp"
+#include "morphkv/kernels/neon/gather.hpp"
 #include "morphkv/kernels/portable/gather.hpp"
 
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {

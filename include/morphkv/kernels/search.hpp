@@ -12,6 +12,7 @@
 #include "morphkv/kernels/avx2/search.hpp"
 #include "morphkv/kernels/avx512/search.hpp"
 #include "morphkv/kernels/dispatch.hpp"
+#include "morphkv/kernels/neon/search.hpp"
 #include "morphkv/kernels/portable/search.hpp"
 
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {

@@ -13,6 +13,7 @@
 #include "morphkv/kernels/avx2/top_k.hpp"
 #include "morphkv/kernels/avx512/top_k.hpp"
 #include "morphkv/kernels/dispatch.hpp"
+#include "morphkv/kernels/neon/top_k.hpp"
 #include "morphkv/kernels/portable/top_k.hpp"
 
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {

@@ -17,6 +17,7 @@
 #include "morphkv/kernels/avx2/window_update.hpp"
 #include "morphkv/kernels/avx512/window_update.hpp"
 #include "morphkv/kernels/dispatch.hpp"
+#include "morphkv/kernels/neon/window_update.hpp"
 #include "morphkv/kernels/portable/window_update.hpp"
 
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
