@@ -61,13 +61,6 @@ TYPED_TEST(MemoryTest, StepsDoNotAllocate) {
   EXPECT_EQ(this->allocations_of_steps(cache, 100), 0U);
 }
 
-TYPED_TEST(MemoryTest, StepsOfSixteenBitCachesDoNotAllocate) {
-  typename TestFixture::template Cache<Eigen::half> half(shape, TypeParam::options(setting));
-  EXPECT_EQ(this->allocations_of_steps(half, 200), 0U);
-  typename TestFixture::template Cache<Eigen::bfloat16> bf16(shape, TypeParam::options(setting));
-  EXPECT_EQ(this->allocations_of_steps(bf16, 200), 0U);
-}
-
 TYPED_TEST(MemoryTest, ObservingAndTakingBackDoNotAllocate) {
   if constexpr (TestFixture::keeps_history) {
     Setting with_history = setting;
@@ -114,7 +107,18 @@ TYPED_TEST(MemoryTest, SaysWhatItHolds) {
   }
 }
 
-TYPED_TEST(MemoryTest, KeysAndValuesWeighWhatTheirTypeDoes) {
+template <class Contender>
+class ScalarMemoryTest : public MemoryTest<Contender> {};
+TYPED_TEST_SUITE(ScalarMemoryTest, OneOfEachKind);
+
+TYPED_TEST(ScalarMemoryTest, StepsOfSixteenBitCachesDoNotAllocate) {
+  typename TestFixture::template Cache<Eigen::half> half(shape, TypeParam::options(setting));
+  EXPECT_EQ(this->allocations_of_steps(half, 200), 0U);
+  typename TestFixture::template Cache<Eigen::bfloat16> bf16(shape, TypeParam::options(setting));
+  EXPECT_EQ(this->allocations_of_steps(bf16, 200), 0U);
+}
+
+TYPED_TEST(ScalarMemoryTest, KeysAndValuesWeighWhatTheirTypeDoes) {
   typename TestFixture::template Cache<> cache(shape, TypeParam::options(setting));
   typename TestFixture::template Cache<Eigen::half> half(shape, TypeParam::options(setting));
   const std::size_t slots = cache.policy(0, 0).slots();
@@ -124,11 +128,12 @@ TYPED_TEST(MemoryTest, KeysAndValuesWeighWhatTheirTypeDoes) {
   EXPECT_EQ(half.memory().window, cache.memory().window);
 }
 
-TYPED_TEST(MemoryTest, APromptInChunksNeedsNoMoreThanACapacityAndAChunk) {
-  if (!std::same_as<TypeParam, MorphKVSum> && !std::same_as<TypeParam, H2OPlain> &&
-      !std::same_as<TypeParam, TOVAContender>) {
-    return;  // the others grow, or work alike
-  }
+template <class Contender>
+class ChunkMemoryTest : public MemoryTest<Contender> {};
+using ConstantInSize = ::testing::Types<MorphKVSum, H2OPlain, TOVAContender>;
+TYPED_TEST_SUITE(ChunkMemoryTest, ConstantInSize);
+
+TYPED_TEST(ChunkMemoryTest, APromptInChunksNeedsNoMoreThanACapacityAndAChunk) {
   typename TestFixture::template Cache<> cache(shape, TypeParam::options(setting));
   const Tokens block = Script().at(shape, 0, 0, 32);
   std::vector<float> outputs(block.queries.size());

@@ -75,16 +75,6 @@ TYPED_TEST(CacheOracleTest, PromptsOfEveryLength) {
   }
 }
 
-TYPED_TEST(CacheOracleTest, StoresHalfAndBfloat16) {
-  const CacheShape shape{.layers = 2, .query_heads = 6, .kv_heads = 2, .head_dim = 16};
-  const Setting setting{.capacity = 17, .window = 6, .sinks = 2};
-  const std::vector<Turn> turns{{25, 30}};
-  this->template matches<Eigen::half>(shape, setting, turns);
-  this->template matches<Eigen::bfloat16>(shape, setting, turns);
-  this->template matches<Eigen::half, Eigen::half>(shape, setting, turns);
-  this->template matches<Eigen::bfloat16, Eigen::bfloat16>(shape, setting, turns);
-}
-
 TYPED_TEST(CacheOracleTest, SeveralTurns) {
   const CacheShape shape{.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 7};
   this->template matches<float>(shape, {.capacity = 14, .window = 4, .sinks = 1, .max_tokens = 128},
@@ -95,12 +85,6 @@ TYPED_TEST(CacheOracleTest, PromptsInChunks) {
   const CacheShape shape{.layers = 1, .query_heads = 4, .kv_heads = 2, .head_dim = 8};
   this->template matches<float>(shape, {.capacity = 14, .window = 4, .sinks = 1, .max_tokens = 128},
                                 {{9, 0}, {9, 0}, {9, 0}, {4, 30}});
-}
-
-TYPED_TEST(CacheOracleTest, LargeHeads) {
-  const CacheShape shape{.layers = 1, .query_heads = 8, .kv_heads = 2, .head_dim = 128};
-  this->template matches<Eigen::bfloat16>(shape, {.capacity = 70, .window = 32, .max_tokens = 200},
-                                          {{90, 40}});
 }
 
 TYPED_TEST(CacheOracleTest, ObservesTheWeightsOfTheEngine) {
@@ -115,6 +99,26 @@ TYPED_TEST(CacheOracleTest, ObservesTheWeightsOfTheEngine) {
       }
     }
   }
+}
+
+template <class Contender>
+class CacheScalarTest : public CacheOracleTest<Contender> {};
+TYPED_TEST_SUITE(CacheScalarTest, OneOfEachKind);
+
+TYPED_TEST(CacheScalarTest, StoresHalfAndBfloat16) {
+  const CacheShape shape{.layers = 2, .query_heads = 6, .kv_heads = 2, .head_dim = 16};
+  const Setting setting{.capacity = 17, .window = 6, .sinks = 2};
+  const std::vector<Turn> turns{{25, 30}};
+  this->template matches<Eigen::half>(shape, setting, turns);
+  this->template matches<Eigen::bfloat16>(shape, setting, turns);
+  this->template matches<Eigen::half, Eigen::half>(shape, setting, turns);
+  this->template matches<Eigen::bfloat16, Eigen::bfloat16>(shape, setting, turns);
+}
+
+TYPED_TEST(CacheScalarTest, LargeHeads) {
+  const CacheShape shape{.layers = 1, .query_heads = 8, .kv_heads = 2, .head_dim = 128};
+  this->template matches<Eigen::bfloat16>(shape, {.capacity = 70, .window = 32, .max_tokens = 200},
+                                          {{90, 40}});
 }
 
 }  // namespace

@@ -184,6 +184,8 @@ using AllAndCompat =
     ::testing::Types<MorphKVSum, MorphKVMax, SnapKVAverage, SnapKVMax, SnapKVUnpooled, H2OPlain,
                      H2ONormalised, StreamingLLMContender, TOVAContender, FullContender,
                      RandomContender, CompatContender>;
+/// One of each kind, where every policy would only repeat the others (and compile for minutes).
+using OneOfEachKind = ::testing::Types<MorphKVSum, SnapKVAverage, H2OPlain>;
 /// Those whose size is bounded however long the sequence.
 using BoundedContenders = ::testing::Types<MorphKVSum, MorphKVMax, H2OPlain, H2ONormalised,
                                            StreamingLLMContender, TOVAContender, RandomContender>;
