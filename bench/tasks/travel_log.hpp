@@ -8,10 +8,10 @@
 // and ends with day 0. The response writes one entry a day. An entry counts down, for every
 // traveller, to the day on which the rule is due, and on that day it says what the rule demands:
 //
-//   rule                  before           when due                      after
-//   ada : lamp once .     ada 2 once       ada lamp once                 ada done
-//   ben : oar for-3 .     ben 2 for-3      ben oar for-3, ... for-1      ben done
-//   cal : drum every-5 .  cal 2 every-5    cal drum in harp out every-5  cal 4 every-5
+//   rule                before           when due                      after
+//   ada lamp once .     ada 2 once       ada lamp once                 ada done
+//   ben oar for-3 .     ben 2 for-3      ben oar for-3, ... for-1      ben done
+//   cal drum every-5 .  cal 2 every-5    cal drum in harp out every-5  cal 4 every-5
 //
 // A periodic traveller puts what he has into a chest and takes out what was in it. So the truth
 // moves: from the prompt into the response, and there from one entry to a later one. Countdowns are
@@ -56,7 +56,7 @@ struct Rule {
   int thing = 0;
   int first_due = 1;  // the entry in which it is due first, counted from 1
   int argument = 0;   // days that a range lasts, or the period
-  int line = 0;       // where its line begins in the prompt: name : thing term .
+  int line = 0;       // where its line begins in the prompt: name thing term .
 
   [[nodiscard]] bool due(int entry) const {
     const int after = entry - first_due;
@@ -128,8 +128,8 @@ class TravelLog {
     std::vector<int> things;
   };
 
-  static constexpr int kLineTokens = 5;
-  static constexpr int kFixedPromptTokens = 18;  // all but the lines and day 0's countdowns
+  static constexpr int kLineTokens = 4;
+  static constexpr int kFixedPromptTokens = 17;  // all but the lines and day 0's countdowns
   static constexpr int kHeadingTokens = 9;       // day 0 . five words of filler .
   static constexpr int kShortestTerm = 3;
   static constexpr int kLongestTerm = 8;
@@ -222,14 +222,14 @@ class TravelLog {
     add_text(prompt, "<bos> rules :");
     for (Rule& line : lines) {
       line.line = static_cast<int>(prompt.size());
-      prompt.insert(prompt.end(), {line.name, vocabulary_.id(":"), line.thing,
-                                   term(line.kind, line.argument), vocabulary_.id(".")});
+      prompt.insert(prompt.end(),
+                    {line.name, line.thing, term(line.kind, line.argument), vocabulary_.id(".")});
     }
     for (Rule& rule : example.rules) {
       rule = *std::find_if(lines.begin(), lines.end(),
                            [&](const Rule& line) { return line.name == rule.name; });
     }
-    add_text(prompt, "chest :");
+    add_text(prompt, "chest");
     prompt.push_back(example.chest);
     add_text(prompt, "in . begin day");
     prompt.push_back(vocabulary_.number(example.options.first_day));
@@ -270,7 +270,7 @@ class TravelLog {
     std::vector<Traveller> travellers;
     auto at = static_cast<int>(example.prompt.size() - 3 * example.rules.size());
     for (const Rule& rule : example.rules) {
-      travellers.push_back({rule, rule.first_due, rule.thing, at, at + 1, at + 2, rule.line + 2});
+      travellers.push_back({rule, rule.first_due, rule.thing, at, at + 1, at + 2, rule.line + 1});
       at += 3;
     }
     return travellers;
