@@ -9,12 +9,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <iomanip>
+#include <memory>
 #include <optional>
+#include <ostream>
 #include <set>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "morphkv/version.hpp"
 #include "replay/settings.hpp"
@@ -29,6 +33,18 @@ struct CommandLine {
 };
 
 namespace detail {
+
+/// The flags that policy_help() tells of.
+inline constexpr const char* policy_group = "policies";
+
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_group(std::string group, bool is_positional,
+                         std::vector<const CLI::Option*> options) const override {
+    if (group == policy_group) return "";
+    return CLI::Formatter::make_group(std::move(group), is_positional, std::move(options));
+  }
+};
 
 inline void write_help_line(std::ostream& out, const std::string& flag, const std::string& text) {
   constexpr int column = 32;
@@ -89,7 +105,7 @@ void add_flag(CLI::App& app, Flags& flags, const std::string& name) {
     option = app.add_option_function<std::string>(
         flag, [&flags, name](const std::string& text) { flags[name] = text; });
   }
-  option->group("");  // policy_help() tells of it
+  option->group(policy_group);
 }
 
 inline void add_policy_flags(CLI::App& app, Flags& flags) {
@@ -150,6 +166,7 @@ inline void add_options(CLI::App& app, CommandLine& line) {
   app.set_version_flag("--version", std::string("replay of morphkv ") + MORPHKV_VERSION_STRING);
   detail::add_options(app, line);
   detail::add_policy_flags(app, line.settings.flags);
+  app.formatter(std::make_shared<detail::HelpFormatter>());
   app.footer([] { return detail::policy_help(); });
   try {
     app.parse(count, words);

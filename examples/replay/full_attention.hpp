@@ -62,12 +62,13 @@ class FullAttention {
   [[nodiscard]] static double dot(const float* a, const float* b, std::size_t size) {
     constexpr std::size_t lanes = 8;
     double partial[lanes] = {};
-    for (std::size_t begin = 0; begin < size; begin += lanes) {
-      const std::size_t count = std::min(lanes, size - begin);
-      for (std::size_t i = 0; i < count; ++i) {
-        partial[i] += static_cast<double>(a[begin + i]) * static_cast<double>(b[begin + i]);
+    std::size_t i = 0;
+    for (; i + lanes <= size; i += lanes) {
+      for (std::size_t lane = 0; lane < lanes; ++lane) {
+        partial[lane] += static_cast<double>(a[i + lane]) * static_cast<double>(b[i + lane]);
       }
     }
+    for (; i < size; ++i) partial[0] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
     double sum = 0;
     for (const double part : partial) sum += part;
     return sum;

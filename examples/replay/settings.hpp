@@ -42,7 +42,7 @@ struct Settings {
   std::string scalar = "float";
   std::size_t chunk = 0;  ///< tokens of the prompt at a time; 0 for all at once
   bool compare = true;    ///< with the full cache
-  Flags flags;
+  Flags flags = {};
 };
 
 /// "--protect-prompt" for "protect_prompt".

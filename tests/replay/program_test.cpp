@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program itself: exit codes, and the result that a reader finds.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "morphkv/version.hpp"
+#include "replay/traces.hpp"
+
+namespace morphkv::testing {
+namespace {
+
+using nlohmann::json;
+
+class ReplayProgramTest : public TraceFiles {
+ protected:
+  void SetUp() override {
+    TraceFiles::SetUp();
+    if (!std::filesystem::exists(program)) GTEST_SKIP() << "the program replay is not built";
+  }
+
+  /// \return whether it ended with 0
+  bool run(const std::string& arguments) {
+    const std::string command = "'" + std::string(program) + "' " + arguments + " > '" +
+                                path("out").string() + "' 2> '" + path("err").string() + "'";
+    status_ = std::system(command.c_str());
+    return status_ == 0;
+  }
+  [[nodiscard]] std::string trace_and_output(const replay::Trace& trace) const {
+    return "--trace '" + write(trace).string() + "' --output '" + path("kept.json").string() + "' ";
+  }
+  void expect_code(const std::string& arguments, int code) {
+    run(arguments);
+    EXPECT_TRUE(WIFEXITED(status_)) << arguments;
+    EXPECT_EQ(WEXITSTATUS(status_), code) << arguments;
+  }
+  [[nodiscard]] std::string said() const { return read_bytes(path("err")); }
+  [[nodiscard]] json result() const { return json::parse(read_bytes(path("kept.json"))); }
+
+ private:
+  static constexpr const char* program = MORPHKV_PROGRAM_DIR "/replay";
+  int status_ = 0;
+};
+
+TEST_F(ReplayProgramTest, WritesWhatTheDocumentSays) {
+  const replay::Trace trace = random_trace(50, 30, 4);
+  ASSERT_TRUE(run(trace_and_output(trace) +
+                  "--policy morphkv --capacity 16 --window 4 --fusion max --group mean "
+                  "--sinks 2 --panes 2"))
+      << said();
+  const json written = result();
+  EXPECT_EQ(written.at("format"), "morphkv-replay-1");
+  EXPECT_EQ(written.at("library_version"), MORPHKV_VERSION_STRING);
+  EXPECT_EQ(written.at("policy"), "morphkv");
+  EXPECT_EQ(written.at("mode"), "paper");
+  EXPECT_EQ(written.at("options"), json({{"capacity", 16},
+                                         {"window", 4},
+                                         {"fusion", "max"},
+                                         {"group", "mean"},
+                                         {"sinks", 2},
+                                         {"protect_prompt", false},
+                                         {"panes", 2}}));
+  EXPECT_EQ(written.at("budget"), json({{"kind", "uniform"}}));
+  EXPECT_EQ(written.at("scalar"), "float");
+  EXPECT_EQ(written.at("chunk"), 0);
+  EXPECT_EQ(written.at("shape"),
+            json({{"tokens", 50}, {"query_heads", 8}, {"kv_heads", 2}, {"head_dim", 8}}));
+  EXPECT_EQ(written.at("prompt_length"), 30);
+  EXPECT_EQ(written.at("capacities"), json({16, 16}));
+  EXPECT_EQ(written.at("memory").at("keys"), 2 * 16 * 8 * 4);
+  std::size_t total = 0;
+  for (const auto& [kind, bytes] : written.at("memory").items()) {
+    if (kind != "total") total += bytes.get<std::size_t>();
+  }
+  EXPECT_EQ(written.at("memory").at("total"), total);
+  for (const char* name : {"kept", "lost_mass", "output_error"}) {
+    ASSERT_EQ(written.at(name).size(), 21U) << name;
+    for (const json& step : written.at(name)) EXPECT_EQ(step.size(), 2U) << name;
+  }
+  expect_words(said(), {"morphkv (paper)", "50 tokens", "mean lost mass", "mean output error",
+                        "bytes", " s"});
+}
+
+TEST_F(ReplayProgramTest, MeansAreOverTheStepsAfterThePrompt) {
+  const replay::Trace trace = random_trace(40, 20, 2);
+  ASSERT_TRUE(run(trace_and_output(trace) + "--policy tova --capacity 8")) << said();
+  const json written = result();
+  double sum = 0;
+  for (std::size_t step = 1; step <= 20; ++step) {
+    for (const json& loss : written.at("lost_mass")[step]) sum += loss.get<double>();
+  }
+  EXPECT_NEAR(written.at("mean_lost_mass").get<double>(), sum / 40, 1e-12);
+}
+
+TEST_F(ReplayProgramTest, WritesToTheStandardOutput) {
+  const replay::Trace trace = random_trace(20, 20, 2);
+  ASSERT_TRUE(run("--trace '" + write(trace).string() + "' --output - --policy full --no-compare"))
+      << said();
+  const json written = json::parse(read_bytes(path("out")));
+  EXPECT_EQ(written.at("kept").size(), 1U) << "no token follows the prompt";
+  EXPECT_TRUE(written.at("lost_mass").is_null());
+  EXPECT_TRUE(written.at("mean_output_error").is_null());
+  EXPECT_FALSE(written.contains("mode"));
+}
+
+TEST_F(ReplayProgramTest, StoresHalfAndBfloat16) {
+  const replay::Trace trace = random_trace(60, 30, 2);
+  double previous = 1e-6;
+  for (const std::string scalar : {"half", "bfloat16"}) {
+    ASSERT_TRUE(run(trace_and_output(trace) + "--policy full --scalar " + scalar)) << said();
+    const json written = result();
+    EXPECT_EQ(written.at("scalar"), scalar);
+    EXPECT_EQ(written.at("memory").at("keys"), 2 * 60 * 8 * 2);
+    const auto error = written.at("mean_output_error").get<double>();
+    EXPECT_GT(error, 3 * previous) << scalar;
+    EXPECT_LT(error, 0.05) << scalar;
+    previous = error;
+  }
+}
+
+TEST_F(ReplayProgramTest, TheSameInputGivesTheSameBytes) {
+  const std::string arguments = trace_and_output(random_trace(60, 10, 2)) +
+                                "--policy random --capacity 16 --seed 5 --progress";
+  ASSERT_TRUE(run(arguments)) << said();
+  const std::string first = read_bytes(path("kept.json"));
+  expect_words(said(), {"100 %"});
+  ASSERT_TRUE(run(arguments));
+  EXPECT_EQ(first, read_bytes(path("kept.json")));
+}
+
+TEST_F(ReplayProgramTest, BadInputEndsWithTwoAndLeavesNoResult) {
+  const std::string arguments = trace_and_output(random_trace(30, 20, 2));
+  for (const std::string wrong :
+       {"--policy lru", "--kernel 5", "--capacity x", "--capacity 3", "--scalar int8",
+        "--policy random --capacity 20", "--nonsense", "--budget pyramid"}) {
+    expect_code(arguments + wrong, 2);
+    expect_words(said(), {"replay: "});
+    EXPECT_FALSE(std::filesystem::exists(path("kept.json"))) << wrong;
+    EXPECT_FALSE(std::filesystem::exists(path("kept.json.part"))) << wrong;
+  }
+  expect_code("--trace '" + path("nothing").string() + "' --output -", 2);
+  expect_words(said(), {"nothing: there is no such file"});
+}
+
+TEST_F(ReplayProgramTest, AnOldResultSurvivesABadRun) {
+  std::ofstream(path("kept.json")) << "precious";
+  expect_code(trace_and_output(random_trace(30, 20, 2)) + "--policy random --capacity 20", 2);
+  EXPECT_EQ(read_bytes(path("kept.json")), "precious");
+}
+
+TEST_F(ReplayProgramTest, AResultThatCannotBeWrittenEndsWithOne) {
+  const std::string trace = "--trace '" + write(random_trace(30, 20, 2)).string() + "' ";
+  expect_code(trace + "--output '" + path("no/such/folder").string() + "'", 1);
+  expect_words(said(), {"cannot be written"});
+  if (std::filesystem::exists("/dev/full")) expect_code(trace + "--output /dev/full", 1);
+}
+
+TEST_F(ReplayProgramTest, ExplainsItself) {
+  ASSERT_TRUE(run("--help"));
+  expect_words(read_bytes(path("out")), {"--policy morphkv --mode compat", "--evict-after",
+                                         "--pooling avg|max", "--budget pyramid"});
+  ASSERT_TRUE(run("--version"));
+  expect_words(read_bytes(path("out")), {MORPHKV_VERSION_STRING});
+}
+
+}  // namespace
+}  // namespace morphkv::testing
