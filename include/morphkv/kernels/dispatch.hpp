@@ -99,6 +99,16 @@ enum class Isa {
   return "unknown";
 }
 
+namespace detail {
+/// The version in use; a negative number until the first kernel runs. Constant initialisation: no
+/// guard stands in the way of a kernel, and no order of initialisation matters.
+inline constinit std::atomic<int> chosen_isa{-1};
+}  // namespace detail
+
+}  // namespace morphkv::inline v0::kernels
+
+namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+
 /// The most that this CPU and this compiler can do.
 [[nodiscard]] inline Isa best_isa() noexcept {
 #if defined(MORPHKV_KERNELS_NEON)
@@ -118,12 +128,6 @@ enum class Isa {
 #endif
 }
 
-namespace detail {
-/// The version in use; a negative number until the first kernel runs. Constant initialisation: no
-/// guard stands in the way of a kernel, and no order of initialisation matters.
-inline constinit std::atomic<int> chosen_isa{-1};
-}  // namespace detail
-
 /// Lets kernels use nothing beyond `limit`, nor beyond the CPU: for tests and benchmarks. Results
 /// on other threads are of one version or of the other. \return what is in use from now on
 inline Isa limit_isa(Isa limit) noexcept {
@@ -142,7 +146,7 @@ inline Isa limit_isa(Isa limit) noexcept {
   return limit_isa(best_isa());
 }
 
-}  // namespace morphkv::inline v0::kernels
+}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
 
 // MORPHKV_DISPATCH(function(arguments)): returns what the chosen version of the function returns.
 #if defined(MORPHKV_KERNELS_X86)

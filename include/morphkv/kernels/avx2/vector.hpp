@@ -69,6 +69,7 @@ MORPHKV_VECTOR_WORD Floats all(float x) noexcept { return _mm256_set1_ps(x); }
 MORPHKV_VECTOR_WORD Floats add(Floats a, Floats b) noexcept { return _mm256_add_ps(a, b); }
 MORPHKV_VECTOR_WORD Floats sub(Floats a, Floats b) noexcept { return _mm256_sub_ps(a, b); }
 MORPHKV_VECTOR_WORD Floats mul(Floats a, Floats b) noexcept { return _mm256_mul_ps(a, b); }
+MORPHKV_VECTOR_WORD Floats divide(Floats a, Floats b) noexcept { return _mm256_div_ps(a, b); }
 /// a * b + c
 MORPHKV_VECTOR_WORD Floats fma(Floats a, Floats b, Floats c) noexcept {
   return _mm256_fmadd_ps(a, b, c);
@@ -249,6 +250,17 @@ MORPHKV_VECTOR_WORD void store_halves(std::uint16_t* p, Halves a) noexcept {
 /// Finite non-negative numbers in units of 2^-24: exact.
 MORPHKV_VECTOR_WORD Units half_units(Halves a) noexcept {
   return {_mm256_cvtps_epi32(mul(widen(a), all(0x1p24F)))};
+}
+
+/// The patterns of bfloat16, rounded to nearest, ties to even.
+MORPHKV_VECTOR_WORD Halves to_brains(Floats a) noexcept {
+  const Units bits = pattern(a);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits.of, 16), all_units(1).of);
+  const Units rounded = add(add(bits, all_units(0x7fff)), Units{odd});
+  const Units nan = either(bits, all_units(0x00400000));
+  const __m256i chosen = _mm256_blendv_epi8(rounded.of, nan.of, unordered(a, a).of);
+  const __m256i high = _mm256_srli_epi32(chosen, 16);
+  return {_mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1))};
 }
 
 // --- Patterns of binary16, twice as many: unsigned integers of 16 bits

@@ -55,6 +55,7 @@ MORPHKV_VECTOR_WORD Floats all(float x) noexcept { return _mm512_set1_ps(x); }
 MORPHKV_VECTOR_WORD Floats add(Floats a, Floats b) noexcept { return _mm512_add_ps(a, b); }
 MORPHKV_VECTOR_WORD Floats sub(Floats a, Floats b) noexcept { return _mm512_sub_ps(a, b); }
 MORPHKV_VECTOR_WORD Floats mul(Floats a, Floats b) noexcept { return _mm512_mul_ps(a, b); }
+MORPHKV_VECTOR_WORD Floats divide(Floats a, Floats b) noexcept { return _mm512_div_ps(a, b); }
 /// a * b + c
 MORPHKV_VECTOR_WORD Floats fma(Floats a, Floats b, Floats c) noexcept {
   return _mm512_fmadd_ps(a, b, c);
@@ -187,6 +188,17 @@ MORPHKV_VECTOR_WORD void store_halves(std::uint16_t* p, Halves a) noexcept {
 /// Finite non-negative numbers in units of 2^-24: exact.
 MORPHKV_VECTOR_WORD Units half_units(Halves a) noexcept {
   return _mm512_cvtps_epi32(mul(widen(a), all(0x1p24F)));
+}
+
+/// The patterns of bfloat16, rounded to nearest, ties to even. Unlike the CPU's own conversion it
+/// keeps denormals.
+MORPHKV_VECTOR_WORD Halves to_brains(Floats a) noexcept {
+  const Units bits = pattern(a);
+  const Units odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), all_units(1));
+  const Units rounded = add(add(bits, all_units(0x7fff)), odd);
+  const Units nan = either(bits, all_units(0x00400000));
+  const Units chosen = _mm512_mask_blend_epi32(unordered(a, a), rounded, nan);
+  return {_mm512_cvtepi32_epi16(_mm512_srli_epi32(chosen, 16))};
 }
 
 // --- Patterns of binary16, twice as many: unsigned integers of 16 bits

@@ -71,6 +71,7 @@ MORPHKV_VECTOR_WORD Floats all(float x) noexcept { return vdupq_n_f32(x); }
 MORPHKV_VECTOR_WORD Floats add(Floats a, Floats b) noexcept { return vaddq_f32(a, b); }
 MORPHKV_VECTOR_WORD Floats sub(Floats a, Floats b) noexcept { return vsubq_f32(a, b); }
 MORPHKV_VECTOR_WORD Floats mul(Floats a, Floats b) noexcept { return vmulq_f32(a, b); }
+MORPHKV_VECTOR_WORD Floats divide(Floats a, Floats b) noexcept { return vdivq_f32(a, b); }
 /// a * b + c
 MORPHKV_VECTOR_WORD Floats fma(Floats a, Floats b, Floats c) noexcept { return vfmaq_f32(c, a, b); }
 /// NaN where one of the two is NaN.
@@ -198,6 +199,15 @@ MORPHKV_VECTOR_WORD void store_halves(std::uint16_t* p, Halves a) noexcept { vst
 /// Finite non-negative numbers in units of 2^-24: exact.
 MORPHKV_VECTOR_WORD Units half_units(Halves a) noexcept {
   return vcvtq_u32_f32(vmulq_n_f32(widen(a), 0x1p24F));
+}
+
+/// The patterns of bfloat16, rounded to nearest, ties to even.
+MORPHKV_VECTOR_WORD Halves to_brains(Floats a) noexcept {
+  const Units bits = pattern(a);
+  const Units odd = vandq_u32(vshrq_n_u32(bits, 16), all_units(1));
+  const Units rounded = add(add(bits, all_units(0x7fff)), odd);
+  const Units nan = either(bits, all_units(0x00400000));
+  return {vshrn_n_u32(vbslq_u32(unordered(a, a).of, nan, rounded), 16)};
 }
 
 // --- Patterns of binary16, twice as many: unsigned integers of 16 bits

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Conversion between floats and the 16-bit types.
+#ifndef MORPHKV_KERNELS_CONVERT_HPP
+#define MORPHKV_KERNELS_CONVERT_HPP
+
+#include <concepts>
+#include <cstddef>
+#include <cstring>
+
+#include "morphkv/core/scalar.hpp"
+#include "morphkv/kernels/avx2/convert.hpp"
+#include "morphkv/kernels/avx512/convert.hpp"
+#include "morphkv/kernels/dispatch.hpp"
+#include "morphkv/kernels/neon/convert.hpp"
+#include "morphkv/kernels/portable/convert.hpp"
+
+namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+
+/// to[i] = from[i], rounded to nearest, ties to even. Infinities and denormals stay what they are,
+/// too large a number becomes infinity, and NaN stays NaN. The two may be the same type and may not
+/// overlap. O(count).
+template <Scalar From, Scalar To>
+void convert(const From* from, std::size_t count, To* to) noexcept {
+  if constexpr (std::same_as<From, To>) {
+    if (count > 0) std::memcpy(static_cast<void*>(to), from, count * sizeof(To));
+  } else {
+    MORPHKV_DISPATCH(convert(from, count, to));
+  }
+}
+
+}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
+
+#endif  // MORPHKV_KERNELS_CONVERT_HPP

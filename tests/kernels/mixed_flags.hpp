@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What two translation units with different compiler flags say of the kernels they would run.
+#ifndef MORPHKV_TESTS_KERNELS_MIXED_FLAGS_HPP
+#define MORPHKV_TESTS_KERNELS_MIXED_FLAGS_HPP
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace morphkv::test {
+
+struct UnitReport {
+  std::string build;   ///< the namespace of its kernels
+  const void* kernel;  ///< a kernel's address
+  int isa;             ///< the version in use
+  std::vector<float> output;
+};
+
+UnitReport report_of_baseline_unit();
+UnitReport report_of_wide_unit();
+
+}  // namespace morphkv::test
+
+#endif  // MORPHKV_TESTS_KERNELS_MIXED_FLAGS_HPP
