@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The rows that the measurements yield: a table, and build/reports/kernels.json.
+#ifndef MORPHKV_BENCH_KERNELS_REPORT_HPP
+#define MORPHKV_BENCH_KERNELS_REPORT_HPP
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace morphkv::bench {
+
+struct Row {
+  std::string measure;
+  double value;
+  std::string unit;
+  std::string reach;  ///< in words; empty for a row that only informs
+  bool met;
+  std::string limit;  ///< what the machine, or the arithmetic, sets as a bound
+};
+
+inline std::vector<Row>& rows() {
+  static std::vector<Row> all;
+  return all;
+}
+
+inline void at_most(std::string measure, double value, double reach, std::string unit,
+                    std::string limit) {
+  char words[32];
+  std::snprintf(words, sizeof words, "<= %g", reach);
+  rows().push_back(
+      {std::move(measure), value, std::move(unit), words, value <= reach, std::move(limit)});
+}
+inline void at_least(std::string measure, double value, double reach, std::string unit,
+                     std::string limit) {
+  char words[32];
+  std::snprintf(words, sizeof words, ">= %g", reach);
+  rows().push_back(
+      {std::move(measure), value, std::move(unit), words, value >= reach, std::move(limit)});
+}
+inline void inform(std::string measure, double value, std::string unit, std::string limit = "") {
+  rows().push_back({std::move(measure), value, std::move(unit), "", true, std::move(limit)});
+}
+
+/// "12.3 GB/s" and the like.
+inline std::string in_words(double value, const char* unit) {
+  char text[48];
+  std::snprintf(text, sizeof text, "%.1f %s", value, unit);
+  return text;
+}
+
+inline void print_table() {
+  std::printf("\n%-66s %9s %-6s %-8s %-4s %s\n", "measure", "value", "unit", "reach", "met",
+              "limit");
+  for (const Row& row : rows()) {
+    std::printf("%-66s %9.2f %-6s %-8s %-4s %s\n", row.measure.c_str(), row.value, row.unit.c_str(),
+                row.reach.c_str(), row.reach.empty() ? "" : (row.met ? "yes" : "no"),
+                row.limit.c_str());
+  }
+}
+
+inline void write_json(const std::filesystem::path& path) {
+  nlohmann::json table = nlohmann::json::array();
+  for (const Row& row : rows()) {
+    table.push_back({{"measure", row.measure},
+                     {"value", row.value},
+                     {"unit", row.unit},
+                     {"reach", row.reach},
+                     {"met", row.met},
+                     {"limit", row.limit}});
+  }
+  std::filesystem::create_directories(path.parent_path());
+  std::ofstream(path) << nlohmann::json{{"rows", table}}.dump(2) << '\n';
+}
+
+}  // namespace morphkv::bench
+
+#endif  // MORPHKV_BENCH_KERNELS_REPORT_HPP

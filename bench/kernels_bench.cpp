@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the kernels cost, as ratios within this process: variants take turns, medians count, and the
+// machine's own limits are measured beside them. The rows go to build/reports/kernels.json; each is
+// a benchmark, so --benchmark_filter chooses.
+//
+// Hot is one layer, again and again; cold is layers in rotation through 160 MB. One thread, CPU
+// time.
+#include <benchmark/benchmark.h>
+
+#include <barrier>
+#include <initializer_list>
+#include <thread>
+
+#include "kernels/arena.hpp"
+#include "kernels/decoding.hpp"
+#include "kernels/machine.hpp"
+#include "kernels/report.hpp"
+#include "morphkv/kernels/gather.hpp"
+#include "morphkv/kernels/top_k.hpp"
+
+namespace morphkv::bench {
+namespace {
+
+using Sizes = std::initializer_list<std::size_t>;
+
+std::string case_name(const char* type, std::size_t slots, bool cold) {
+  return std::string(type) + ", N = " + std::to_string(slots) + (cold ? ", cold" : ", hot");
+}
+
+/// What this machine can do, measured when first asked for.
+struct Limits {
+  double memory = 0;  ///< bytes a second
+  double brain_flops = 0;
+  double float_flops = 0;
+};
+Limits& limits() {
+  static Limits measured;
+  return measured;
+}
+
+void measure_limits(benchmark::State& state) {
+  for (auto _ : state) {
+    const HugeBuffer<char> memory(std::size_t{256} << 20U);
+    for (const std::size_t kilobytes : Sizes{32, 512, 8192, 262144}) {
+      const double rate = read_bandwidth(memory, kilobytes << 10U);
+      inform("read bandwidth, working set of " + std::to_string(kilobytes) + " KB", rate / 1e9,
+             "GB/s");
+      limits().memory = rate;
+    }
+    limits().float_flops = peak_flops(false);
+    limits().brain_flops = peak_flops(true);
+    inform("peak of fused multiply-adds, float", limits().float_flops / 1e9, "GF/s");
+    inform("peak of dot products, bfloat16", limits().brain_flops / 1e9, "GF/s");
+  }
+}
+
+template <Scalar T>
+void measure_attention(benchmark::State& state, std::size_t slots, bool cold) {
+  for (auto _ : state) {
+    const Layers<T> layers(slots, cold);
+    std::size_t layer = 0;
+    const auto next = [&] { return layer = (layer + 1) % layers.count(); };
+    const Comparison times =
+        compare(cold ? 101 : 61, {[&] { layers.attend(next()); },
+                                  [&] {
+                                    const std::size_t l = next();
+                                    sink = read_all(layers.keys(l, 0), layers.layer_bytes() / 2);
+                                    sink = read_all(layers.values(l, 0), layers.layer_bytes() / 2);
+                                  }});
+    const auto bytes = static_cast<double>(layers.layer_bytes());
+    const double flops = 4.0 * kv_heads * group * head_dim * static_cast<double>(slots);
+    const std::string name = case_name(type_name<T>(), slots, cold);
+    state.counters["GB/s"] = bytes / times.time(0) / 1e9;
+    const std::string limit = in_words(bytes / times.time(1) / 1e9, "GB/s read beside it; ") +
+                              in_words(flops / times.time(0) / 1e9, "GF/s done");
+    const double share = 100 * times.ratio(1);
+    if (cold && slots == 2048 && sizeof(T) == 2) {
+      at_least("attention, " + name + ": share of read bandwidth", share, 85, "%", limit);
+    } else {
+      inform("attention, " + name + ": share of read bandwidth", share, "%", limit);
+    }
+  }
+}
+
+template <Scalar T>
+void measure_eviction(benchmark::State& state, std::size_t slots, std::size_t window, Fusion fusion,
+                      bool cold) {
+  for (auto _ : state) {
+    const Layers<T> layers(slots, cold);
+    Evictions<T> evictions(layers, window, fusion);
+    // Rounds enough for every flip of the window to come once; plain and evicting steps alternate,
+    // on layers that alternate too.
+    std::size_t layer = 0;
+    const auto next = [&] { return layer = (layer + 1) % layers.count(); };
+    const std::size_t rounds =
+        (std::max)(std::size_t{200}, (std::min)(std::size_t{1200}, window * layers.count() / 2));
+    const Comparison times =
+        compare(rounds, {[&] { layers.attend(next()); }, [&] { evictions.step(next()); }});
+    const bool sum = fusion == Fusion::sum;
+    const double cost = 100 * (times.ratio(1) - 1);
+    // Bytes a slot: sum reads and writes 2 + 4, max 2 + 2 and reads 2 more, and flips 2 and 2.
+    const double moved = sum ? 12 : 14;
+    const double floor = 100 * moved / (2.0 * head_dim * sizeof(T));
+    char limit[64];
+    std::snprintf(limit, sizeof limit, "bytes moved %.1f %%; a step %.1f us", floor,
+                  1e6 * times.time(1));
+    const double reach = slots < 2048 ? (cold ? 6 : 100) : (cold ? 4 : (sum ? 2 : 3));
+    const std::string measure = std::string(sum ? "sum" : "max") + " eviction over attention, " +
+                                case_name(type_name<T>(), slots, cold) +
+                                ", R = " + std::to_string(window);
+    state.counters["%"] = cost;
+    if (reach < 100) {
+      at_most(measure, cost, reach, "%", limit);
+    } else {
+      inform(measure, cost, "%", limit);
+    }
+  }
+}
+
+void measure_published(benchmark::State& state, std::size_t window, double reach) {
+  for (auto _ : state) {
+    using T = Eigen::half;
+    const Layers<T> layers(2048, false);
+    Evictions<T> evictions(layers, window, Fusion::sum);
+    Published<T> published(layers, window);
+    const Comparison times = compare(15, {[&] { evictions.step(0); }, [&] { published.step(); }});
+    state.counters["x"] = times.ratio(1);
+    at_least("the published way over ours, half, N = 2048, R = " + std::to_string(window),
+             times.ratio(1), reach, "x", "");
+  }
+}
+
+/// A three-block maximum: its slowest step over its median one, attention not counted.
+void measure_three_blocks(benchmark::State& state) {
+  for (auto _ : state) {
+    constexpr std::size_t slots = 8192;
+    constexpr std::size_t half = 16;
+    const HugeBuffer<std::uint16_t> memory(2 * half * slots);
+    const HugeBuffer<std::uint16_t> prefixes(2 * slots);
+    const HugeBuffer<float> row(slots);
+    const std::vector<std::uint64_t> bits(slots / 64);
+    std::size_t oldest = 0;
+    std::vector<std::vector<double>> times(half);
+    for (std::size_t step = 0; step < 400 * half; ++step) {
+      const std::size_t j = step % half;
+      kernels::MaxBlocks blocks;
+      blocks.newest = memory.data() + (oldest * half + j) * slots;
+      blocks.prefix = prefixes.data() + oldest * slots;
+      blocks.middle = prefixes.data() + (1 - oldest) * slots;
+      if (j + 1 < half) {
+        blocks.suffix = blocks.newest + slots;
+        blocks.grown = memory.data() + ((1 - oldest) * half + half - 2 - j) * slots;
+        blocks.grown_from = blocks.grown + slots;
+      }
+      blocks.opens = j == 0;
+      const double begin = seconds();
+      sink = kernels::slide_max_blocks(row.data(), slots, bits.data(), blocks);
+      times[j].push_back(seconds() - begin);
+      if (j + 1 == half) oldest = 1 - oldest;
+    }
+    // By place in the cycle, over many cycles: what remains is the algorithm's.
+    std::vector<double> places;
+    for (const auto& place : times) places.push_back(median(place));
+    const double worst = *std::max_element(places.begin(), places.end()) / median(places);
+    state.counters["ratio"] = worst;
+    at_most("three-block max, N = 8192: slowest step over median step", worst, 1.05, "", "");
+  }
+}
+
+void measure_top_k(benchmark::State& state, std::size_t count) {
+  for (auto _ : state) {
+    std::mt19937 engine(4);
+    std::lognormal_distribution<float> weights(-9, 1.5F);
+    std::vector<float> scores(count);
+    for (float& score : scores) score = weights(engine);
+    const std::size_t wanted = count / 8;
+    std::vector<std::uint32_t> order(count), indices(count);
+    std::vector<std::uint32_t> workspace(kernels::top_k_workspace(count));
+    const std::size_t repeats = (std::size_t{1} << 19U) / count;
+    const Comparison times = compare(
+        41, {[&] {
+               for (std::size_t r = 0; r < repeats; ++r) {
+                 sink =
+                     kernels::top_k(scores.data(), count, wanted, indices.data(), workspace.data());
+               }
+             },
+             [&] {
+               std::iota(order.begin(), order.end(), 0U);
+               std::nth_element(
+                   order.begin(), order.begin() + static_cast<std::ptrdiff_t>(wanted), order.end(),
+                   [&](std::uint32_t a, std::uint32_t b) { return scores[a] > scores[b]; });
+             }});
+    const double gain = times.ratio(1) * static_cast<double>(repeats);
+    state.counters["x"] = gain;
+    at_least("top-k, n = " + std::to_string(count) + ", k = n / 8, over std::nth_element", gain, 25,
+             "x", in_words(1e6 * times.time(0) / static_cast<double>(repeats), "us"));
+  }
+}
+
+void measure_gather(benchmark::State& state, std::size_t count) {
+  for (auto _ : state) {
+    constexpr std::size_t row_bytes = 256;
+    const std::size_t wanted = count / 8;
+    const std::size_t matrices =
+        (std::max<std::size_t>)(2 * kv_heads, cold_bytes / (count * row_bytes) + 1);
+    const HugeBuffer<char> from(matrices * count * row_bytes);
+    const HugeBuffer<char> to(kv_heads * wanted * row_bytes);
+    std::vector<std::uint32_t> rows(count);
+    std::iota(rows.begin(), rows.end(), 0U);
+    std::shuffle(rows.begin(), rows.end(), std::mt19937(5));
+    rows.resize(wanted);
+    std::sort(rows.begin(), rows.end());
+    std::size_t matrix = 0;
+    const auto next = [&] {
+      matrix = (matrix + 1) % matrices;
+      return from.data() + matrix * count * row_bytes;
+    };
+    const Comparison times = compare(
+        101, {[&] {
+                for (std::size_t h = 0; h < kv_heads; ++h) {
+                  kernels::gather_rows(next(), row_bytes, rows.data(), wanted, row_bytes,
+                                       to.data() + h * wanted * row_bytes);
+                }
+              },
+              [&] {
+                for (std::size_t h = 0; h < kv_heads; ++h) {
+                  const char* source = next();
+                  char* target = to.data() + h * wanted * row_bytes;
+                  for (std::size_t i = 0; i < wanted; ++i) {
+                    std::memcpy(target + i * row_bytes, source + rows[i] * row_bytes, row_bytes);
+                  }
+                }
+              }});
+    const auto moved = static_cast<double>(2 * kv_heads * wanted * row_bytes);
+    state.counters["x"] = times.ratio(1);
+    at_least("gather of n / 8 rows, cold, n = " + std::to_string(count) + ", over memcpy a row",
+             times.ratio(1), 1.8, "x",
+             in_words(moved / times.time(0) / 1e9, "GB/s of ") +
+                 in_words(limits().memory / 1e9, "GB/s read"));
+  }
+}
+
+/// Heads shared by two threads. The time of a thread is its CPU time: it counts the memory that the
+/// two contend for, and not what other programs take of the cores.
+void measure_threads(benchmark::State& state) {
+  for (auto _ : state) {
+    using T = Eigen::half;
+    const Layers<T> layers(2048, true);
+    std::vector<Evictions<T>> evictions;
+    std::vector<double> gains;
+    const Layers<T> others(2048, true);  // the second thread's own working space and heads
+    Evictions<T> first(layers, 32, Fusion::sum);
+    Evictions<T> second(others, 32, Fusion::sum);
+    const auto run = [](Evictions<T>& heads, std::size_t layer, std::size_t count) {
+      const double begin = seconds();
+      for (std::size_t h = 0; h < count; ++h) heads.step(layer, h);
+      heads.advance(layer);
+      return seconds() - begin;
+    };
+    std::size_t layer = 0;
+    for (int round = 0; round < 60; ++round) {
+      layer = (layer + 1) % layers.count();
+      const double alone = run(first, layer, kv_heads);
+      layer = (layer + 1) % layers.count();
+      double times[2] = {};
+      std::barrier start(2);
+      std::thread helper([&] {
+        start.arrive_and_wait();
+        times[1] = run(second, layer, kv_heads / 2);
+      });
+      start.arrive_and_wait();
+      times[0] = run(first, layer, kv_heads / 2);
+      helper.join();
+      gains.push_back(alone / (std::max)(times[0], times[1]));
+    }
+    state.counters["x"] = median(gains);
+    at_least("two threads over one, half, N = 2048, cold, sum eviction", median(gains), 1.9, "x",
+             "2, and what the memory gives two cores");
+  }
+}
+
+void measure_long_response(benchmark::State& state) {
+  for (auto _ : state) {
+    using T = Eigen::half;
+    const Layers<T> layers(512, false);
+    Evictions<T> evictions(layers, 32, Fusion::sum);
+    std::vector<double> early, late;
+    for (std::size_t token = 0; token < 100'000; ++token) {
+      const double begin = seconds();
+      evictions.step(0, 0);
+      evictions.advance(0);
+      const double time = seconds() - begin;
+      if (token >= 1'000 && token < 11'000) early.push_back(time);
+      if (token >= 90'000) late.push_back(time);
+    }
+    const double growth = 100 * (median(late) / median(early) - 1);
+    state.counters["%"] = growth;
+    at_most("cost a token, tokens 90,000 to 100,000 over 1,000 to 11,000", growth, 3, "%", "flat");
+  }
+}
+
+template <class Function, class... Arguments>
+void add(const std::string& name, Function function, Arguments... arguments) {
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [=](benchmark::State& state) { function(state, arguments...); })
+      ->Iterations(1)
+      ->Unit(benchmark::kMillisecond);
+}
+
+template <Scalar T>
+void add_decoding() {
+  const std::string type = type_name<T>();
+  for (const bool cold : {true, false}) {
+    for (const std::size_t slots : Sizes{512, 2048, 8192}) {
+      add("attention/" + case_name(type_name<T>(), slots, cold), measure_attention<T>, slots, cold);
+    }
+  }
+  for (const Fusion fusion : {Fusion::sum, Fusion::max}) {
+    for (const bool cold : {true, false}) {
+      for (const std::size_t slots : Sizes{512, 2048, 8192}) {
+        for (const std::size_t window : Sizes{32, 200}) {
+          if (sizeof(T) == 4 && (slots != 2048 || window != 32)) continue;
+          add("eviction/" + case_name(type_name<T>(), slots, cold) +
+                  "/R=" + std::to_string(window) + (fusion == Fusion::sum ? "/sum" : "/max"),
+              measure_eviction<T>, slots, window, fusion, cold);
+        }
+      }
+    }
+  }
+}
+
+void add_all() {
+  add("limits", measure_limits);
+  add_decoding<Eigen::half>();
+  add_decoding<Eigen::bfloat16>();
+  add_decoding<float>();
+  add("published/R=32", measure_published, std::size_t{32}, 8.0);
+  add("published/R=200", measure_published, std::size_t{200}, 30.0);
+  add("three_blocks", measure_three_blocks);
+  for (const std::size_t count : Sizes{4096, 32768, 131072}) {
+    add("top_k/" + std::to_string(count), measure_top_k, count);
+  }
+  for (const std::size_t count : Sizes{4096, 32768}) {
+    add("gather/" + std::to_string(count), measure_gather, count);
+  }
+  add("two_threads", measure_threads);
+  add("long_response", measure_long_response);
+}
+
+}  // namespace
+}  // namespace morphkv::bench
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  morphkv::bench::add_all();
+  benchmark::RunSpecifiedBenchmarks();
+  std::printf("\nkernels of this CPU: %s\n",
+              std::string(morphkv::kernels::to_string(morphkv::kernels::active_isa())).c_str());
+  morphkv::bench::print_table();
+  morphkv::bench::write_json("build/reports/kernels.json");
+  return 0;
+}
