@@ -66,6 +66,7 @@ struct OracleOptions {
   Protected protection;
   std::size_t memory = std::numeric_limits<std::size_t>::max();  ///< rows that may matter
   Scoring scoring;
+  double (*rounding)(double) = nullptr;  ///< of a weight before it votes
 };
 
 /// One head.
@@ -149,6 +150,9 @@ class EvictionOracle {
 
   void record(const Row& row) {
     history_.rows.push_back(row);
+    if (options_.rounding != nullptr) {
+      for (double& weight : history_.rows.back()) weight = options_.rounding(weight);
+    }
     ++history_.queries;
     if (history_.rows.size() > options_.memory) history_.rows.pop_front();
   }

@@ -16,14 +16,14 @@ namespace morphkv::oracle {
 
 enum class Combine { sum, max };
 
-/// F[j] = sum or max of a_i[j] over the last `window` queries i, rounded as the library documents.
+/// F[j] = sum or max of a_i[j] over the last `window` queries i.
 inline Scoring window_score(std::size_t window, Combine combine) {
   return [=](const History& history, std::size_t count) {
     std::vector<double> scores(count, 0.0);
     const std::size_t voters = std::min(window, history.rows.size());
     for (std::size_t i = history.rows.size() - voters; i < history.rows.size(); ++i) {
       for (std::size_t t = 0; t < count; ++t) {
-        const double a = round_to_half(weight(history.rows[i], history.tokens[t].position));
+        const double a = weight(history.rows[i], history.tokens[t].position);
         scores[t] = combine == Combine::sum ? scores[t] + a : std::max(scores[t], a);
       }
     }
@@ -35,13 +35,16 @@ inline Scoring window_score(std::size_t window, Combine combine) {
 inline Scoring running_score(bool normalised) {
   return [=](const History& history, std::size_t count) {
     std::vector<double> scores(count, 0.0);
-    for (std::size_t t = 0; t < count; ++t) {
-      const Position position = history.tokens[t].position;
-      for (const Row& row : history.rows) scores[t] += weight(row, position);
-      const std::size_t before = history.seen[static_cast<std::size_t>(position)];
-      if (normalised && history.queries > before) {
-        scores[t] /= static_cast<double>(history.queries - before);
+    for (const Row& row : history.rows) {
+      for (std::size_t t = 0; t < count; ++t) {
+        scores[t] += weight(row, history.tokens[t].position);
       }
+    }
+    if (!normalised) return scores;
+    for (std::size_t t = 0; t < count; ++t) {
+      const auto position = static_cast<std::size_t>(history.tokens[t].position);
+      const std::size_t attended = history.queries - history.seen[position];
+      if (attended > 0) scores[t] /= static_cast<double>(attended);
     }
     return scores;
   };
@@ -103,7 +106,8 @@ inline EvictionOracle morphkv_oracle(std::size_t capacity, std::size_t window, C
                          .timing = Timing::before_arrival,
                          .protection = {sinks, window, protect_prompt},
                          .memory = window,
-                         .scoring = window_score(window, combine)});
+                         .scoring = window_score(window, combine),
+                         .rounding = round_to_half});
 }
 
 inline EvictionOracle snapkv_oracle(std::size_t capacity, std::size_t window, std::size_t kernel,
