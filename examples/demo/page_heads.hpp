@@ -26,7 +26,7 @@ inline constexpr char page_heads_script[] = R"js(
 
   const heads = trails.layers.flatMap((layer, l) => trails.heads.map((head, h) => (
     { name: `layer ${layer + 1}, head ${head + 1}`, index: l * trails.heads.length + h })));
-  const state = { result: bestAtBudget, head: heads.length - 1 };
+  const state = { result: firstChoice, head: heads.length - 1 };
   const chosen = () => {
     const all = headsOf(state.result);
     return state.head < heads.length ? [all[heads[state.head].index]] : all;
