@@ -254,8 +254,7 @@ void measure_threads(benchmark::State& state) {
     Evictions<T> second(others, 32, Fusion::sum);
     const auto run = [](Evictions<T>& heads, std::size_t layer, std::size_t count) {
       const double begin = seconds();
-      for (std::size_t h = 0; h < count; ++h) heads.step(layer, h);
-      heads.advance(layer);
+      heads.step(layer, count);
       return seconds() - begin;
     };
     std::size_t layer = 0;
@@ -288,8 +287,7 @@ void measure_long_response(benchmark::State& state) {
     std::vector<double> early, late;
     for (std::size_t token = 0; token < 100'000; ++token) {
       const double begin = seconds();
-      evictions.step(0, 0);
-      evictions.advance(0);
+      evictions.step(0, 1);
       const double time = seconds() - begin;
       if (token >= 1'000 && token < 11'000) early.push_back(time);
       if (token >= 90'000) late.push_back(time);

@@ -144,18 +144,34 @@ class Evictions {
     next_.resize(layers.count(), static_cast<Position>(slots + window));
   }
 
-  /// One step of a layer: every head's new token over its victim, attention, and the vote.
+  /// One step of a layer: every head's new token over its victim, then attention and the vote.
   void step(std::size_t layer) {
-    for (std::size_t head = 0; head < kv_heads; ++head) step(layer, head);
+    const MorphKV* policies = policies_.data() + layer * kv_heads;
+    for (std::size_t b = 0; b < kv_heads * sizeof(MorphKV); b += 64) {
+      __builtin_prefetch(reinterpret_cast<const char*>(policies) + b);  // all misses at once
+    }
+    for (std::size_t head = 0; head < kv_heads; ++head) append(layer, head);
+    for (std::size_t head = 0; head < kv_heads; ++head) attend(layer, head);
     ++next_[layer];
   }
 
-  void step(std::size_t layer, std::size_t head) {
-    MorphKV& policy = policies_[layer * kv_heads + head];
-    const Placement placed = policy.place(next_[layer]);
+  /// The same for some heads of it.
+  void step(std::size_t layer, std::size_t heads) {
+    for (std::size_t head = 0; head < heads; ++head) append(layer, head);
+    for (std::size_t head = 0; head < heads; ++head) attend(layer, head);
+    ++next_[layer];
+  }
+
+ private:
+  void append(std::size_t layer, std::size_t head) {
+    const Placement placed = policies_[layer * kv_heads + head].place(next_[layer]);
     const std::size_t at = placed.slot * head_dim;
-    std::copy_n(new_token(2 * head), head_dim, layers_.keys(layer, head) + at);
-    std::copy_n(new_token(2 * head + 1), head_dim, layers_.values(layer, head) + at);
+    std::copy_n(new_token(), head_dim, layers_.keys(layer, head) + at);
+    std::copy_n(new_token(), head_dim, layers_.values(layer, head) + at);
+  }
+
+  void attend(std::size_t layer, std::size_t head) {
+    MorphKV& policy = policies_[layer * kv_heads + head];
     auto a = layers_.arguments(layer, head);
     a.row = layers_.row();
     const auto soon = policy.score().reads_soon();
@@ -163,9 +179,7 @@ class Evictions {
     if (!kernels::decode_attention(a)) std::abort();
     if (policy.observe(std::span<const float>(a.row, a.tokens)) != Status::ok) std::abort();
   }
-  void advance(std::size_t layer) { ++next_[layer]; }
 
- private:
   /// Weights of heavy-tailed attention, whose windows of any offset sum to about 1.
   static std::vector<float> some_rows(std::size_t slots) {
     std::mt19937 engine(2);
@@ -175,19 +189,23 @@ class Evictions {
       x = (std::min)(1.0F, std::exp(normal(engine)) / (8 * static_cast<float>(slots)));
     return rows;
   }
-  const T* new_token(std::size_t i) {
+  /// Another key or value at every call: equal ones would have equal scores.
+  const T* new_token() {
+    constexpr std::size_t count = std::size_t{1} << 15U;
     if (tokens_.empty()) {
-      for (std::size_t j = 0; j < 2 * kv_heads * head_dim; ++j) {
+      for (std::size_t j = 0; j < count; ++j) {
         tokens_.push_back(static_cast<T>(layers_.numbers()[j]));
       }
     }
-    return tokens_.data() + i * head_dim;
+    newest_token_ = (newest_token_ + 37) % (count - head_dim);
+    return tokens_.data() + newest_token_;
   }
 
   const Layers<T>& layers_;
   std::vector<MorphKV> policies_;
   std::vector<Position> next_;
   std::vector<T> tokens_;
+  std::size_t newest_token_ = 0;
 };
 
 /// Eviction as it is published, written plainly: R stored rows for every query head, summed anew at

@@ -38,11 +38,13 @@ namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable {
   return found == no_slot || positions[slot] < positions[found] ? slot : found;
 }
 
-/// See kernels::oldest_with. `found` is the oldest before slot `begin`.
+/// See kernels::oldest_with. `found` is the oldest before slot `begin`. Not inlined, or GCC 12
+/// warns of a loop that never runs where the number of slots is a constant.
 template <class Value>
-[[nodiscard]] Slot oldest_with(Value value, const Value* values, std::size_t slots,
-                               const std::uint64_t* protected_bits, const Position* positions,
-                               std::size_t begin = 0, Slot found = no_slot) noexcept {
+[[nodiscard, gnu::noinline]] Slot oldest_with(Value value, const Value* values, std::size_t slots,
+                                              const std::uint64_t* protected_bits,
+                                              const Position* positions, std::size_t begin = 0,
+                                              Slot found = no_slot) noexcept {
   for (std::size_t s = begin; s < slots; ++s) {
     if (values[s] != value || test_bit(protected_bits, s)) continue;
     found = older(found, static_cast<Slot>(s), positions);
@@ -51,11 +53,10 @@ template <class Value>
 }
 
 /// See kernels::oldest_with_max.
-[[nodiscard]] inline Slot oldest_with_max(std::uint16_t value, const std::uint16_t* prefix,
-                                          const std::uint16_t* suffix, std::size_t slots,
-                                          const std::uint64_t* protected_bits,
-                                          const Position* positions, std::size_t begin = 0,
-                                          Slot found = no_slot) noexcept {
+[[nodiscard, gnu::noinline]] inline Slot oldest_with_max(
+    std::uint16_t value, const std::uint16_t* prefix, const std::uint16_t* suffix,
+    std::size_t slots, const std::uint64_t* protected_bits, const Position* positions,
+    std::size_t begin = 0, Slot found = no_slot) noexcept {
   for (std::size_t s = begin; s < slots; ++s) {
     if ((std::max)(prefix[s], suffix[s]) != value || test_bit(protected_bits, s)) continue;
     found = older(found, static_cast<Slot>(s), positions);

@@ -162,22 +162,35 @@ struct FloatProducts {
   }
 };
 
-/// row = the heads' weights times the heads' shares, fused, for the tokens from `begin` to `end`.
-template <Scalar T>
-void fuse_tile(const DecodeAttention<T>& a, const float* shares, bool greatest_of_group,
-               std::size_t begin, std::size_t end) noexcept {
+/// row = the weights of `Heads` heads times their shares, fused, and fused with the row itself
+/// unless they are the first; for the tokens from `begin` to `end`.
+template <std::size_t Heads, bool Greatest, Scalar T>
+void fuse_heads(const DecodeAttention<T>& a, const float* shares, std::size_t head,
+                std::size_t begin, std::size_t end) noexcept {
+  const float* weights = a.weights + head * a.weight_stride;
+  Floats share[Heads];
+  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) share[h] = all(shares[head + h]);
   for (std::size_t t = begin; t < end; t += lanes) {
     const std::size_t count = (std::min)(lanes, end - t);
     const bool whole = count == lanes;
     Floats fused = zero();
-    for (std::size_t h = 0; h < a.group; ++h) {
-      const float* from = a.weights + h * a.weight_stride + t;
+    if (head > 0) fused = whole ? load(a.row + t) : load_first(a.row + t, count);
+    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+      const float* from = weights + h * a.weight_stride + t;
       const Floats weight = whole ? load(from) : load_first(from, count);
-      fused = greatest_of_group ? greater(fused, mul(weight, all(shares[h])))
-                                : fma(weight, all(shares[h]), fused);
+      fused = Greatest ? greater(fused, mul(weight, share[h])) : fma(weight, share[h], fused);
     }
     whole ? store(a.row + t, fused) : store_first(a.row + t, fused, count);
   }
+}
+
+/// row = the group's weights times their shares, fused, for the tokens from `begin` to `end`.
+template <bool Greatest, Scalar T>
+void fuse_tile(const DecodeAttention<T>& a, const float* shares, std::size_t begin,
+               std::size_t end) noexcept {
+  std::size_t h = 0;
+  for (; h + 4 <= a.group; h += 4) fuse_heads<4, Greatest>(a, shares, h, begin, end);
+  for (; h < a.group; ++h) fuse_heads<1, Greatest>(a, shares, h, begin, end);
 }
 
 /// products.logits<n>(arguments...) for the heads from `head` on that one pass serves.
@@ -240,7 +253,9 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
       values_of_heads(products, a, h, t, h == 0 ? lines : 0, ahead);
     }
     if (a.row == nullptr) continue;
-    fuse_tile(a, row_shares, greatest_of_group, t, (std::min)(t + value_tile, a.tokens));
+    const std::size_t end = (std::min)(t + value_tile, a.tokens);
+    greatest_of_group ? fuse_tile<true>(a, row_shares, t, end)
+                      : fuse_tile<false>(a, row_shares, t, end);
   }
   for (std::size_t h = 0; h < a.group; ++h) {
     products.finish(a.output + h * a.head_dim, a.head_dim, shares[h]);

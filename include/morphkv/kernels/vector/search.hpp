@@ -20,7 +20,7 @@ namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
   std::uint32_t limit = 0;
   std::memcpy(&limit, &greatest_weight, sizeof limit);
   if (greatest(greater(highest[0], highest[1])) > limit) return portable::is_valid_row(row, slots);
-  return portable::is_valid_row(row, slots, s);
+  return s == slots || portable::is_valid_row(row, slots, s);
 }
 
 /// Of the slots from `slot` on that `hits` names, and that are not protected, the oldest.
@@ -49,6 +49,7 @@ requires std::same_as<Value, std::uint32_t> || std::same_as<Value, float>
       found = oldest_of(bits(hits), s, protected_bits, positions, found);
     }
   }
+  if (s == slots) return found;
   return portable::oldest_with(value, values, slots, protected_bits, positions, s, found);
 }
 
@@ -66,6 +67,7 @@ requires std::same_as<Value, std::uint32_t> || std::same_as<Value, float>
       found = oldest_of(short_bits(hits), s, protected_bits, positions, found);
     }
   }
+  if (s == slots) return found;
   return portable::oldest_with_max(value, prefix, suffix, slots, protected_bits, positions, s,
                                    found);
 }

@@ -35,6 +35,7 @@ inline std::uint32_t slide_sum(const float* row, std::size_t slots,
     store_halves(oldest + s, weights);
     lowest = lesser_at(candidates(protected_bits, s), lowest, sum);
   }
+  if (s == slots) return least(lowest);
   return (std::min)(least(lowest),
                     portable::slide_sum(row, slots, protected_bits, oldest, sums, s));
 }
@@ -51,6 +52,7 @@ inline std::uint32_t add_to_pane(const float* row, std::size_t slots,
     store(sums + s, sum);
     lowest = lesser_at(candidates(protected_bits, s), lowest, sum);
   }
+  if (s == slots) return least(lowest);
   return (std::min)(least(lowest),
                     portable::add_to_pane(row, slots, protected_bits, pane, sums, s));
 }
@@ -68,6 +70,7 @@ inline std::uint16_t slide_max(const float* row, std::size_t slots,
     const Shorts score = suffix == nullptr ? highest : greater(highest, load_shorts(suffix + s));
     lowest = lesser_at(short_candidates(protected_bits, s), lowest, score);
   }
+  if (s == slots) return least_short(lowest);
   return (std::min)(least_short(lowest),
                     portable::slide_max(row, slots, protected_bits, suffix, newest, prefix, s));
 }
@@ -91,6 +94,7 @@ inline std::uint16_t slide_max_blocks(const float* row, std::size_t slots,
     store_shorts(blocks.newest + s, weights);
     lowest = lesser_at(short_candidates(protected_bits, s), lowest, score);
   }
+  if (s == slots) return least_short(lowest);
   return (std::min)(least_short(lowest),
                     portable::slide_max_blocks(row, slots, protected_bits, blocks, s));
 }
@@ -112,7 +116,7 @@ inline void suffix_max(std::uint16_t* rows, std::size_t stride, std::size_t coun
       }
     }
   }
-  portable::suffix_max(rows, stride, count, slots, whole);
+  if (whole < slots) portable::suffix_max(rows, stride, count, slots, whole);
 }
 
 inline float replace_row(const float* row, std::size_t slots, const std::uint64_t* protected_bits,
@@ -124,6 +128,7 @@ inline float replace_row(const float* row, std::size_t slots, const std::uint64_
     store(scores + s, weights);
     lowest = lesser_at(candidates(protected_bits, s), lowest, weights);
   }
+  if (s == slots) return least(lowest);
   return (std::min)(least(lowest), portable::replace_row(row, slots, protected_bits, scores, s));
 }
 
@@ -143,7 +148,8 @@ inline std::uint64_t add_row(const float* row, std::size_t slots,
       lowest[half] = lesser_at(half_of(open, half), lowest[half], sum);
     }
   }
-  const std::uint64_t rest = portable::add_row(row, slots, protected_bits, sums, s);
+  const std::uint64_t rest = s == slots ? std::numeric_limits<std::uint64_t>::max()
+                                        : portable::add_row(row, slots, protected_bits, sums, s);
   return found ? (std::min)({least_long(lowest[0]), least_long(lowest[1]), rest}) : rest;
 }
 
