@@ -11,7 +11,6 @@ import argparse
 import json
 import platform
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -37,16 +36,16 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", required=True, help="the compiled write_tasks")
     parser.add_argument("--out", required=True, help="folder of the exported model")
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--short-steps", type=int, default=750, help="steps without long examples")
-    parser.add_argument("--medium-steps", type=int, default=1500, help="then with few long examples")
+    parser.add_argument("--steps", type=int, default=2600)
+    parser.add_argument("--short-steps", type=int, default=1300, help="steps without long examples")
+    parser.add_argument("--medium-steps", type=int, default=300, help="then with few long examples")
     parser.add_argument("--decay", type=float, default=0.25, help="last part, in which the rate falls")
-    parser.add_argument("--rate", type=float, default=4e-3, help="learning rate")
+    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--test-every", type=int, default=500, help="steps between free-running tests")
+    parser.add_argument("--test-every", type=int, default=250, help="steps between free-running tests")
     parser.add_argument("--test-only", type=int, default=0, help="only test, with so many examples")
     return parser.parse_args()
 
@@ -159,9 +158,9 @@ class Trainer:
         torch.save(state, partial)
         partial.replace(self.checkpoint)
         export(self.model, self.args.out, self.words)
+        settings = {k: v for k, v in vars(self.args).items() if k not in ("tasks", "out")}
         facts = {
-            "command": "python " + " ".join(sys.argv[0:1] + sys.argv[1:]),
-            "seed": self.args.seed,
+            "arguments": settings,
             "steps": self.step,
             "tokens": self.tokens,
             "seconds": round(self.seconds),
