@@ -30,7 +30,7 @@ using namespace morphkv::demo;
 
 struct Arguments {
   std::filesystem::path model = "bench/models/travel-log";
-  std::size_t prompts = 16;
+  std::size_t prompts = 32;
   std::vector<double> budgets = {10, 25, 50};
   std::vector<std::string> policies;
   std::uint64_t seed = 7;

@@ -135,6 +135,11 @@ const method = [
     `layers, ${model.kv_heads} KV heads of ${model.head_dim}). Rankings depend on the model and the ` +
     "task; larger models need their own measurement.",
 ];
+if (results.some(r => r.settings.includes("prompt protected"))) {
+  method.splice(4, 0, "Random keeps the whole prompt where it fits beside the window. There this control " +
+    "has all that the prompt says without choosing, so what a score is worth shows only at budgets " +
+    "smaller than the prompt.");
+}
 byId("method").append(...method.map(text => make("li", {}, text)));
 const run = figures.run;
 byId("footer").textContent =

@@ -46,7 +46,7 @@ inline constexpr char page_plot_script[] = R"js(
   svg.append(make("line", { x1: left, x2: width - right, y1: y(full), y2: y(full),
     stroke: "var(--full)", "stroke-dasharray": "2 4" }));
   svg.append(make("circle", { cx: x(1), cy: y(full), r: 5, fill: "var(--full)" }));
-  svg.append(make("text", { x: x(1) + 6, y: y(full) + 20, "text-anchor": "end", class: "label" },
+  svg.append(make("text", { x: x(1) + 6, y: y(full) - 11, "text-anchor": "end", class: "label" },
     `Full cache ${percent(full)}`));
 
   const policies = [...new Set(compared.map(r => r.policy))];

@@ -33,7 +33,11 @@ inline constexpr char page_words_script[] = R"js(
       }
       const text = line.childNodes.length === 0 ? word(token).trimStart() : word(token);
       const kind = kindOf(at);
-      line.append(kind ? make("span", { class: kind, "data-at": at }, text) : text);
+      if (!kind) { line.append(text); return; }
+      // The space before a word is not underlined, but between two words of the same mark it is.
+      const bare = kindOf(at - 1) === kind ? text : text.trimStart();
+      line.append(text.slice(0, text.length - bare.length),
+        make("span", { class: kind, "data-at": at }, bare));
     });
   }
 
