@@ -39,6 +39,32 @@ struct DecodeAttention {
   ReadSoon next[4] = {};  ///< what the caller reads next: a score's memory, another head's keys
 };
 
+/// The arguments of score_prompt. Nothing is owned.
+template <Scalar T>
+struct ScorePrompt {
+  const T* queries = nullptr;  ///< [rows][query_stride]: each [group][head_dim]
+  const T* keys = nullptr;     ///< [tokens][stride]
+  std::size_t rows = 0;        ///< queries that vote: the last ones of the prompt
+  std::size_t tokens = 0;      ///< at least rows; query r sees tokens 0 ... tokens - rows + r
+  std::size_t group = 1;
+  std::size_t head_dim = 0;
+  std::size_t query_stride = 0;  ///< elements between two queries, at least group * head_dim
+  std::size_t stride = 0;        ///< elements between two keys, at least head_dim
+  float scale = 1;               ///< of the logits
+  GroupFusion fusion = GroupFusion::mean;
+  const float* log_sum_exp = nullptr;  ///< [rows][group], as the engine has it, or null
+  float* sums = nullptr;               ///< [tokens]: the sum over the queries of their fused rows
+  /// score_prompt_workspace() numbers on a cache line, or null. Without log_sum_exp they spare the
+  /// second computation of every logit.
+  float* workspace = nullptr;
+};
+
+/// Numbers of the workspace of score_prompt: the logits of a vector of queries.
+[[nodiscard]] constexpr std::size_t score_prompt_workspace(std::size_t tokens,
+                                                           std::size_t group) noexcept {
+  return (tokens + 3) / 4 * 4 * group * 16;
+}
+
 /// One step of a sliding maximum over three blocks of R / 2 rows, which never does more at one step
 /// than at another: the oldest block leaves row by row, the middle one is whole, and the newest one
 /// grows in the rows that the oldest has left. All are rows of binary16 patterns, one a slot.

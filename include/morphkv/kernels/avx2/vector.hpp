@@ -76,6 +76,7 @@ MORPHKV_VECTOR_WORD Floats fma(Floats a, Floats b, Floats c) noexcept {
 }
 /// The second where one of the two is NaN.
 MORPHKV_VECTOR_WORD Floats greater(Floats a, Floats b) noexcept { return _mm256_max_ps(a, b); }
+MORPHKV_VECTOR_WORD Floats lesser(Floats a, Floats b) noexcept { return _mm256_min_ps(a, b); }
 MORPHKV_VECTOR_WORD Floats lesser_at(Lanes at, Floats a, Floats b) noexcept {
   return _mm256_blendv_ps(a, _mm256_min_ps(a, b), _mm256_castsi256_ps(at.of));
 }

@@ -76,6 +76,7 @@ MORPHKV_VECTOR_WORD Floats divide(Floats a, Floats b) noexcept { return vdivq_f3
 MORPHKV_VECTOR_WORD Floats fma(Floats a, Floats b, Floats c) noexcept { return vfmaq_f32(c, a, b); }
 /// NaN where one of the two is NaN.
 MORPHKV_VECTOR_WORD Floats greater(Floats a, Floats b) noexcept { return vmaxq_f32(a, b); }
+MORPHKV_VECTOR_WORD Floats lesser(Floats a, Floats b) noexcept { return vminq_f32(a, b); }
 MORPHKV_VECTOR_WORD Floats lesser_at(Lanes at, Floats a, Floats b) noexcept {
   return vbslq_f32(at.of, vminq_f32(a, b), a);
 }
