@@ -151,6 +151,22 @@ TYPED_TEST(CacheErrorsTest, ABlockThatHoldsNaN) {
   }
 }
 
+/// One head's bad row keeps the others from voting, too.
+TYPED_TEST(CacheErrorsTest, ABadRowOfOneHead) {
+  auto& cache = this->cache_;
+  Script().append(cache);
+  auto other = cache;
+  std::vector<float> query(16, 0.25F);
+  query[12] = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> out(16), expected(16);
+  EXPECT_EQ(cache.attend(0, Span(query), std::span(out)), Status::bad_row);
+  query[12] = 0.25F;
+  ASSERT_EQ(other.attend(0, Span(query), std::span(expected)), Status::ok);
+  ASSERT_EQ(cache.attend(0, Span(query), std::span(out)), Status::ok);
+  EXPECT_EQ(out, expected);
+  EXPECT_EQ(state_of(cache), state_of(other));
+}
+
 /// What does not evict counts no votes, so only these notice.
 template <class Contender>
 class AttendTwiceTest : public CacheErrorsTest<Contender> {};

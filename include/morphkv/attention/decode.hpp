@@ -39,36 +39,38 @@ struct DecodeHead {
   GroupFusion fusion = GroupFusion::max;
 };
 
-/// Attends with scratch.query, writes scratch.output, and lets the policy observe the row.
-/// \return Status::bad_row if a weight is not finite: the output then means nothing, and the policy
-///         has not changed. Status::out_of_step, and no output, if no token was placed since the
-///         last step.
+/// Attends with scratch.query: writes scratch.output, and scratch.rows for observe_head.
+/// \return Status::bad_row if a weight is not finite, and then the output means nothing;
+///         Status::out_of_step, and no output, if no token was placed since the last step. The
+///         policy does not change.
 /// O(slots x group x head_dim); it neither allocates nor throws.
 template <Scalar T, EvictionPolicy Policy>
-Status attend_head(const DecodeHead<T>& head, Policy& policy,
+Status attend_head(const DecodeHead<T>& head, const Policy& policy,
                    const DecodeScratch& scratch) noexcept {
   if (const Status status = policy.can_observe(); status != Status::ok) return status;
-  const bool finite = kernels::decode_attention<T>({.query = scratch.query,
-                                                    .keys = head.keys,
-                                                    .values = head.values,
-                                                    .tokens = policy.size(),
-                                                    .group = head.group,
-                                                    .head_dim = head.head_dim,
-                                                    .stride = head.stride,
-                                                    .scale = head.scale,
-                                                    .fusion = head.fusion,
-                                                    .weights = scratch.weights,
-                                                    .weight_stride = scratch.stride,
-                                                    .output = scratch.output,
-                                                    .row = scratch.rows,
-                                                    .log_sum_exp = nullptr});
-  if (!finite) return Status::bad_row;
-  return policy.observe(std::span<const float>(scratch.rows, policy.size()));
+  kernels::DecodeAttention<T> arguments{.query = scratch.query,
+                                        .keys = head.keys,
+                                        .values = head.values,
+                                        .tokens = policy.size(),
+                                        .group = head.group,
+                                        .head_dim = head.head_dim,
+                                        .stride = head.stride,
+                                        .scale = head.scale,
+                                        .fusion = head.fusion,
+                                        .weights = scratch.weights,
+                                        .weight_stride = scratch.stride,
+                                        .output = scratch.output,
+                                        .row = scratch.rows,
+                                        .log_sum_exp = nullptr};
+  if constexpr (requires { policy.reads_soon(); }) {
+    std::ranges::copy(policy.reads_soon(), arguments.next);
+  }
+  return kernels::decode_attention(arguments) ? Status::ok : Status::bad_row;
 }
 
 /// The same for a policy that gives every query head its own view: softmax over what it sees.
 template <Scalar T, PerQueryPolicy Policy>
-Status attend_head(const DecodeHead<T>& head, Policy& policy,
+Status attend_head(const DecodeHead<T>& head, const Policy& policy,
                    const DecodeScratch& scratch) noexcept {
   if (const Status status = policy.can_observe(); status != Status::ok) return status;
   const std::size_t slots = policy.size();
@@ -85,7 +87,18 @@ Status attend_head(const DecodeHead<T>& head, Policy& policy,
   }
   kernels::portable::weighted_values(scratch.weights, scratch.stride, head.values, head.stride,
                                      slots, head.group, head.head_dim, scratch.output);
-  return policy.observe_logits(std::span<const float>(scratch.rows, head.group * slots));
+  return Status::ok;
+}
+
+/// Lets the policy learn from what attend_head left in scratch.rows. O(slots), or what it says.
+/// \pre attend_head returned Status::ok
+template <EvictionPolicy Policy>
+Status observe_head(Policy& policy, std::size_t group, const DecodeScratch& scratch) noexcept {
+  if constexpr (PerQueryPolicy<Policy>) {
+    return policy.observe_logits(std::span<const float>(scratch.rows, group * policy.size()));
+  } else {
+    return policy.observe(std::span<const float>(scratch.rows, policy.size()));
+  }
 }
 
 }  // namespace morphkv::inline v0

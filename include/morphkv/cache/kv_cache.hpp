@@ -112,9 +112,8 @@ class KVCache {
 
   /// Attention of the newest token, which then votes.
   /// \param query, output [query_heads][head_dim]
-  /// \return bad_row if a weight is not finite: the heads where that is so have not changed, the
-  ///         others have voted, and `output` means nothing. out_of_step if no token was appended
-  ///         since the last step: nothing has changed.
+  /// \return bad_row if a weight is not finite, and then `output` means nothing; out_of_step if no
+  ///         token was appended since the last step. No head has voted in either case.
   /// O(query_heads x slots x head_dim).
   template <class Execute = SerialExecutor>
   Status attend(std::size_t layer, std::span<const float> query, std::span<float> output,
@@ -433,12 +432,12 @@ class KVCache {
     if (layer >= shape_.layers || query.size() != query_width() || output.size() != query_width()) {
       return Status::wrong_size;
     }
-    for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
-      const Status status = policy_at(layer, head).can_observe();
-      if (status != Status::ok) return status;
-    }
     execute(shape_.kv_heads, [&](std::size_t head) {
       statuses_[head] = attend_one(layer, head, query.data(), output.data());
+    });
+    if (const Status status = first_failure(); status != Status::ok) return status;
+    execute(shape_.kv_heads, [&](std::size_t head) {
+      statuses_[head] = observe_head(policy_at(layer, head), shape_.group(), scratch(head));
     });
     return first_failure();
   }
@@ -486,7 +485,7 @@ class KVCache {
                                .head_dim = shape_.head_dim,
                                .scale = scale(),
                                .fusion = options_.group};
-    const Status status = attend_head(stored, policy_at(layer, head), space);
+    const Status status = attend_head(stored, policy(layer, head), space);
     write_elements(space.output, width, output + head * width);
     return status;
   }

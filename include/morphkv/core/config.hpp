@@ -3,11 +3,9 @@
 /// Compile-time configuration. Every macro of the library begins with MORPHKV_, and a user may
 /// define those below before the first include.
 ///
-/// | macro | effect |
-/// |---|---|
-/// | MORPHKV_NO_EXCEPTIONS | a configuration error prints its message and aborts; set by itself
-/// under -fno-exceptions | | MORPHKV_ASSERT(condition) | checks a precondition; `assert` by
-/// default, so nothing under NDEBUG |
+/// - MORPHKV_NO_EXCEPTIONS: an error of configuration prints its message and aborts. It is set by
+///   itself under -fno-exceptions.
+/// - MORPHKV_ASSERT(condition): checks a precondition; `assert` by default: nothing under NDEBUG.
 #ifndef MORPHKV_CORE_CONFIG_HPP
 #define MORPHKV_CORE_CONFIG_HPP
 

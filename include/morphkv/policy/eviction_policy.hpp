@@ -14,81 +14,76 @@
 
 namespace morphkv::inline v0 {
 
+// clang-format off
+
 /// A policy decides, for one head, which token lies in which slot. It knows no cache: an engine
 /// with its own attention drives one by `place` and `observe`, and a test by rows it makes up.
 ///
 /// Most policies derive from ScoredEviction, which has all of this, and state only their Options.
 template <class P>
-concept EvictionPolicy = std::copyable<P> &&
+concept EvictionPolicy =
+    std::copyable<P> &&
     requires(P policy, const P& constant, const typename P::Options& options, std::size_t head,
              Position position, std::span<const float> row, const PromptRows& rows,
              typename P::Ballot& ballot, std::span<Slot> slots) {
-  /// `head` numbers the heads of a cache: seeds and phases differ from one to the next.
-  P(options, head);
-  { options.group } -> std::convertible_to<GroupFusion>;
-  /// Rows of keys and values to provide.
-  { constant.slots() } -> std::same_as<std::size_t>;
-  /// Slots in use: attention runs over 0 ... size() - 1.
-  { constant.size() } -> std::same_as<std::size_t>;
-  /// The position of every slot in use; no_position where no token is.
-  { constant.positions() } -> std::same_as<std::span<const Position>>;
-  /// The greatest position that has come; no_position at first.
-  { constant.newest() }
-  noexcept->std::same_as<Position>;
-  /// What place() would report.
-  { policy.can_place(position) }
-  noexcept->std::same_as<Status>;
-  /// The slot for the next token.
-  { policy.place(position) }
-  noexcept->std::same_as<Placement>;
-  /// Whether a row is expected.
-  { constant.can_observe() }
-  noexcept->std::same_as<Status>;
-  /// The attention row of the newest token.
-  { policy.observe(row) }
-  noexcept->std::same_as<Status>;
-  /// A block of tokens: its vote, the decision, which both change nothing, and its admission.
-  { constant.vote(position, rows) } -> std::same_as<typename P::Ballot>;
-  { constant.decide(ballot) } -> std::same_as<Status>;
-  {policy.admit(ballot, slots)};
-  { policy.reset() }
-  noexcept;
-  { constant.memory() } -> std::same_as<MemoryUsage>;
-};
+      /// `head` numbers the heads of a cache: seeds and phases differ from one to the next.
+      P(options, head);
+      { options.group } -> std::convertible_to<GroupFusion>;
+      /// Rows of keys and values to provide.
+      { constant.slots() } -> std::same_as<std::size_t>;
+      /// Slots in use: attention runs over 0 ... size() - 1.
+      { constant.size() } -> std::same_as<std::size_t>;
+      /// The position of every slot in use; no_position where no token is.
+      { constant.positions() } -> std::same_as<std::span<const Position>>;
+      /// The greatest position that has come; no_position at first.
+      { constant.newest() } noexcept -> std::same_as<Position>;
+      /// What place() would report.
+      { constant.can_place(position) } noexcept -> std::same_as<Status>;
+      /// The slot for the next token.
+      { policy.place(position) } noexcept -> std::same_as<Placement>;
+      /// Whether a row is expected.
+      { constant.can_observe() } noexcept -> std::same_as<Status>;
+      /// The attention row of the newest token.
+      { policy.observe(row) } noexcept -> std::same_as<Status>;
+      /// A block of tokens: its vote, the decision, which both change nothing, and its admission.
+      { constant.vote(position, rows) } -> std::same_as<typename P::Ballot>;
+      { constant.decide(ballot) } -> std::same_as<Status>;
+      { policy.admit(ballot, slots) };
+      { policy.reset() } noexcept;
+      { constant.memory() } -> std::same_as<MemoryUsage>;
+    };
 
 /// A policy that can take tokens back; see ScoredEviction.
 template <class P>
 concept RevocablePolicy = EvictionPolicy<P> && requires(P policy, const P& constant) {
   { constant.recorded() } -> std::same_as<std::size_t>;
-  { policy.rollback() }
-  noexcept->std::same_as<Slot>;
+  { policy.rollback() } noexcept -> std::same_as<Slot>;
 };
 
 /// A policy whose empty heads can be given another capacity, by the scores of a ballot; see
 /// ScoredEviction and Budget::adaptive.
 template <class P>
-concept ResizablePolicy = EvictionPolicy<P> &&
-    requires(P policy, const P& constant, const typename P::Ballot& ballot, std::size_t count) {
-  {policy.set_capacity(count)};
-  { constant.is_permanent(ballot, count) }
-  noexcept->std::same_as<bool>;
-  {static_cast<double>(ballot.values[count])};
-};
+concept ResizablePolicy =
+    EvictionPolicy<P> && requires(P policy, const P& constant, const typename P::Ballot& ballot,
+                                  std::size_t count) {
+      { policy.set_capacity(count) };
+      { constant.is_permanent(ballot, count) } noexcept -> std::same_as<bool>;
+      { static_cast<double>(ballot.values[count]) };
+    };
 
 /// A policy that gives every query head its own view of the cache, and wants logits instead of
 /// fused rows; see MorphKVCompat.
 template <class P>
-concept PerQueryPolicy = EvictionPolicy<P> &&
-    requires(P policy, const P& constant, const typename P::Options& options,
-             std::size_t query_head, std::span<const float> logits) {
-  { options.group_size } -> std::convertible_to<std::size_t>;
-  /// A byte a slot in use: whether this query head of the group sees it at this step.
-  { constant.visible(query_head) }
-  noexcept->std::same_as<std::span<const unsigned char>>;
-  /// [group][size()], before visibility is applied.
-  { policy.observe_logits(logits) }
-  noexcept->std::same_as<Status>;
-};
+concept PerQueryPolicy =
+    EvictionPolicy<P> && requires(P policy, const P& constant, const typename P::Options& options,
+                                  std::size_t query_head, std::span<const float> logits) {
+      { options.group_size } -> std::convertible_to<std::size_t>;
+      /// A byte a slot in use: whether this query head of the group sees it at this step.
+      { constant.visible(query_head) } noexcept -> std::same_as<std::span<const unsigned char>>;
+      /// [group][size()], before visibility is applied.
+      { policy.observe_logits(logits) } noexcept -> std::same_as<Status>;
+    };
+// clang-format on
 
 }  // namespace morphkv::inline v0
 

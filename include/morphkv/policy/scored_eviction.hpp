@@ -158,6 +158,15 @@ class ScoredEviction {
     return size() > 0 && (awaits_row_ || !evicts()) ? Status::ok : Status::out_of_step;
   }
 
+  /// The memory that observe() reads next, for whoever can fetch it in time.
+  // clang-format off
+  [[nodiscard]] auto reads_soon() const noexcept
+    requires requires(const S& score) { score.reads_soon(); }
+  {
+    return score_.reads_soon();
+  }
+  // clang-format on
+
   /// The attention row of the newest token, a weight for every slot in use. O(slots).
   /// A row with NaN, infinity or a weight outside [0, 1] is refused: nothing changes, and if no
   /// other row comes, the token votes for nobody.

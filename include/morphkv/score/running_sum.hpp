@@ -5,7 +5,6 @@
 #define MORPHKV_SCORE_RUNNING_SUM_HPP
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -79,7 +78,8 @@ class RunningSum {
     for (; count > 0; --count) {
       --step_;
       const float* row = rows_.row(journal_index());
-      for (std::size_t s = 0; s < options_.columns; ++s) sums_.row(0)[s] -= units(row[s]);
+      for (std::size_t s = 0; s < options_.columns; ++s)
+        sums_.row(0)[s] -= kernels::portable::fine_units(row[s]);
       const Renewal& renewal = renewals_[journal_index()];
       sums_.row(0)[renewal.slot] = renewal.sum;
       if (options_.normalised) births_.row(0)[renewal.slot] = renewal.birth;
@@ -125,9 +125,6 @@ class RunningSum {
     Slot slot = 0;
   };
 
-  [[nodiscard]] static std::uint64_t units(float weight) noexcept {
-    return static_cast<std::uint64_t>(std::ldexp(static_cast<double>(weight), 40) + 0.5);
-  }
   [[nodiscard]] std::uint32_t birth(Slot slot) const noexcept {
     return options_.normalised ? births_.row(0)[slot] : 0;
   }

@@ -27,40 +27,37 @@ struct Candidates {
 /// prompt is judged, when there is a column for each of its tokens too.
 ///
 /// Rows reach a score checked: every weight is from 0 to kernels::greatest_weight.
+// clang-format off
 template <class S>
-concept Score = std::copyable<S> && std::totally_ordered<typename S::Value> &&
+concept Score =
+    std::copyable<S> && std::totally_ordered<typename S::Value> &&
     requires(S score, const S& constant, std::span<const float> row, const Candidates& candidates,
              Slot slot, std::span<const Slot> sources, std::size_t count,
              std::span<const Position> positions, std::span<typename S::Value> values) {
-  /// One token's row, shorter than the columns while slots are still free.
-  /// Returns the slot with the lowest score; of equal ones that with the lowest position;
-  /// no_slot if every slot is protected.
-  { score.push(row, candidates) }
-  noexcept->std::same_as<Slot>;
-  /// A token that paid no attention: time passes, and nobody is voted for.
-  { score.skip() }
-  noexcept;
-  /// The slot that push would return now, with no new row.
-  { constant.least(candidates) }
-  noexcept->std::same_as<Slot>;
-  /// A new token takes this slot over.
-  { score.renew(slot) }
-  noexcept;
-  /// Undoes the newest `count` tokens (a push or skip, and the renew before it).
-  { score.pop(count) }
-  noexcept;
-  /// Forgets everything.
-  { score.clear() }
-  noexcept;
-  /// How many of the newest rows matter; so many of a prompt's last queries vote.
-  { constant.voters() } -> std::same_as<std::size_t>;
-  /// The scores of the first `values.size()` columns, which hold tokens at these positions.
-  {constant.values(positions, values)};
-  /// The same score over `count` columns: column c is column sources[c] of this one, or empty
-  /// where there is none or it is no_slot.
-  { constant.remapped(sources, count) } -> std::same_as<S>;
-  { constant.memory() } -> std::same_as<MemoryUsage>;
-};
+      /// One token's row, shorter than the columns while slots are still free.
+      /// Returns the slot with the lowest score; of equal ones that with the lowest position;
+      /// no_slot if every slot is protected.
+      { score.push(row, candidates) } noexcept -> std::same_as<Slot>;
+      /// A token that paid no attention: time passes, and nobody is voted for.
+      { score.skip() } noexcept;
+      /// The slot that push would return now, with no new row.
+      { constant.least(candidates) } noexcept -> std::same_as<Slot>;
+      /// A new token takes this slot over.
+      { score.renew(slot) } noexcept;
+      /// Undoes the newest `count` tokens (a push or skip, and the renew before it).
+      { score.pop(count) } noexcept;
+      /// Forgets everything.
+      { score.clear() } noexcept;
+      /// How many of the newest rows matter; so many of a prompt's last queries vote.
+      { constant.voters() } -> std::same_as<std::size_t>;
+      /// The scores of the first `values.size()` columns, which hold tokens at these positions.
+      { constant.values(positions, values) };
+      /// The same score over `count` columns: column c is column sources[c] of this one, or empty
+      /// where there is none or it is no_slot.
+      { constant.remapped(sources, count) } -> std::same_as<S>;
+      { constant.memory() } -> std::same_as<MemoryUsage>;
+    };
+// clang-format on
 
 /// The candidate with the lowest value; of equal ones that with the lowest position; no_slot if
 /// there is none. `value_at(slot)` gives the values. O(slots).

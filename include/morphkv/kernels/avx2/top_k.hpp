@@ -4,6 +4,7 @@
 #ifndef MORPHKV_KERNELS_AVX2_TOP_K_HPP
 #define MORPHKV_KERNELS_AVX2_TOP_K_HPP
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>

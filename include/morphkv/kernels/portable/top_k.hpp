@@ -118,13 +118,14 @@ template <class P>
   while (low < high) {
     const std::uint32_t quarter = (high - low) / 4;
     const std::uint32_t first = low + quarter + 1;
-    const std::uint32_t second = first + quarter;
-    const std::uint32_t third = second + quarter;
-    const bool is_first = P::count_from(keys, count, first) >= rank;
-    const bool is_second = P::count_from(keys, count, second) >= rank;
-    const bool is_third = P::count_from(keys, count, third) >= rank;
-    high = is_third ? high : is_second ? third - 1 : is_first ? second - 1 : first - 1;
-    low = is_third ? third : is_second ? second : is_first ? first : low;
+    const std::uint32_t pivots[] = {low, first, first + quarter, first + 2 * quarter, high + 1};
+    // A table and no branches: which quarter it is cannot be predicted.
+    std::size_t reached = 0;
+    for (std::size_t p = 1; p <= 3; ++p) {
+      reached += P::count_from(keys, count, pivots[p]) >= rank ? 1U : 0U;
+    }
+    low = pivots[reached];
+    high = pivots[reached + 1] - 1;
   }
   return low;
 }
@@ -142,10 +143,14 @@ template <class P, RankedScore S>
   std::uint32_t sample[most];
   const std::size_t size = count < 16 * most ? most / 4 : most;
   const std::size_t step = count / size;
+  std::uint32_t least = ~std::uint32_t{0};
+  std::uint32_t greatest = 0;
   for (std::size_t i = 0; i < size; ++i) {
     const std::uint64_t hash = static_cast<std::uint32_t>(i * 0x9E3779B1U);
     const std::size_t jitter = hash * step >> 32U;
     sample[i] = key_of(scores[i * step + jitter]);
+    least = (std::min)(least, sample[i]);
+    greatest = (std::max)(greatest, sample[i]);
   }
   const double share = static_cast<double>(rank) / static_cast<double>(count);
   const double expected = share * static_cast<double>(size);
@@ -153,11 +158,11 @@ template <class P, RankedScore S>
   Bracket result;
   if (expected + margin < static_cast<double>(size)) {
     result.low =
-        bisect<P>(sample, size, static_cast<std::size_t>(expected + margin), 0, ~std::uint32_t{0});
+        bisect<P>(sample, size, static_cast<std::size_t>(expected + margin), least, greatest);
   }
   if (expected - margin >= 1) {
-    result.high = bisect<P>(sample, size, static_cast<std::size_t>(expected - margin), result.low,
-                            ~std::uint32_t{0});
+    result.high = bisect<P>(sample, size, static_cast<std::size_t>(expected - margin),
+                            (std::max)(result.low, least), greatest);
   }
   return result;
 }

@@ -85,6 +85,15 @@ struct Passes {
       filled += compress(indices + filled, index, b);
       index = add(index, step);
     }
+    // Where a whole vector may not be written any more.
+    for (; begin + lanes <= end && filled < room; begin += lanes) {
+      std::uint32_t some[lanes];
+      const std::size_t found = compress(some, index, at_most(pivots, load(scores + begin)));
+      const std::size_t fits = (std::min)(found, room - filled);
+      std::copy_n(some, fits, indices + filled);
+      filled += fits;
+      index = add(index, step);
+    }
     return portable::Passes::emit(scores, begin, end, pivot, indices, filled, room);
   }
 
