@@ -17,6 +17,7 @@
 #include "kernels/machine.hpp"
 #include "kernels/report.hpp"
 #include "morphkv/kernels/gather.hpp"
+#include "morphkv/kernels/score_prompt.hpp"
 #include "morphkv/kernels/top_k.hpp"
 
 namespace morphkv::bench {
@@ -172,8 +173,14 @@ void measure_top_k(benchmark::State& state, std::size_t count) {
   for (auto _ : state) {
     std::mt19937 engine(4);
     std::lognormal_distribution<float> weights(-9, 1.5F);
-    std::vector<float> scores(count);
-    for (float& score : scores) score = weights(engine);
+    std::vector<float> pool((std::max)(4 * count, std::size_t{1} << 18U));
+    for (float& score : pool) score = weights(engine);
+    // Other scores at every call: the same ones again would train the branch predictor on them.
+    std::size_t at = 0;
+    const auto next = [&] {
+      at = (at + 4099) % (pool.size() - count);
+      return pool.data() + at;
+    };
     const std::size_t wanted = count / 8;
     std::vector<std::uint32_t> order(count), indices(count);
     std::vector<std::uint32_t> workspace(kernels::top_k_workspace(count));
@@ -181,11 +188,11 @@ void measure_top_k(benchmark::State& state, std::size_t count) {
     const Comparison times = compare(
         41, {[&] {
                for (std::size_t r = 0; r < repeats; ++r) {
-                 sink =
-                     kernels::top_k(scores.data(), count, wanted, indices.data(), workspace.data());
+                 sink = kernels::top_k(next(), count, wanted, indices.data(), workspace.data());
                }
              },
              [&] {
+               const float* scores = next();
                std::iota(order.begin(), order.end(), 0U);
                std::nth_element(
                    order.begin(), order.begin() + static_cast<std::ptrdiff_t>(wanted), order.end(),
@@ -238,6 +245,51 @@ void measure_gather(benchmark::State& state, std::size_t count) {
              times.ratio(1), 1.8, "x",
              in_words(moved / times.time(0) / 1e9, "GB/s of ") +
                  in_words(limits().memory / 1e9, "GB/s read"));
+  }
+}
+
+/// The last 32 queries of a prompt over all of it, one KV head.
+void measure_prompt(benchmark::State& state, std::size_t tokens) {
+  for (auto _ : state) {
+    using T = Eigen::bfloat16;
+    constexpr std::size_t queries = 32;
+    const Numbers numbers;
+    const HugeBuffer<T> keys(tokens * head_dim);
+    const HugeBuffer<T> query(queries * group * head_dim);
+    const HugeBuffer<float> sums(tokens);
+    for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<T>(numbers[7 * i]);
+    for (std::size_t i = 0; i < query.size(); ++i) query[i] = static_cast<T>(numbers[3 * i]);
+    const std::vector<float> logarithms(queries * group, 10.0F);
+    const HugeBuffer<float> workspace(kernels::score_prompt_workspace(tokens, group));
+    kernels::ScorePrompt<T> a;
+    a.queries = query.data();
+    a.keys = keys.data();
+    a.rows = queries;
+    a.tokens = tokens;
+    a.group = group;
+    a.head_dim = a.stride = head_dim;
+    a.query_stride = group * head_dim;
+    a.scale = 1 / std::sqrt(static_cast<float>(head_dim));
+    a.sums = sums.data();
+    a.workspace = workspace.data();
+    const Comparison times = compare(31, {[&] {
+                                            a.log_sum_exp = logarithms.data();
+                                            sink = kernels::score_prompt(a);
+                                          },
+                                          [&] {
+                                            a.log_sum_exp = nullptr;
+                                            sink = kernels::score_prompt(a);
+                                          }});
+    const double flops = 2.0 * queries * group * head_dim * static_cast<double>(tokens);
+    const double peak = peak_flops(true);  // beside it: the clock changes with the load
+    if (peak == 0) return;
+    for (const bool given : {true, false}) {
+      const double done = flops / times.time(given ? 0 : 1);
+      at_least("prompt scoring, bfloat16, " + std::to_string(tokens) + " tokens, " +
+                   (given ? "with" : "without") + " log-sum-exp: share of peak",
+               100 * done / peak, given ? 80 : 60, "%",
+               in_words(done / 1e9, "GF/s of ") + in_words(peak / 1e9, "GF/s"));
+    }
   }
 }
 
@@ -341,6 +393,9 @@ void add_all() {
   }
   for (const std::size_t count : Sizes{4096, 32768}) {
     add("gather/" + std::to_string(count), measure_gather, count);
+  }
+  for (const std::size_t tokens : Sizes{4096, 32768}) {
+    add("prompt/" + std::to_string(tokens), measure_prompt, tokens);
   }
   add("two_threads", measure_threads);
   add("long_response", measure_long_response);
