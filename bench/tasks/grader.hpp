@@ -128,7 +128,9 @@ class Grader {
       for (std::size_t r = 0; r < example.rules.size(); ++r) {
         if (response[i] == example.rules[r].name && is_thing(response[i + 1])) {
           const Check check = read_event(example.rules[r], r, entry, response, i + 1, trades);
-          walk.events.emplace(std::pair(entry, r), check);
+          if (entry > 0) {
+            walk.events.emplace(std::pair(entry, r), check);
+          }
         }
       }
     }
