@@ -56,7 +56,7 @@ class WindowUpdateTest : public testing::Test {
   /// Expects the outcome of every version to be that of the portable one.
   template <class Run>
   void expect_same_bits(const Run& run) {
-    decltype(run()) expected;
+    decltype(run()) expected{};
     for (const Isa isa : isas()) {
       const OnIsa on(isa);
       if (isa == Isa::portable) {
