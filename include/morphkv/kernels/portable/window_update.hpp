@@ -97,7 +97,7 @@ inline float replace_row(const float* row, std::size_t slots, const std::uint64_
 
 /// A weight in units of 2^-40, rounded half up.
 [[nodiscard]] inline std::uint64_t fine_units(float weight) noexcept {
-  return static_cast<std::uint64_t>(static_cast<double>(weight) * 0x1p40 + 0.5);
+  return static_cast<std::uint64_t>(std::floor(static_cast<double>(weight) * 0x1p40 + 0.5));
 }
 
 /// sums += row, in units of 2^-40.

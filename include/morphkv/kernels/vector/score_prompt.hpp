@@ -195,7 +195,7 @@ bool score_prompt_with(Dots& dots, const ScorePrompt<T>& a) noexcept {
         tile_logits(dots, a, t, keys, logits);
       }
       Floats fused[key_tile];
-      MORPHKV_UNROLL for (std::size_t k = 0; k < key_tile; ++k) fused[k] = zero();
+      MORPHKV_UNROLL for (Floats& weights : fused) weights = zero();
       for (std::size_t h = 0; h < a.group; ++h) {
         const Floats logarithm = load(logarithms + h * lanes);
         MORPHKV_UNROLL for (std::size_t k = 0; k < key_tile; ++k) {
@@ -207,7 +207,7 @@ bool score_prompt_with(Dots& dots, const ScorePrompt<T>& a) noexcept {
         }
       }
       float sums[key_tile];
-      MORPHKV_UNROLL for (std::size_t k = 0; k < key_tile; ++k) fused[k] = mul(fused[k], share);
+      MORPHKV_UNROLL for (Floats& weights : fused) weights = mul(weights, share);
       store_sums(fused[0], fused[1], fused[2], fused[3], 1.0F, sums);
       for (std::size_t k = 0; k < keys; ++k) a.sums[t + k] += sums[k];
     }
