@@ -22,12 +22,12 @@ class ReplayProgramTest : public TraceFiles {
  protected:
   void SetUp() override {
     TraceFiles::SetUp();
-    if (!std::filesystem::exists(program)) GTEST_SKIP() << "the program replay is not built";
+    ASSERT_TRUE(std::filesystem::exists(program)) << "the program replay is not built";
   }
 
   /// \return whether it ended with 0
   bool run(const std::string& arguments) {
-    const std::string command = "'" + std::string(program) + "' " + arguments + " > '" +
+    const std::string command = std::string(quoted_program) + " " + arguments + " > '" +
                                 path("out").string() + "' 2> '" + path("err").string() + "'";
     status_ = std::system(command.c_str());
     return status_ == 0;
@@ -45,6 +45,7 @@ class ReplayProgramTest : public TraceFiles {
 
  private:
   static constexpr const char* program = MORPHKV_PROGRAM_DIR "/replay";
+  static constexpr const char* quoted_program = "'" MORPHKV_PROGRAM_DIR "/replay'";
   int status_ = 0;
 };
 
