@@ -45,9 +45,9 @@ enum class TokenKind : std::uint8_t {
 };
 
 inline const char* to_string(TokenKind kind) {
-  constexpr const char* kNames[] = {"prompt", "structure", "name",  "number",
-                                    "term",   "once",      "range", "periodic"};
-  return kNames[static_cast<std::size_t>(kind)];
+  constexpr const char* names[] = {"prompt", "structure", "name",  "number",
+                                   "term",   "once",      "range", "periodic"};
+  return names[static_cast<std::size_t>(kind)];
 }
 
 struct Rule {
@@ -100,7 +100,7 @@ struct Example {
 // Writes examples. The same options and seed give the same example on every platform.
 class TravelLog {
  public:
-  static constexpr int kMaxRules = 16;
+  static constexpr int max_rules = 16;
 
   [[nodiscard]] const Vocabulary& vocabulary() const { return vocabulary_; }
 
@@ -128,24 +128,24 @@ class TravelLog {
     std::vector<int> things;
   };
 
-  static constexpr int kLineTokens = 4;
-  static constexpr int kFixedPromptTokens = 17;  // all but the lines and day 0's countdowns
-  static constexpr int kHeadingTokens = 9;       // day 0 . five words of filler .
-  static constexpr int kShortestTerm = 3;
-  static constexpr int kLongestTerm = 8;
-  static constexpr int kLongestWait = 40;
+  static constexpr int line_tokens = 4;
+  static constexpr int fixed_prompt_tokens = 17;  // all but the lines and day 0's countdowns
+  static constexpr int heading_tokens = 9;        // day 0 . five words of filler .
+  static constexpr int shortest_term = 3;
+  static constexpr int longest_term = 8;
+  static constexpr int longest_wait = 40;
 
   static void check(const Options& options) {
     const int rules = options.once + options.range + options.periodic;
     if (options.entries < 1 || options.first_day < 0 ||
-        options.first_day + options.entries >= Vocabulary::kNumbers) {
+        options.first_day + options.entries >= Vocabulary::number_count) {
       throw std::invalid_argument("TravelLog: first_day + entries must be in 1.." +
-                                  std::to_string(Vocabulary::kNumbers - 1));
+                                  std::to_string(Vocabulary::number_count - 1));
     }
     if (std::min({options.once, options.range, options.periodic}) < 0 || rules < 1 ||
-        rules > kMaxRules) {
+        rules > max_rules) {
       throw std::invalid_argument("TravelLog: once + range + periodic must be in 1.." +
-                                  std::to_string(kMaxRules));
+                                  std::to_string(max_rules));
     }
   }
 
@@ -160,8 +160,8 @@ class TravelLog {
     rule.kind = kind;
     rule.name = take(words.names);
     rule.thing = take(words.things);
-    rule.argument = kind == RuleKind::once ? 0 : random.uniform(kShortestTerm, kLongestTerm);
-    int latest = std::min(entries, kLongestWait);
+    rule.argument = kind == RuleKind::once ? 0 : random.uniform(shortest_term, longest_term);
+    int latest = std::min(entries, longest_wait);
     if (kind == RuleKind::range) {
       latest = std::max(1, latest - rule.argument + 1);
     } else if (kind == RuleKind::periodic) {
@@ -188,8 +188,8 @@ class TravelLog {
   static void add_distractors(const Options& options, std::vector<Rule>& lines, Words& words,
                               Random& random) {
     const auto rules = static_cast<int>(lines.size());
-    const int room = options.prompt_tokens - kFixedPromptTokens - (kLineTokens + 3) * rules;
-    for (int i = 0; i < room / kLineTokens && !words.names.empty() && !words.things.empty(); ++i) {
+    const int room = options.prompt_tokens - fixed_prompt_tokens - (line_tokens + 3) * rules;
+    for (int i = 0; i < room / line_tokens && !words.names.empty() && !words.things.empty(); ++i) {
       const auto kind = static_cast<RuleKind>(random.uniform(0, 2));
       lines.push_back(make_rule(kind, options.entries, words, random));
     }
@@ -278,7 +278,7 @@ class TravelLog {
 
   void write_response(Example& example) const {
     std::vector<Traveller> travellers = travellers_on_day_zero(example);
-    const int heading = travellers.front().name_at - kHeadingTokens;
+    const int heading = travellers.front().name_at - heading_tokens;
     Writer writer{&example, 0, heading + 1, example.chest, heading - 4};
     for (int entry = 1; entry <= example.options.entries; ++entry) {
       writer.entry = entry;

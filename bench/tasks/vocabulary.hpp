@@ -15,8 +15,8 @@ namespace morphkv::tasks {
 // trained.
 class Vocabulary {
  public:
-  static constexpr int kNumbers = 128;
-  static constexpr int kArguments = 10;
+  static constexpr int number_count = 128;
+  static constexpr int argument_count = 10;
 
   Vocabulary() {
     add_words("<pad> <bos> rules begin day : . chest in out once done");
@@ -25,9 +25,9 @@ class Vocabulary {
     for (const std::string& phrase : filler_) {
       add_words(phrase);
     }
-    first_number_ = add_numbers("", kNumbers);
-    first_for_ = add_numbers("for-", kArguments);
-    first_every_ = add_numbers("every-", kArguments);
+    first_number_ = add_numbers("", number_count);
+    first_for_ = add_numbers("for-", argument_count);
+    first_every_ = add_numbers("every-", argument_count);
     names_ = add_words(
         "ada alf amy ann ben bea bob cal cid cleo dan dea dora ed eli emma eva finn flo fred gail "
         "gus guy hal hans ida ike ina ivan jack jan jill joe kai kate ken kim lars lea leo lily "
@@ -51,7 +51,7 @@ class Vocabulary {
 
   [[nodiscard]] int number(int n) const { return first_number_ + n; }
   [[nodiscard]] bool is_number(int id) const {
-    return id >= first_number_ && id < first_number_ + kNumbers;
+    return id >= first_number_ && id < first_number_ + number_count;
   }
   [[nodiscard]] int value_of(int id) const { return id - first_number_; }
 

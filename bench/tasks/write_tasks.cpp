@@ -58,8 +58,8 @@ Options random_options(int length, Random& random) {
   const int shortest_entry = 9 + 2 * rules;
   const int prompt = std::max(options.prompt_tokens, 17 + 7 * rules);
   const int entries = (length - prompt) / shortest_entry + 1;
-  options.entries = std::clamp(entries, 4, Vocabulary::kNumbers - 2);
-  const int latest_start = Vocabulary::kNumbers - 1 - options.entries;
+  options.entries = std::clamp(entries, 4, Vocabulary::number_count - 2);
+  const int latest_start = Vocabulary::number_count - 1 - options.entries;
   options.first_day = random.uniform(0, 1) == 0 ? 0 : random.uniform(0, latest_start);
   return options;
 }
