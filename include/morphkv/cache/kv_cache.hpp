@@ -348,6 +348,7 @@ class KVCache {
       if (ballots[head]->status == Status::ok) ballots[head]->status = attention.finish_outputs();
     });
     std::vector<Ballot> result;
+    result.reserve(ballots.size());
     for (auto& ballot : ballots) result.push_back(std::move(*ballot));
     return result;
   }
@@ -376,6 +377,7 @@ class KVCache {
       if (!budget_.is_adaptive() || !first || ballots[0].tokens <= capacity) return heads;
       std::vector<std::vector<double>> scores(ballots.size());
       for (std::size_t head = 0; head < ballots.size(); ++head) {
+        scores[head].reserve(ballots[head].values.size());
         for (std::size_t c = 0; c < ballots[head].values.size(); ++c) {
           const bool stays = policy(layer, head).is_permanent(ballots[head], c);
           scores[head].push_back(stays ? std::numeric_limits<double>::infinity()
