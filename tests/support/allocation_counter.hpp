@@ -52,6 +52,13 @@ inline void counted_delete(void* pointer, std::size_t alignment) noexcept {
 
 void* operator new(std::size_t size) { return morphkv::testing::counted_new(size, 1); }
 void* operator new[](std::size_t size) { return morphkv::testing::counted_new(size, 1); }
+// The standard library asks in this way for memory that it can do without.
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return morphkv::testing::counted_new(size, 1);
+}
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  return morphkv::testing::counted_new(size, 1);
+}
 void* operator new(std::size_t size, std::align_val_t alignment) {
   return morphkv::testing::counted_new(size, static_cast<std::size_t>(alignment));
 }
@@ -60,6 +67,12 @@ void* operator new[](std::size_t size, std::align_val_t alignment) {
 }
 void operator delete(void* pointer) noexcept { morphkv::testing::counted_delete(pointer, 1); }
 void operator delete[](void* pointer) noexcept { morphkv::testing::counted_delete(pointer, 1); }
+void operator delete(void* pointer, const std::nothrow_t&) noexcept {
+  morphkv::testing::counted_delete(pointer, 1);
+}
+void operator delete[](void* pointer, const std::nothrow_t&) noexcept {
+  morphkv::testing::counted_delete(pointer, 1);
+}
 void operator delete(void* pointer, std::size_t) noexcept {
   morphkv::testing::counted_delete(pointer, 1);
 }

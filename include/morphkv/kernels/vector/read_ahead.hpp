@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/dispatch.hpp"
@@ -44,8 +45,15 @@ class ReadAhead {
  private:
   static constexpr std::size_t line = 64;
 
+  [[nodiscard]] static std::uintptr_t address(const void* pointer) noexcept {
+    return reinterpret_cast<std::uintptr_t>(pointer);
+  }
+  [[gnu::always_inline]] static inline const void* pointer(std::uintptr_t address) noexcept {
+    return reinterpret_cast<const void*>(address);  // NOLINT(performance-no-int-to-ptr)
+  }
+
   [[gnu::always_inline]] inline void fetch(std::size_t count) noexcept {
-    for (std::size_t i = 0; i < count; ++i) __builtin_prefetch(at_ + i * line);
+    for (std::size_t i = 0; i < count; ++i) __builtin_prefetch(pointer(at_ + i * line));
     at_ += count * line;
     lines_left_ -= count;
   }
@@ -79,7 +87,7 @@ class ReadAhead {
     std::size_t rows = 1;
     stride_ = 0;
     if (range_ < 2) {
-      row_ = reinterpret_cast<const char*>(range_ == 0 ? attention_.keys : attention_.values);
+      row_ = address(range_ == 0 ? attention_.keys : attention_.values);
       stride_ = attention_.stride * sizeof(T);
       bytes = attention_.head_dim * sizeof(T);
       rows = attention_.tokens;
@@ -89,7 +97,7 @@ class ReadAhead {
       }
     } else if (range_ < ranges) {
       const ReadSoon& soon = attention_.next[range_ - 2];
-      row_ = static_cast<const char*>(soon.data);
+      row_ = address(soon.data);
       bytes = soon.bytes;
     }
     at_ = row_;
@@ -100,8 +108,9 @@ class ReadAhead {
   static constexpr std::size_t ranges = 2 + std::size(decltype(DecodeAttention<T>::next){});
 
   const DecodeAttention<T>& attention_;
-  const char* row_ = nullptr;
-  const char* at_ = nullptr;
+  // Numbers, because a prefetch may go past the end of an array, or begin nowhere.
+  std::uintptr_t row_ = 0;
+  std::uintptr_t at_ = 0;
   std::size_t stride_ = 0;
   std::size_t row_lines_ = 0;
   std::size_t lines_left_ = 0;  ///< of the row
