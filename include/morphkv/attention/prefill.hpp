@@ -12,6 +12,7 @@
 
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/prompt_rows.hpp"
+#include "morphkv/core/row_layout.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
@@ -23,13 +24,14 @@ namespace morphkv::inline v0 {
 template <Scalar T, ElementOf<T> E>
 struct PrefillHead {
   std::span<const Position> positions;  ///< of the slots in use
-  const T* keys = nullptr;              ///< [slots][head_dim]
-  const T* values = nullptr;            ///< [slots][head_dim]
-  std::size_t tokens = 0;               ///< of the block
-  const E* block_queries = nullptr;     ///< [tokens], [group][head_dim] each
-  const E* block_keys = nullptr;        ///< [tokens], [head_dim] each
-  const E* block_values = nullptr;      ///< [tokens], [head_dim] each
-  E* block_outputs = nullptr;           ///< as the queries, or null if not wanted
+  const T* keys = nullptr;              ///< [slots], where `layout` says
+  const T* values = nullptr;            ///< [slots], likewise
+  RowLayout layout;
+  std::size_t tokens = 0;            ///< of the block
+  const E* block_queries = nullptr;  ///< [tokens], [group][head_dim] each
+  const E* block_keys = nullptr;     ///< [tokens], [head_dim] each
+  const E* block_values = nullptr;   ///< [tokens], [head_dim] each
+  E* block_outputs = nullptr;        ///< as the queries, or null if not wanted
   std::size_t query_stride = 0;
   std::size_t key_stride = 0;
   std::size_t group = 1;
@@ -95,7 +97,9 @@ class PrefillAttention {
   void copy_tokens(const T* held, const E* block, T* out) const {
     const std::size_t dim = head_.head_dim;
     for (std::size_t slot = 0; slot < held_; ++slot) {
-      if (head_.positions[slot] != no_position) out = std::copy_n(held + slot * dim, dim, out);
+      if (head_.positions[slot] != no_position) {
+        out = std::copy_n(held + head_.layout.offset(slot), dim, out);
+      }
     }
     for (std::size_t token = 0; token < head_.tokens; ++token) {
       const E* row = block + token * head_.key_stride;

@@ -325,6 +325,7 @@ class KVCache {
     return {.positions = positions(layer, head),
             .keys = key_row(layer, head, 0),
             .values = value_row(layer, head, 0),
+            .layout = {.stride = shape_.head_dim},
             .tokens = block.tokens,
             .block_queries = block.queries.data() + query_offset,
             .block_keys = block.keys.data() + key_offset,
