@@ -12,8 +12,8 @@
 
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/prompt_rows.hpp"
-#include "morphkv/core/row_layout.hpp"
 #include "morphkv/core/scalar.hpp"
+#include "morphkv/core/slot_layout.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
 
@@ -26,7 +26,7 @@ struct PrefillHead {
   std::span<const Position> positions;  ///< of the slots in use
   const T* keys = nullptr;              ///< [slots], where `layout` says
   const T* values = nullptr;            ///< [slots], likewise
-  RowLayout layout;
+  SlotLayout layout;
   std::size_t tokens = 0;            ///< of the block
   const E* block_queries = nullptr;  ///< [tokens], [group][head_dim] each
   const E* block_keys = nullptr;     ///< [tokens], [head_dim] each
