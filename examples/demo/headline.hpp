@@ -9,11 +9,13 @@
 #include <string>
 #include <string_view>
 
-#include "demo/experiment.hpp"
-#include "demo/numbers.hpp"
-#include "demo/workload.hpp"
+#include "comparison/experiment.hpp"
+#include "comparison/numbers.hpp"
+#include "comparison/workload.hpp"
 
 namespace morphkv::demo {
+
+using namespace comparison;
 
 namespace detail {
 

@@ -12,20 +12,22 @@
 #include <string>
 #include <vector>
 
-#include "demo/contenders.hpp"
-#include "demo/experiment.hpp"
+#include "comparison/contenders.hpp"
+#include "comparison/experiment.hpp"
+#include "comparison/progress.hpp"
+#include "comparison/trails_json.hpp"
+#include "comparison/travel_log_workload.hpp"
 #include "demo/headline.hpp"
 #include "demo/page.hpp"
-#include "demo/progress.hpp"
 #include "demo/report.hpp"
 #include "demo/story_workload.hpp"
 #include "demo/table.hpp"
-#include "demo/travel_log_workload.hpp"
 #include "llama/load.hpp"
 
 namespace {
 
 using namespace morphkv;
+using namespace morphkv::comparison;
 using namespace morphkv::demo;
 
 struct Arguments {
@@ -141,7 +143,7 @@ void run(const Arguments& arguments, const std::string& command) {
       model, workload, make_variants(arguments, model.config.shape(), workload), arguments.threads);
   print_table(outcomes, workload);
   const RunFacts facts{command, files.name(), arguments.seed, arguments.threads,
-                       detail::seconds_since(start)};
+                       seconds_since(start)};
   const auto figures = figures_json(model, workload, outcomes, facts);
   write_file(arguments.output / "demo.json", figures.dump(1) + "\n");
   write_file(arguments.output / "demo.html",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The page's text, and what its scripts share.
+/// The page's text.
 #ifndef MORPHKV_EXAMPLES_DEMO_PAGE_BODY_HPP
 #define MORPHKV_EXAMPLES_DEMO_PAGE_BODY_HPP
 
@@ -28,8 +28,7 @@ inline constexpr char page_body[] = R"html(<body>
 <h2>What a head keeps</h2>
 <p>Each column is a step of one response, each row a position in the text: blue where the head still
 holds that token. <span id="heads-needs"></span></p>
-<div class="controls" id="heads-controls"></div>
-<figure id="heads"></figure>
+<div id="heads"></div>
 
 <h2>All figures</h2>
 <div class="scroll"><table id="table"></table></div>
@@ -46,51 +45,14 @@ holds that token. <span id="heads-needs"></span></p>
 </main>
 )html";
 
-inline constexpr char page_common_script[] = R"js(
+inline constexpr char page_lead_script[] = R"js(
 const graded = figures.task.graded;
 const results = figures.results;
 const measureOf = result => graded ? result.accuracy : result.agreement;
 const measureName = graded ? "Accuracy" : "Agreement with the full cache";
-const colour = result => `var(--${result.policy})`;
-const percent = (share, digits = 0) => (100 * share).toFixed(digits) + " %";
-const bytes = count => count < 10240 ? (count / 1024).toFixed(1) + " KiB"
-  : count < 1048576 ? Math.round(count / 1024) + " KiB" : (count / 1048576).toFixed(1) + " MiB";
-const interval = i => `${percent(i.low)} to ${percent(i.high)}`;
 const word = id => trails.words[id] ?? "";
-const byId = id => document.getElementById(id);
 const label = result => result.policy === "full" ? result.name
   : `${result.name}, ${bytes(result.bytes)} (${percent(result.bytes_share)})`;
-
-// An element with text and children; text never becomes markup.
-function make(tag, attributes = {}, ...children) {
-  const svg = ["svg", "g", "line", "path", "circle", "rect", "text", "tspan"].includes(tag);
-  const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag)
-                      : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-function chooser(title, options, chosen, changed) {
-  const select = make("select");
-  options.forEach((text, index) => select.append(make("option", { value: index }, text)));
-  select.value = chosen;
-  select.addEventListener("change", () => changed(Number(select.value)));
-  return make("label", {}, title + " ", select);
-}
-
-// A box beside the pointer.
-const tip = make("div", { class: "tip", hidden: "" });
-document.body.append(tip);
-function showTip(event, title, lines) {
-  tip.replaceChildren(make("b", {}, title), ...lines.flatMap(line => [line, make("br")]));
-  tip.hidden = false;
-  const left = event.pageX + 16 + tip.offsetWidth > window.innerWidth + window.scrollX
-    ? event.pageX - tip.offsetWidth - 12 : event.pageX + 16;
-  tip.style.left = Math.max(4, left) + "px";
-  tip.style.top = event.pageY + 14 + "px";
-}
-const hideTip = () => { tip.hidden = true; };
 
 // What is drawn at first: the best of MorphKV at the budget nearest a quarter, beside recent tokens.
 const headlineBudget = results.slice(1).map(r => r.budget)
@@ -114,6 +76,17 @@ byId("lead").textContent =
   `${Math.round(task.mean_prompt_tokens)}, first with the full cache of ` +
   `${bytes(results[0].bytes)} and then with caches of a constant size that must choose what to forget.`;
 byId("task").textContent = "The task: " + task.description;
+
+byId("plot-title").textContent = graded ? "Accuracy against memory" : "Agreement against memory";
+byId("plot-note").textContent = (graded ? "Share of the prompt's demands that are fulfilled"
+  : "Share of tokens equal to those written with the full cache") +
+  ", by the bytes of the whole cache. Bars: 95 % intervals. Hover for details.";
+memoryPlot(byId("plot"), results, { measureOf, measureName, policies: figures.policies });
+if (trails.needs.length > 0) {
+  byId("heads-needs").append("Dots mark where the correct response has to look something up (across: " +
+    "when; up: where it stands): a dot if a head chosen here still holds it, a red cross if not.");
+}
+headsPicture(byId("heads"), trails, results.map(label), firstChoice);
 
 const method = [
   "Every response is written freely and greedily: no word comes from anywhere but the model, so a " +

@@ -11,11 +11,13 @@
 #include <random>
 #include <string>
 
-#include "demo/workload.hpp"
+#include "comparison/workload.hpp"
 #include "llama/config.hpp"
 #include "llama/tokenizer.hpp"
 
 namespace morphkv::demo {
+
+using namespace comparison;
 
 /// Openings in the order that `seed` shuffles them into.
 [[nodiscard]] inline Workload story_workload(const llama::Tokenizer& tokenizer,

@@ -8,11 +8,13 @@
 #include <span>
 #include <string>
 
-#include "demo/experiment.hpp"
-#include "demo/numbers.hpp"
-#include "demo/workload.hpp"
+#include "comparison/experiment.hpp"
+#include "comparison/numbers.hpp"
+#include "comparison/workload.hpp"
 
 namespace morphkv::demo {
+
+using namespace comparison;
 
 namespace detail {
 

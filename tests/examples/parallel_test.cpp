@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "demo/parallel.hpp"
+#include "comparison/parallel.hpp"
 
 #include <gtest/gtest.h>
 
@@ -16,7 +16,7 @@ namespace {
 TEST(RunInParallel, DoesEveryJobOnce) {
   for (const std::size_t threads : {1U, 2U, 5U}) {
     std::vector<int> done(100);
-    demo::run_in_parallel(done.size(), threads, [&](std::size_t job) { ++done[job]; });
+    comparison::run_in_parallel(done.size(), threads, [&](std::size_t job) { ++done[job]; });
     EXPECT_EQ(done, std::vector<int>(100, 1));
   }
 }
@@ -27,7 +27,7 @@ TEST(RunInParallel, PassesAnExceptionOn) {
     ++begun;
     if (index == 3) throw std::runtime_error("job 3");
   };
-  EXPECT_THROW(demo::run_in_parallel(10000, 2, job), std::runtime_error);
+  EXPECT_THROW(comparison::run_in_parallel(10000, 2, job), std::runtime_error);
   EXPECT_LT(begun, 10000);
 }
 

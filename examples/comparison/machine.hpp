@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Where and when a run took place, and with which code.
-#ifndef MORPHKV_EXAMPLES_DEMO_MACHINE_HPP
-#define MORPHKV_EXAMPLES_DEMO_MACHINE_HPP
+#ifndef MORPHKV_EXAMPLES_COMPARISON_MACHINE_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_MACHINE_HPP
 
 #include <chrono>
 #include <cstdio>
@@ -12,7 +12,7 @@
 #include <string>
 #include <thread>
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
 /// The processor's name and its threads.
 [[nodiscard]] inline std::string machine_text() {
@@ -57,6 +57,6 @@ namespace morphkv::demo {
   return text;
 }
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_MACHINE_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_MACHINE_HPP

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Numbers for people.
-#ifndef MORPHKV_EXAMPLES_DEMO_NUMBERS_HPP
-#define MORPHKV_EXAMPLES_DEMO_NUMBERS_HPP
+#ifndef MORPHKV_EXAMPLES_COMPARISON_NUMBERS_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_NUMBERS_HPP
 
 #include <cstdio>
 #include <string>
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
 [[nodiscard]] inline std::string fixed(double value, int digits) {
   char text[64];
@@ -28,6 +28,6 @@ namespace morphkv::demo {
   return fixed(kib / 1024, 1) + " MiB";
 }
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_NUMBERS_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_NUMBERS_HPP

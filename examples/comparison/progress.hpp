@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// How far the run is: one line that changes on a terminal, a line every quarter in a log.
-#ifndef MORPHKV_EXAMPLES_DEMO_PROGRESS_HPP
-#define MORPHKV_EXAMPLES_DEMO_PROGRESS_HPP
+#ifndef MORPHKV_EXAMPLES_COMPARISON_PROGRESS_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_PROGRESS_HPP
 
 #include <unistd.h>
 
@@ -12,7 +12,7 @@
 #include <mutex>
 #include <string>
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
 class Progress {
  public:
@@ -64,6 +64,6 @@ class Progress {
   std::mutex mutex_;
 };
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_PROGRESS_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_PROGRESS_HPP

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The page's look, in light and dark.
-#ifndef MORPHKV_EXAMPLES_DEMO_PAGE_STYLE_HPP
-#define MORPHKV_EXAMPLES_DEMO_PAGE_STYLE_HPP
+#ifndef MORPHKV_EXAMPLES_COMPARISON_PAGE_STYLE_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_PAGE_STYLE_HPP
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
 inline constexpr char page_style[] = R"css(
 :root {
@@ -89,6 +89,6 @@ footer { margin-top: 44px; padding-top: 14px; border-top: 1px solid var(--rule);
 }
 )css";
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_PAGE_STYLE_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_PAGE_STYLE_HPP

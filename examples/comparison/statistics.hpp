@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Shares with their uncertainty.
-#ifndef MORPHKV_EXAMPLES_DEMO_STATISTICS_HPP
-#define MORPHKV_EXAMPLES_DEMO_STATISTICS_HPP
+#ifndef MORPHKV_EXAMPLES_COMPARISON_STATISTICS_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_STATISTICS_HPP
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <span>
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
 struct Interval {
   double mean = 0;
@@ -54,6 +54,6 @@ namespace detail {
   return detail::wilson(mean, std::clamp(worth, prompts, most));
 }
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_STATISTICS_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_STATISTICS_HPP

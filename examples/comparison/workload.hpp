@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// What the model is asked to write, and how that is judged.
-#ifndef MORPHKV_EXAMPLES_DEMO_WORKLOAD_HPP
-#define MORPHKV_EXAMPLES_DEMO_WORKLOAD_HPP
+#ifndef MORPHKV_EXAMPLES_COMPARISON_WORKLOAD_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_WORKLOAD_HPP
 
 #include <cstddef>
 #include <functional>
@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
 /// One demand that the task made, and where the response answers it.
 struct Check {
@@ -50,6 +50,6 @@ struct Workload {
   [[nodiscard]] bool is_graded() const { return !measure.empty(); }
 };
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_WORKLOAD_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_WORKLOAD_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Every variant writes every response; then they are compared.
-#ifndef MORPHKV_EXAMPLES_DEMO_EXPERIMENT_HPP
-#define MORPHKV_EXAMPLES_DEMO_EXPERIMENT_HPP
+#ifndef MORPHKV_EXAMPLES_COMPARISON_EXPERIMENT_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_EXPERIMENT_HPP
 
 #include <algorithm>
 #include <cstddef>
@@ -11,15 +11,15 @@
 #include <utility>
 #include <vector>
 
-#include "demo/contenders.hpp"
-#include "demo/parallel.hpp"
-#include "demo/progress.hpp"
-#include "demo/statistics.hpp"
-#include "demo/workload.hpp"
-#include "demo/write_response.hpp"
+#include "comparison/contenders.hpp"
+#include "comparison/parallel.hpp"
+#include "comparison/progress.hpp"
+#include "comparison/statistics.hpp"
+#include "comparison/workload.hpp"
+#include "comparison/write_response.hpp"
 #include "llama/model.hpp"
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
 /// One response and what it is worth.
 struct Sample {
@@ -144,6 +144,6 @@ inline void settle_lengths(const llama::Model& model, Workload& workload, std::s
   return outcomes;
 }
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_EXPERIMENT_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_EXPERIMENT_HPP

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The page's picture of the positions that a head holds over time.
-#ifndef MORPHKV_EXAMPLES_DEMO_PAGE_HEADS_HPP
-#define MORPHKV_EXAMPLES_DEMO_PAGE_HEADS_HPP
+/// A picture of a page: the positions that a head holds over time.
+#ifndef MORPHKV_EXAMPLES_COMPARISON_PAGE_HEADS_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_PAGE_HEADS_HPP
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
+/// `headsPicture(place, trails, labels, first)` draws into an element the trails of trails_json();
+/// `labels` names them, and `first` is the one that is shown at first.
 inline constexpr char page_heads_script[] = R"js(
-{
+function headsPicture(place, trails, labels, first) {
+  const word = id => trails.words[id] ?? "";
   const promptTokens = trails.prompt.length;
   const decode = text => {
     const raw = atob(text);
@@ -26,7 +29,7 @@ inline constexpr char page_heads_script[] = R"js(
 
   const heads = trails.layers.flatMap((layer, l) => trails.heads.map((head, h) => (
     { name: `layer ${layer + 1}, head ${head + 1}`, index: l * trails.heads.length + h })));
-  const state = { result: firstChoice, head: heads.length - 1 };
+  const state = { result: first, head: heads.length - 1 };
   const chosen = () => {
     const all = headsOf(state.result);
     return state.head < heads.length ? [all[heads[state.head].index]] : all;
@@ -36,7 +39,8 @@ inline constexpr char page_heads_script[] = R"js(
   canvas.style.width = "100%";
   canvas.style.display = "block";
   const caption = make("figcaption");
-  byId("heads").append(canvas, caption);
+  const controls = make("div", { class: "controls" });
+  place.append(controls, make("figure", {}, canvas, caption));
   const left = 54, bottom = 44, top = 28, right = 8, height = 460;
   let width = 0, steps = 0, positions = 0;
   const xOf = step => left + (width - left - right) * step / steps;
@@ -177,12 +181,8 @@ inline constexpr char page_heads_script[] = R"js(
   });
   canvas.addEventListener("pointerleave", hideTip);
 
-  if (trails.needs.length > 0) {
-    byId("heads-needs").append("Dots mark where the correct response has to look something up (across: " +
-      "when; up: where it stands): a dot if a head chosen here still holds it, a red cross if not.");
-  }
-  byId("heads-controls").append(
-    chooser("Policy", results.map(label), state.result, i => { state.result = i; redraw(); }),
+  controls.append(
+    chooser("Policy", labels, state.result, i => { state.result = i; redraw(); }),
     chooser("Head", [...heads.map(h => h.name), `all ${heads.length} heads, shaded by share`],
       state.head, i => { state.head = i; redraw(); }));
   redraw();
@@ -191,6 +191,6 @@ inline constexpr char page_heads_script[] = R"js(
 }
 )js";
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_PAGE_HEADS_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_PAGE_HEADS_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Independent jobs on a few threads.
-#ifndef MORPHKV_EXAMPLES_DEMO_PARALLEL_HPP
-#define MORPHKV_EXAMPLES_DEMO_PARALLEL_HPP
+#ifndef MORPHKV_EXAMPLES_COMPARISON_PARALLEL_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_PARALLEL_HPP
 
 #include <atomic>
 #include <cstddef>
@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
 /// Runs `job(0) ... job(count - 1)`. If one throws, no more are begun and its exception is thrown.
 template <class Job>
@@ -38,6 +38,6 @@ void run_in_parallel(std::size_t count, std::size_t threads, const Job& job) {
   if (failure) std::rethrow_exception(failure);
 }
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_PARALLEL_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_PARALLEL_HPP

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The page's plot: memory against accuracy.
-#ifndef MORPHKV_EXAMPLES_DEMO_PAGE_PLOT_HPP
-#define MORPHKV_EXAMPLES_DEMO_PAGE_PLOT_HPP
+/// A plot of a page: memory against accuracy.
+#ifndef MORPHKV_EXAMPLES_COMPARISON_PAGE_PLOT_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_PAGE_PLOT_HPP
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
+/// `memoryPlot(place, results, { measureOf, measureName, policies })` draws into an element. The
+/// first result is the full cache's; `policies` describes each policy by its key.
 inline constexpr char page_plot_script[] = R"js(
-{
+function memoryPlot(place, results, { measureOf, measureName, policies: descriptions }) {
   const width = 992, height = 480, top = 34, bottom = 56, left = 54, right = 24;
   const compared = results.slice(1);
   const least = Math.min(...compared.map(r => r.bytes_share), 0.5);
@@ -16,11 +18,6 @@ inline constexpr char page_plot_script[] = R"js(
   const y = share => top + (height - top - bottom) * (1 - share);
   const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
     "aria-label": `${measureName} against the bytes of the cache; the table below has the figures` });
-
-  byId("plot-title").textContent = graded ? "Accuracy against memory" : "Agreement against memory";
-  byId("plot-note").textContent = (graded ? "Share of the prompt's demands that are fulfilled"
-    : "Share of tokens equal to those written with the full cache") +
-    ", by the bytes of the whole cache. Bars: 95 % intervals. Hover for details.";
 
   for (let share = 0; share <= 1.001; share += 0.2) {
     svg.append(make("line", { x1: left, x2: width - right, y1: y(share), y2: y(share),
@@ -114,7 +111,7 @@ inline constexpr char page_plot_script[] = R"js(
   const legend = make("ul", { class: "legend", "aria-label": "Policies" });
   for (const policy of policies) {
     const name = compared.find(r => r.policy === policy).name;
-    const button = make("button", { type: "button", title: figures.policies[policy] ?? "" },
+    const button = make("button", { type: "button", title: descriptions[policy] ?? "" },
       make("span", { class: "swatch", style: `background: var(--${policy})` }), name);
     button.addEventListener("pointerenter", () => highlight(policy));
     button.addEventListener("pointerleave", () => highlight(null));
@@ -122,10 +119,10 @@ inline constexpr char page_plot_script[] = R"js(
     button.addEventListener("blur", () => highlight(null));
     legend.append(make("li", {}, button));
   }
-  byId("plot").append(svg, legend);
+  place.append(svg, legend);
 }
 )js";
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_PAGE_PLOT_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_PAGE_PLOT_HPP

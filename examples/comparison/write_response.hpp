@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// One response, written freely by the model with its cache under a policy.
-#ifndef MORPHKV_EXAMPLES_DEMO_WRITE_RESPONSE_HPP
-#define MORPHKV_EXAMPLES_DEMO_WRITE_RESPONSE_HPP
+#ifndef MORPHKV_EXAMPLES_COMPARISON_WRITE_RESPONSE_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_WRITE_RESPONSE_HPP
 
 #include <Eigen/Core>
 #include <algorithm>
@@ -12,13 +12,13 @@
 #include <span>
 #include <vector>
 
-#include "demo/lifetimes.hpp"
-#include "demo/workload.hpp"
+#include "comparison/lifetimes.hpp"
+#include "comparison/workload.hpp"
 #include "llama/session.hpp"
 #include "morphkv/core/memory_usage.hpp"
 #include "morphkv/policy/full.hpp"
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
 /// What the caches of the demo store: 16 bits, as engines do.
 using Stored = Eigen::half;
@@ -31,11 +31,11 @@ struct Response {
   Lifetimes lifetimes;  ///< empty unless asked for
 };
 
-namespace detail {
-
 [[nodiscard]] inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
+
+namespace detail {
 
 [[nodiscard]] inline bool is_stop(const llama::Config& config, int token) {
   return std::find(config.stop_tokens.begin(), config.stop_tokens.end(), token) !=
@@ -56,7 +56,7 @@ template <class Policy>
   }
   auto start = std::chrono::steady_clock::now();
   std::span<const float> logits = session.prefill(prompt.tokens);
-  response.prefill_seconds = detail::seconds_since(start);
+  response.prefill_seconds = seconds_since(start);
   start = std::chrono::steady_clock::now();
   for (std::size_t step = 0; step < prompt.response_tokens; ++step) {
     if (record) response.lifetimes.record(session.cache(), step);
@@ -65,7 +65,7 @@ template <class Policy>
     if (detail::is_stop(model.config, token) || step + 1 == prompt.response_tokens) break;
     logits = session.step(token);
   }
-  response.decode_seconds = detail::seconds_since(start);
+  response.decode_seconds = seconds_since(start);
   response.memory = session.cache().memory();
   return response;
 }
@@ -86,6 +86,6 @@ template <class Policy>
   return response.empty() ? 0 : loss / static_cast<double>(response.size());
 }
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_WRITE_RESPONSE_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_WRITE_RESPONSE_HPP

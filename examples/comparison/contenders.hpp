@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The policies that are compared, each with a capacity that makes its whole cache weigh the same.
-#ifndef MORPHKV_EXAMPLES_DEMO_CONTENDERS_HPP
-#define MORPHKV_EXAMPLES_DEMO_CONTENDERS_HPP
+#ifndef MORPHKV_EXAMPLES_COMPARISON_CONTENDERS_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_CONTENDERS_HPP
 
 #include <algorithm>
 #include <cstddef>
@@ -12,12 +12,12 @@
 #include <utility>
 #include <vector>
 
-#include "demo/workload.hpp"
-#include "demo/write_response.hpp"
+#include "comparison/workload.hpp"
+#include "comparison/write_response.hpp"
 #include "llama/model.hpp"
 #include "morphkv/morphkv.hpp"
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
 /// A policy with all of its settings.
 struct Variant {
@@ -208,6 +208,6 @@ template <class Policy, class MakeSettings>
   };
 }
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_CONTENDERS_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_CONTENDERS_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The travel log of bench/tasks: a long response with instructions, graded by exact rules.
-#ifndef MORPHKV_EXAMPLES_DEMO_TRAVEL_LOG_WORKLOAD_HPP
-#define MORPHKV_EXAMPLES_DEMO_TRAVEL_LOG_WORKLOAD_HPP
+#ifndef MORPHKV_EXAMPLES_COMPARISON_TRAVEL_LOG_WORKLOAD_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_TRAVEL_LOG_WORKLOAD_HPP
 
 #include <array>
 #include <cstddef>
@@ -12,12 +12,12 @@
 #include <string>
 #include <utility>
 
-#include "demo/workload.hpp"
+#include "comparison/workload.hpp"
 #include "llama/tokenizer.hpp"
 #include "tasks/grader.hpp"
 #include "tasks/travel_log.hpp"
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
 /// Whether the model speaks the task's language, word for word.
 [[nodiscard]] inline bool speaks_travel_log(const llama::Tokenizer& tokenizer,
@@ -90,6 +90,6 @@ namespace detail {
   return workload;
 }
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_TRAVEL_LOG_WORKLOAD_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_TRAVEL_LOG_WORKLOAD_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Which positions each head holds over time.
-#ifndef MORPHKV_EXAMPLES_DEMO_LIFETIMES_HPP
-#define MORPHKV_EXAMPLES_DEMO_LIFETIMES_HPP
+#ifndef MORPHKV_EXAMPLES_COMPARISON_LIFETIMES_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_LIFETIMES_HPP
 
 #include <algorithm>
 #include <cstddef>
@@ -12,7 +12,7 @@
 #include "morphkv/core/shape.hpp"
 #include "morphkv/core/types.hpp"
 
-namespace morphkv::demo {
+namespace morphkv::comparison {
 
 /// An evicted token never returns, so one number a token says all: the last step at which a head
 /// still held it. Step 0 is after the prompt.
@@ -63,6 +63,6 @@ class Lifetimes {
   std::vector<std::vector<std::uint16_t>> last_;
 };
 
-}  // namespace morphkv::demo
+}  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_DEMO_LIFETIMES_HPP
+#endif  // MORPHKV_EXAMPLES_COMPARISON_LIFETIMES_HPP

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// What the scripts of a page share, and how data get into it.
+#ifndef MORPHKV_EXAMPLES_COMPARISON_PAGE_COMMON_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_PAGE_COMMON_HPP
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace morphkv::comparison {
+
+/// JSON inside a script element: nothing in it may end the element.
+[[nodiscard]] inline std::string embedded(const nlohmann::ordered_json& json) {
+  std::string text = json.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace);
+  for (std::size_t at = text.find('<'); at != std::string::npos; at = text.find('<', at)) {
+    text.replace(at, 1, "\\u003c");
+  }
+  return text;
+}
+
+inline constexpr char page_common_script[] = R"js(
+const colour = result => `var(--${result.policy})`;
+const percent = (share, digits = 0) => (100 * share).toFixed(digits) + " %";
+const bytes = count => count < 10240 ? (count / 1024).toFixed(1) + " KiB"
+  : count < 1048576 ? Math.round(count / 1024) + " KiB" : (count / 1048576).toFixed(1) + " MiB";
+const interval = i => `${percent(i.low)} to ${percent(i.high)}`;
+const byId = id => document.getElementById(id);
+
+// An element with text and children; text never becomes markup.
+function make(tag, attributes = {}, ...children) {
+  const svg = ["svg", "g", "line", "path", "circle", "rect", "text", "tspan"].includes(tag);
+  const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag)
+                      : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+function chooser(title, options, chosen, changed) {
+  const select = make("select");
+  options.forEach((text, index) => select.append(make("option", { value: index }, text)));
+  select.value = chosen;
+  select.addEventListener("change", () => changed(Number(select.value)));
+  return make("label", {}, title + " ", select);
+}
+
+// A box beside the pointer.
+const tip = make("div", { class: "tip", hidden: "" });
+document.body.append(tip);
+function showTip(event, title, lines) {
+  tip.replaceChildren(make("b", {}, title), ...lines.flatMap(line => [line, make("br")]));
+  tip.hidden = false;
+  const left = event.pageX + 16 + tip.offsetWidth > window.innerWidth + window.scrollX
+    ? event.pageX - tip.offsetWidth - 12 : event.pageX + 16;
+  tip.style.left = Math.max(4, left) + "px";
+  tip.style.top = event.pageY + 14 + "px";
+}
+const hideTip = () => { tip.hidden = true; };
+)js";
+
+}  // namespace morphkv::comparison
+
+#endif  // MORPHKV_EXAMPLES_COMPARISON_PAGE_COMMON_HPP
