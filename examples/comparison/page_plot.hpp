@@ -92,7 +92,7 @@ function memoryPlot(place, results, { measureOf, measureName, policies: descript
   }
 
   // A name beside the first point of its line; those at the same place are moved apart.
-  const place = list => {
+  const arrange = list => {
     list.sort((a, b) => a.y - b.y);
     list.forEach((l, i) => { l.at = i ? Math.max(l.y, list[i - 1].at + 17) : l.y; });
     const excess = Math.max(0, (list.at(-1)?.at ?? 0) - (height - bottom - 4));
@@ -105,8 +105,8 @@ function memoryPlot(place, results, { measureOf, measureName, policies: descript
         style: `fill: ${l.stroke}` }, l.name));
     }
   };
-  place(labels.filter(l => l.bound));
-  place(labels.filter(l => !l.bound));
+  arrange(labels.filter(l => l.bound));
+  arrange(labels.filter(l => !l.bound));
 
   const legend = make("ul", { class: "legend", "aria-label": "Policies" });
   for (const policy of policies) {
