@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The policies that are compared, each with a capacity that makes its whole cache weigh the same.
+/// The policies that are compared, each with the settings it gets for a budget of memory.
 #ifndef MORPHKV_EXAMPLES_COMPARISON_CONTENDERS_HPP
 #define MORPHKV_EXAMPLES_COMPARISON_CONTENDERS_HPP
 
@@ -8,14 +8,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "comparison/any_cache.hpp"
+#include "comparison/knobs.hpp"
 #include "comparison/workload.hpp"
-#include "comparison/write_response.hpp"
-#include "llama/model.hpp"
 #include "morphkv/morphkv.hpp"
+#include "morphkv/policy/decayed_max.hpp"
 
 namespace morphkv::comparison {
 
@@ -24,10 +27,12 @@ struct Variant {
   std::string policy;  ///< key of the contender
   std::string name;
   std::string settings;  ///< in words
-  double budget = 1;     ///< share of the full cache's bytes that it was given
-  bool fits = true;      ///< false: no capacity is small enough, so its bytes are what they are
+  Knobs knobs;
+  double budget = 1;  ///< share of the full cache's bytes that it was given
+  bool fits = true;   ///< false: no capacity is small enough, so its bytes are what they are
   std::size_t capacity = 0;
-  std::function<Response(const llama::Model&, const Prompt&, bool record)> write;
+  /// An empty cache for a prompt and its response.
+  std::function<std::unique_ptr<AnyCache>(const CacheShape&, const Prompt&)> make_cache;
 };
 
 /// What the settings depend on.
@@ -35,17 +40,27 @@ struct Task {
   std::size_t prompt_tokens = 0;    ///< of the longest prompt
   std::size_t response_tokens = 0;  ///< of the longest response
   std::uint64_t seed = 0;
-  /// Of the capacity, for the policies with a window. Half was best or near it on the travel log at
-  /// every budget (of 15, 25, 35, 50 and 65 per cent; prompts of another seed than the default).
-  double window_share = 0.5;
 };
+
+[[nodiscard]] inline Task task_of(const Workload& workload, std::uint64_t seed) {
+  Task task{.seed = seed};
+  for (const Prompt& prompt : workload.prompts) {
+    task.prompt_tokens = (std::max)(task.prompt_tokens, prompt.tokens.size());
+    task.response_tokens = (std::max)(task.response_tokens, prompt.response_tokens);
+  }
+  return task;
+}
 
 struct Contender {
   std::string key;
   std::string name;
   std::string description;
-  /// The variant whose cache weighs at most `bytes`, the budget's share of the full cache.
-  std::function<Variant(const CacheShape&, const Task&, double budget, std::size_t bytes)> fit;
+  std::vector<Knobs> candidates;  ///< what tuning chooses from; the first is the default
+  /// The variant whose cache weighs at most `bytes`, the budget's share of the full cache; none if
+  /// the policy makes no sense in so few.
+  std::function<std::optional<Variant>(const CacheShape&, const Task&, const Knobs&, double budget,
+                                       std::size_t bytes)>
+      fit;
 };
 
 /// Bytes of a cache with these options, all kinds.
@@ -55,23 +70,35 @@ template <class Policy>
   return KVCache<Stored, Policy>(shape, options).memory().total();
 }
 
+/// The bytes that the full cache takes, a prompt on average.
+[[nodiscard]] inline double full_bytes(const CacheShape& shape, const Workload& workload) {
+  double sum = 0;
+  for (const Prompt& prompt : workload.prompts) {
+    const std::size_t tokens = prompt.tokens.size() + prompt.response_tokens;
+    sum += static_cast<double>(cache_bytes<Full>(shape, {.max_tokens = tokens}));
+  }
+  return sum / static_cast<double>(workload.prompts.size());
+}
+
 /// Options and their description, for a capacity.
 template <class Options>
 struct Settings {
   Options options;
   std::string text;
+  bool possible = true;  ///< false: the policy cannot work with so few tokens
 };
-
-namespace detail {
 
 inline constexpr std::size_t least_capacity = 16;
 
+namespace detail {
+
 /// The greatest capacity whose cache weighs at most `bytes`; 0 if even the least weighs more.
-template <class Policy, class MakeSettings>
+/// \param options_at the options for a capacity
+template <class Policy, class OptionsAt>
 [[nodiscard]] std::size_t greatest_capacity(const CacheShape& shape, const Task& task,
-                                            std::size_t bytes, const MakeSettings& make) {
+                                            std::size_t bytes, const OptionsAt& options_at) {
   const auto fits = [&](std::size_t capacity) {
-    return cache_bytes<Policy>(shape, make(capacity, task).options) <= bytes;
+    return cache_bytes<Policy>(shape, options_at(capacity)) <= bytes;
   };
   if (!fits(least_capacity)) return 0;
   std::size_t low = least_capacity;
@@ -84,84 +111,163 @@ template <class Policy, class MakeSettings>
 }
 
 template <class Policy, class MakeSettings>
+[[nodiscard]] auto cache_maker(const MakeSettings& make, std::size_t capacity, const Task& task,
+                               const Knobs& knobs) {
+  return [=](const CacheShape& shape, const Prompt& prompt) -> std::unique_ptr<AnyCache> {
+    // A cache that grows gets the slots that this prompt needs, and no more.
+    Task one = task;
+    one.prompt_tokens = prompt.tokens.size();
+    one.response_tokens = prompt.response_tokens;
+    return std::make_unique<CacheOf<Policy>>(shape, make(capacity, one, knobs).options);
+  };
+}
+
+}  // namespace detail
+
+/// A contender whose settings `make(capacity, task, knobs)` gives.
+template <class Policy, class MakeSettings>
 [[nodiscard]] Contender contender(std::string key, std::string name, std::string description,
-                                  MakeSettings make) {
-  Contender result{std::move(key), std::move(name), std::move(description), {}};
+                                  std::vector<Knobs> candidates, const MakeSettings& make) {
+  Contender result{
+      std::move(key), std::move(name), std::move(description), std::move(candidates), {}};
   result.fit = [key = result.key, name = result.name, make](
-                   const CacheShape& shape, const Task& task, double budget, std::size_t bytes) {
-    Variant variant{key, name, {}, budget, true, 0, {}};
-    variant.capacity = greatest_capacity<Policy>(shape, task, bytes, make);
+                   const CacheShape& shape, const Task& task, const Knobs& knobs, double budget,
+                   std::size_t bytes) -> std::optional<Variant> {
+    Variant variant{key, name, {}, knobs, budget, true, 0, {}};
+    variant.capacity = detail::greatest_capacity<Policy>(
+        shape, task, bytes,
+        [&](std::size_t capacity) { return make(capacity, task, knobs).options; });
     if (variant.capacity == 0) {  // it grows with the response, or its state outweighs its rows
       variant.fits = false;
       const auto share = static_cast<std::size_t>(budget * static_cast<double>(task.prompt_tokens));
       variant.capacity = (std::max)(share, least_capacity);
     }
-    variant.settings = make(variant.capacity, task).text;
-    variant.write = [make, capacity = variant.capacity, task](const llama::Model& model,
-                                                              const Prompt& prompt, bool record) {
-      // A cache that grows gets the slots that this prompt needs, and no more.
-      Task one = task;
-      one.prompt_tokens = prompt.tokens.size();
-      one.response_tokens = prompt.response_tokens;
-      return write_response<Policy>(model, prompt, make(capacity, one).options, record);
-    };
+    const auto settings = make(variant.capacity, task, knobs);
+    if (!settings.possible) return std::nullopt;
+    variant.settings = settings.text;
+    variant.make_cache = detail::cache_maker<Policy>(make, variant.capacity, task, knobs);
     return variant;
   };
   return result;
 }
 
-/// The recent window: a multiple of its panes, and at most what a sum window takes.
-[[nodiscard]] inline std::size_t window_for(std::size_t capacity, const Task& task) {
-  const auto rows = static_cast<std::size_t>(static_cast<double>(capacity) * task.window_share);
-  return std::clamp<std::size_t>(rows / 8 * 8, 8, 248);
+namespace detail {
+
+/// Whether the prompt is protected: where it leaves room.
+[[nodiscard]] inline bool protects(const Knobs& knobs, std::size_t capacity, std::size_t recent,
+                                   const Task& task) {
+  return knobs.protect_prompt && task.prompt_tokens + recent + 1 < capacity;
 }
 
-[[nodiscard]] inline auto morphkv_settings(Fusion fusion) {
-  return [fusion](std::size_t capacity, const Task& task) {
-    const std::size_t window = window_for(capacity, task);
-    return Settings<MorphKV::Options>{
-        {.capacity = capacity, .window = window, .fusion = fusion, .panes = 8},
-        "window " + std::to_string(window) + " in 8 panes, 4 sinks"};
-  };
+[[nodiscard]] inline std::string kept_text(bool protect, std::size_t sinks) {
+  return protect ? ", prompt protected" : ", " + std::to_string(sinks) + " sinks";
+}
+
+/// The recent tokens that are kept.
+[[nodiscard]] inline std::size_t recent_for(std::size_t capacity, const Knobs& knobs) {
+  const auto rows = static_cast<std::size_t>(static_cast<double>(capacity) * knobs.window);
+  return std::clamp<std::size_t>(rows, 1, capacity - 2 * default_sinks);
+}
+
+/// The same as a window of attention rows: a multiple of its panes, and at most what sums take.
+[[nodiscard]] inline std::size_t window_for(std::size_t capacity, const Knobs& knobs) {
+  const std::size_t rows = (std::max<std::size_t>)(recent_for(capacity, knobs) / 8 * 8, 8);
+  return knobs.fusion == Fusion::sum ? (std::min<std::size_t>)(rows, 248) : rows;
+}
+
+[[nodiscard]] inline Settings<MorphKV::Options> morphkv_settings(std::size_t capacity,
+                                                                 const Task& task,
+                                                                 const Knobs& knobs) {
+  const std::size_t window = window_for(capacity, knobs);
+  const bool protect = protects(knobs, capacity, window, task);
+  return {{.capacity = capacity,
+           .window = window,
+           .fusion = knobs.fusion,
+           .sinks = knobs.sinks,
+           .protect_prompt = protect,
+           .panes = knobs.exact ? std::size_t{0} : 8},
+          std::string(knobs.fusion == Fusion::sum ? "sum" : "max") + ", window " +
+              std::to_string(window) + (knobs.exact ? "" : " in 8 panes") +
+              kept_text(protect, knobs.sinks)};
+}
+
+[[nodiscard]] inline Settings<DecayedMax::Options> decayed_max_settings(std::size_t capacity,
+                                                                        const Task& task,
+                                                                        const Knobs& knobs) {
+  const std::size_t window = recent_for(capacity, knobs);
+  const bool protect = protects(knobs, capacity, window, task);
+  const auto half_life =
+      static_cast<std::size_t>((std::max)(knobs.half_life * static_cast<double>(capacity), 1.0));
+  return {{.capacity = capacity,
+           .window = window,
+           .half_life = static_cast<double>(half_life),
+           .sinks = knobs.sinks,
+           .protect_prompt = protect},
+          "window " + std::to_string(window) + ", half-life " + std::to_string(half_life) +
+              kept_text(protect, knobs.sinks)};
 }
 
 [[nodiscard]] inline Settings<SnapKV::Options> snapkv_settings(std::size_t capacity,
-                                                               const Task& task) {
+                                                               const Task& task,
+                                                               const Knobs& knobs) {
   const std::size_t window = (std::min)(capacity / 2, std::size_t{32});
   const std::size_t kept = (std::min)(capacity, task.prompt_tokens);
-  return {{.capacity = capacity, .window = window, .max_tokens = kept + task.response_tokens},
+  return {{.capacity = capacity,
+           .window = window,
+           .kernel = knobs.kernel,
+           .max_tokens = kept + task.response_tokens},
           "keeps " + std::to_string(kept) + " of the prompt, all of the response"};
 }
 
-[[nodiscard]] inline Settings<H2O::Options> h2o_settings(std::size_t capacity, const Task&) {
-  const std::size_t heavy = (capacity - 1) / 2;
-  const std::size_t recent = capacity - 1 - heavy;  // a step's attention sees one token more
-  return {{.heavy = heavy, .recent = recent},
-          std::to_string(heavy) + " heavy with 4 sinks, " + std::to_string(recent) + " recent"};
+[[nodiscard]] inline Settings<H2O::Options> h2o_settings(std::size_t capacity, const Task& task,
+                                                         const Knobs& knobs) {
+  const std::size_t recent = recent_for(capacity, knobs);
+  const std::size_t heavy = capacity - 1 - recent;  // a step's attention sees one token more
+  const bool protect = protects(knobs, capacity, recent, task);
+  return {{.heavy = heavy,
+           .recent = recent,
+           .normalised = knobs.normalised,
+           .sinks = knobs.sinks,
+           .protect_prompt = protect},
+          std::to_string(heavy) + " heavy" + (knobs.normalised ? " for their age" : "") +
+              kept_text(protect, knobs.sinks) + ", " + std::to_string(recent) + " recent"};
 }
 
 [[nodiscard]] inline Settings<StreamingLLM::Options> streaming_settings(std::size_t capacity,
-                                                                        const Task&) {
-  return {{.capacity = capacity}, std::to_string(capacity - default_sinks) + " recent, 4 sinks"};
+                                                                        const Task&,
+                                                                        const Knobs& knobs) {
+  return {{.capacity = capacity, .sinks = knobs.sinks},
+          std::to_string(capacity - knobs.sinks) + " recent" + kept_text(false, knobs.sinks)};
 }
 
-[[nodiscard]] inline Settings<TOVA::Options> tova_settings(std::size_t capacity, const Task&) {
-  return {{.capacity = capacity}, "4 sinks"};
+[[nodiscard]] inline Settings<TOVA::Options> tova_settings(std::size_t capacity, const Task&,
+                                                           const Knobs& knobs) {
+  const std::size_t window = recent_for(capacity, knobs);
+  return {{.capacity = capacity, .window = window, .sinks = knobs.sinks},
+          "window " + std::to_string(window) + kept_text(false, knobs.sinks)};
 }
 
-/// The prompt is protected where that leaves room, as the control should be.
 [[nodiscard]] inline Settings<Random::Options> random_settings(std::size_t capacity,
-                                                               const Task& task) {
-  const std::size_t window = window_for(capacity, task);
-  const bool protect = task.prompt_tokens + window < capacity;
-  return {{.capacity = capacity, .seed = task.seed, .window = window, .protect_prompt = protect},
-          "window " + std::to_string(window) + (protect ? ", prompt protected" : ", 4 sinks")};
+                                                               const Task& task,
+                                                               const Knobs& knobs) {
+  const std::size_t window = recent_for(capacity, knobs);
+  const bool protect = protects(knobs, capacity, window, task);
+  return {{.capacity = capacity,
+           .seed = task.seed,
+           .window = window,
+           .sinks = knobs.sinks,
+           .protect_prompt = protect},
+          "window " + std::to_string(window) + kept_text(protect, knobs.sinks)};
 }
 
 [[nodiscard]] inline Settings<MorphKVCompat::Options> compat_settings(std::size_t capacity,
-                                                                      const Task& task) {
-  const std::size_t window = window_for(capacity, task);
-  return {{.capacity = capacity, .window = window, .max_tokens = task.prompt_tokens + 1},
+                                                                      const Task& task,
+                                                                      const Knobs& knobs) {
+  const std::size_t window = window_for(capacity, knobs);
+  return {{.capacity = capacity,
+           .window = window,
+           .fusion = knobs.fusion,
+           .max_tokens = task.prompt_tokens + 1},
           "window " + std::to_string(window) + ", no sinks"};
 }
 
@@ -169,42 +275,65 @@ template <class Policy, class MakeSettings>
 
 /// The reference. Its slots are what one prompt needs, so it has no capacity to be fitted.
 [[nodiscard]] inline Variant full_variant() {
-  Variant variant{"full", "Full cache", "keeps everything", 1, true, 0, {}};
-  variant.write = [](const llama::Model& model, const Prompt& prompt, bool record) {
+  Variant variant{"full", "Full cache", "keeps everything", {}, 1, true, 0, {}};
+  variant.make_cache = [](const CacheShape& shape, const Prompt& prompt) {
     const std::size_t tokens = prompt.tokens.size() + prompt.response_tokens;
-    return write_response<Full>(model, prompt, {.max_tokens = tokens}, record);
+    return std::make_unique<CacheOf<Full>>(shape, Full::Options{.max_tokens = tokens});
   };
   return variant;
 }
 
-/// All that `--policies` can name, in the order of the table.
-[[nodiscard]] inline std::vector<Contender> all_contenders() {
-  using detail::contender;
+/// The knobs of `base` with each of the windows, as shares of the capacity.
+[[nodiscard]] inline std::vector<Knobs> with_windows(const Knobs& base,
+                                                     const std::vector<double>& windows) {
+  std::vector<Knobs> result;
+  for (const double window : windows) {
+    result.push_back(base);
+    result.back().window = window;
+  }
+  return result;
+}
+
+/// The policies of the library, by the names of their headers.
+[[nodiscard]] inline std::vector<Contender> library_contenders() {
+  const std::vector<double> windows = {0.5, 0.25, 0.375, 0.625};
+  std::vector<Knobs> faded;
+  for (const double half_life : {0.5, 0.25, 1.0, 2.0}) {
+    for (const Knobs& knobs : with_windows({.half_life = half_life}, windows)) {
+      faded.push_back(knobs);
+    }
+  }
+  std::vector<Knobs> heavy = with_windows({}, windows);
+  for (const Knobs& knobs : with_windows({.normalised = true}, windows)) heavy.push_back(knobs);
   return {
-      contender<MorphKV>("morphkv-max", "MorphKV max",
+      contender<MorphKV>("morphkv", "MorphKV max",
                          "the recent tokens, and the older ones with the greatest single weight in "
                          "the recent tokens' attention",
-                         detail::morphkv_settings(Fusion::max)),
-      contender<MorphKV>("morphkv-sum", "MorphKV sum",
+                         with_windows({}, windows), detail::morphkv_settings),
+      contender<MorphKV>("morphkv_sum", "MorphKV sum",
                          "the recent tokens, and the older ones that these attend most in sum",
-                         detail::morphkv_settings(Fusion::sum)),
+                         with_windows({.fusion = Fusion::sum}, windows), detail::morphkv_settings),
+      contender<DecayedMax>("decayed_max", "Decayed max",
+                            "the recent tokens, and the older ones with the greatest single weight "
+                            "that any token paid them, which fades",
+                            faded, detail::decayed_max_settings),
       contender<H2O>("h2o", "H2O",
-                     "half recent tokens, half those that gathered most attention since they came",
+                     "recent tokens, and those that gathered most attention since they came", heavy,
                      detail::h2o_settings),
       contender<TOVA>("tova", "TOVA", "drops what the newest token attends least",
-                      detail::tova_settings),
+                      with_windows({}, {0, 0.25, 0.5}), detail::tova_settings),
       contender<SnapKV>("snapkv", "SnapKV",
                         "compresses the prompt once and keeps the whole response",
-                        detail::snapkv_settings),
-      contender<StreamingLLM>("streaming", "StreamingLLM",
-                              "the first four tokens and the most recent ones",
+                        {Knobs{}, Knobs{.kernel = 7}}, detail::snapkv_settings),
+      contender<StreamingLLM>("streaming_llm", "StreamingLLM",
+                              "the first four tokens and the most recent ones", {Knobs{}},
                               detail::streaming_settings),
       contender<Random>("random", "Random",
                         "the recent tokens, and older ones drawn by lot: the control",
-                        detail::random_settings),
-      contender<MorphKVCompat>("morphkv-compat", "MorphKV compat",
+                        with_windows({.protect_prompt = true}, windows), detail::random_settings),
+      contender<MorphKVCompat>("morphkv_compat", "MorphKV compat",
                                "as the authors' code behaves: the prompt whole at first, no sinks",
-                               detail::compat_settings),
+                               with_windows({}, windows), detail::compat_settings),
   };
 }
 

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <span>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,7 +16,7 @@
 #include "comparison/progress.hpp"
 #include "comparison/statistics.hpp"
 #include "comparison/workload.hpp"
-#include "comparison/write_response.hpp"
+#include "comparison/write_responses.hpp"
 #include "llama/model.hpp"
 
 namespace morphkv::comparison {
@@ -25,7 +25,7 @@ namespace morphkv::comparison {
 struct Sample {
   Response response;
   Score score;                     ///< if the task has rules
-  double loss = 0;                 ///< if it has none; see full_cache_loss
+  double loss = 0;                 ///< if asked for; see full_cache_loss
   double agreement = 0;            ///< share of tokens equal to the full cache's at the same place
   std::size_t agreeing_start = 0;  ///< tokens before the first difference
 };
@@ -33,14 +33,15 @@ struct Sample {
 /// One row of the table.
 struct Outcome {
   Variant variant;
-  std::vector<Sample> samples;  ///< one a prompt
+  std::vector<Sample> samples;  ///< of the first prompts, one each
   double bytes = 0;             ///< mean over prompts, at the end of the response
   double bytes_share = 1;       ///< of the full cache's
   Interval accuracy = {};
+  std::vector<Interval> columns;  ///< as the workload names them
   Interval agreement = {};
   double agreeing_start = 0;
   double loss = 0;
-  double tokens_per_second = 0;  ///< of one thread, while the others run too
+  double cache_microseconds = 0;  ///< a token, in the cache alone, while other threads run
 
   /// What the plot shows: the accuracy where there are rules, else the agreement.
   [[nodiscard]] const Interval& measure(const Workload& workload) const {
@@ -48,20 +49,15 @@ struct Outcome {
   }
 };
 
-namespace detail {
+/// How much is run.
+struct Effort {
+  std::size_t threads = 2;
+  /// A variant writes no more once half its interval is below this; 0 to use every prompt.
+  double half_width = 0;
+  std::size_t round = 24;  ///< prompts between two such looks
+};
 
-[[nodiscard]] inline Sample write_sample(const llama::Model& model, const Workload& workload,
-                                         const Variant& variant, std::size_t prompt_index) {
-  const Prompt& prompt = workload.prompts[prompt_index];
-  Sample sample;
-  sample.response = variant.write(model, prompt, prompt_index == 0);
-  if (prompt.judge) {
-    sample.score = prompt.judge(sample.response.tokens);
-  } else {
-    sample.loss = full_cache_loss(model, prompt, sample.response.tokens);
-  }
-  return sample;
-}
+namespace detail {
 
 inline void compare_tokens(const std::vector<int>& reference, Sample& sample) {
   const std::vector<int>& tokens = sample.response.tokens;
@@ -84,25 +80,66 @@ template <class Value>
   return values;
 }
 
-inline void summarise(Outcome& outcome) {
+[[nodiscard]] inline Interval accuracy_of(const Outcome& outcome) {
+  std::size_t checks = 0;
+  for (const Sample& sample : outcome.samples) checks += sample.score.checks.size();
+  return share_interval(each(outcome.samples, [](const Sample& s) { return s.score.accuracy; }),
+                        checks);
+}
+
+inline void summarise(const Workload& workload, Outcome& outcome) {
   const auto& samples = outcome.samples;
   double tokens = 0;
   double seconds = 0;
-  std::size_t checks = 0;
   for (const Sample& sample : samples) {
     tokens += static_cast<double>(sample.response.tokens.size());
-    seconds += sample.response.decode_seconds;
-    checks += sample.score.checks.size();
+    seconds += sample.response.cache_seconds;
   }
   const auto count = static_cast<std::size_t>(tokens);
-  outcome.tokens_per_second = seconds > 0 ? tokens / seconds : 0;
+  outcome.cache_microseconds = tokens > 0 ? 1e6 * seconds / tokens : 0;
   outcome.bytes = mean_of(each(samples, [](const Sample& s) { return s.response.memory.total(); }));
-  outcome.accuracy =
-      share_interval(each(samples, [](const Sample& s) { return s.score.accuracy; }), checks);
+  outcome.accuracy = accuracy_of(outcome);
+  for (std::size_t c = 0; c < workload.columns.size(); ++c) {
+    outcome.columns.push_back(share_interval(
+        each(samples, [&](const Sample& s) { return s.score.columns.at(c); }), samples.size()));
+  }
   outcome.agreement =
       share_interval(each(samples, [](const Sample& s) { return s.agreement; }), count);
   outcome.agreeing_start = mean_of(each(samples, [](const Sample& s) { return s.agreeing_start; }));
   outcome.loss = mean_of(each(samples, [](const Sample& s) { return s.loss; }));
+}
+
+/// One prompt, by those of the outcomes that still write.
+inline void write_samples(const llama::Model& model, const Workload& workload,
+                          const std::vector<Outcome*>& writing, std::size_t prompt_index) {
+  const Prompt& prompt = workload.prompts[prompt_index];
+  std::vector<std::unique_ptr<AnyCache>> caches;
+  for (const Outcome* outcome : writing) {
+    caches.push_back(outcome->variant.make_cache(model.config.shape(), prompt));
+  }
+  std::vector<Response> responses =
+      ResponseWriter(model, prompt, std::move(caches), prompt_index == 0).write();
+  for (std::size_t i = 0; i < writing.size(); ++i) {
+    Sample& sample = writing[i]->samples[prompt_index];
+    sample.response = std::move(responses[i]);
+    if (prompt.judge) sample.score = prompt.judge(sample.response.tokens);
+    if (workload.wants_loss) {
+      sample.loss = full_cache_loss(model, prompt, sample.response.tokens);
+    }
+  }
+}
+
+/// Those that need more prompts.
+[[nodiscard]] inline std::vector<Outcome*> unsettled(std::vector<Outcome>& outcomes,
+                                                     const Effort& effort) {
+  std::vector<Outcome*> result;
+  for (Outcome& outcome : outcomes) {
+    const Interval interval = accuracy_of(outcome);
+    const bool settled = effort.half_width > 0 && !outcome.samples.empty() &&
+                         (interval.high - interval.low) / 2 < effort.half_width;
+    if (!settled) result.push_back(&outcome);
+  }
+  return result;
 }
 
 }  // namespace detail
@@ -112,7 +149,10 @@ inline void settle_lengths(const llama::Model& model, Workload& workload, std::s
   const Variant full = full_variant();
   run_in_parallel(workload.prompts.size(), threads, [&](std::size_t index) {
     Prompt& prompt = workload.prompts[index];
-    prompt.response_tokens = full.write(model, prompt, false).tokens.size();
+    std::vector<std::unique_ptr<AnyCache>> caches;
+    caches.push_back(full.make_cache(model.config.shape(), prompt));
+    const auto responses = ResponseWriter(model, prompt, std::move(caches), false).write();
+    prompt.response_tokens = responses.front().tokens.size();
   });
 }
 
@@ -120,25 +160,30 @@ inline void settle_lengths(const llama::Model& model, Workload& workload, std::s
 [[nodiscard]] inline std::vector<Outcome> run_experiment(const llama::Model& model,
                                                          const Workload& workload,
                                                          std::vector<Variant> variants,
-                                                         std::size_t threads) {
+                                                         const Effort& effort) {
   std::vector<Outcome> outcomes;
   outcomes.reserve(variants.size());
+  for (Variant& variant : variants) outcomes.emplace_back().variant = std::move(variant);
   const std::size_t prompts = workload.prompts.size();
-  for (Variant& variant : variants) {
-    outcomes.push_back({.variant = std::move(variant), .samples = std::vector<Sample>(prompts)});
-  }
+  const std::size_t round = effort.half_width > 0 ? effort.round : prompts;
   Progress progress(outcomes.size() * prompts);
-  run_in_parallel(outcomes.size() * prompts, threads, [&](std::size_t job) {
-    Outcome& outcome = outcomes[job / prompts];
-    const std::size_t prompt = job % prompts;
-    outcome.samples[prompt] = detail::write_sample(model, workload, outcome.variant, prompt);
-    progress.advance(outcome.variant.name);
-  });
+  for (std::size_t begin = 0; begin < prompts; begin += round) {
+    const std::vector<Outcome*> writing = detail::unsettled(outcomes, effort);
+    const std::size_t count = (std::min)(round, prompts - begin);
+    progress.skip((outcomes.size() - writing.size()) * count);
+    if (writing.empty()) continue;
+    for (Outcome* outcome : writing) outcome->samples.resize(begin + count);
+    run_in_parallel(count, effort.threads, [&](std::size_t job) {
+      detail::write_samples(model, workload, writing, begin + job);
+      progress.advance(writing.size(), workload.task);
+    });
+  }
   for (Outcome& outcome : outcomes) {
-    for (std::size_t p = 0; p < prompts; ++p) {
-      detail::compare_tokens(outcomes.front().samples[p].response.tokens, outcome.samples[p]);
+    const std::vector<Sample>& references = outcomes.front().samples;
+    for (std::size_t p = 0; p < (std::min)(references.size(), outcome.samples.size()); ++p) {
+      detail::compare_tokens(references[p].response.tokens, outcome.samples[p]);
     }
-    detail::summarise(outcome);
+    detail::summarise(workload, outcome);
     outcome.bytes_share = outcome.bytes / outcomes.front().bytes;
   }
   return outcomes;

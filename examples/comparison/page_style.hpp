@@ -11,15 +11,17 @@ inline constexpr char page_style[] = R"css(
   color-scheme: light dark;
   --paper: #fdfcfa; --ink: #1d1f23; --soft: #5d6470; --rule: #dedbd4; --grid: #ebe8e1;
   --panel: #f5f2ec; --good: #1b7a4b; --bad: #b3341f; --held: #7fa8d8; --past: #eeebe4;
-  --morphkv-max: #0a58b5; --morphkv-sum: #3d9be0; --morphkv-compat: #274a78; --h2o: #cf6a12;
-  --tova: #8a55b8; --snapkv: #16876a; --streaming: #6d737d; --random: #a88a12; --full: #1d1f23;
+  --morphkv: #0a58b5; --morphkv_sum: #3d9be0; --morphkv_compat: #274a78; --decayed_max: #b0307a;
+  --h2o: #cf6a12; --tova: #8a55b8; --snapkv: #16876a; --streaming_llm: #6d737d; --random: #a88a12;
+  --full: #1d1f23;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #16181c; --ink: #e9e7e2; --soft: #a2a8b3; --rule: #383c44; --grid: #272a30;
     --panel: #1e2126; --good: #5fc993; --bad: #f0836d; --held: #3f6ea8; --past: #23262c;
-    --morphkv-max: #62a5f5; --morphkv-sum: #9fd0fb; --morphkv-compat: #7b95bd; --h2o: #f0984a;
-    --tova: #bf95e6; --snapkv: #4cc2a0; --streaming: #a0a6b1; --random: #d6bb4c; --full: #e9e7e2;
+    --morphkv: #62a5f5; --morphkv_sum: #9fd0fb; --morphkv_compat: #7b95bd; --decayed_max: #f07cc0;
+    --h2o: #f0984a; --tova: #bf95e6; --snapkv: #4cc2a0; --streaming_llm: #a0a6b1;
+    --random: #d6bb4c; --full: #e9e7e2;
   }
 }
 * { box-sizing: border-box; }
@@ -49,7 +51,7 @@ select { font: inherit; color: var(--ink); background: var(--panel); padding: 3p
 .legend { display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: 14px; margin: 8px 0 0; padding: 0;
   list-style: none; }
 .legend button { all: unset; cursor: pointer; display: flex; align-items: center; gap: 6px; }
-.legend button:focus-visible { outline: 2px solid var(--morphkv-max); outline-offset: 2px; }
+.legend button:focus-visible { outline: 2px solid var(--morphkv); outline-offset: 2px; }
 .dim { opacity: .18; }
 .swatch { display: inline-block; width: 14px; height: 14px; border-radius: 3px; }
 .tip { position: absolute; pointer-events: none; background: var(--paper); color: var(--ink);

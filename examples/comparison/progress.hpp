@@ -26,16 +26,23 @@ class Progress {
     if (is_terminal_) std::fputs("\r\033[K", stderr);
   }
 
-  /// One more is done. Any thread may call this.
-  void advance(const std::string& what) {
+  /// So many more are done. Any thread may call this.
+  void advance(std::size_t count, const std::string& what) {
     const std::lock_guard lock(mutex_);
-    ++done_;
+    const std::size_t before = done_;
+    done_ += count;
     if (is_terminal_) {
       draw(what);
-    } else if (done_ * quarters / total_ != (done_ - 1) * quarters / total_) {
+    } else if (done_ * quarters / total_ != before * quarters / total_) {
       std::fprintf(stderr, "%3zu %%  %zu of %zu responses, %.0f s\n", 100 * done_ / total_, done_,
                    total_, seconds());
     }
+  }
+
+  /// So many need not be done.
+  void skip(std::size_t count) {
+    const std::lock_guard lock(mutex_);
+    total_ -= count;
   }
 
   [[nodiscard]] double seconds() const {

@@ -38,7 +38,10 @@ namespace detail {
                                             std::span<const int> response) {
   constexpr std::array<const char*, 3> kinds = {"once", "range", "periodic"};
   const tasks::Grade grade = tasks::Grader(task).grade(example, response);
-  Score score{grade.average(), {}};
+  Score score{grade.average(),
+              {grade.completion(), grade.accuracy(tasks::RuleKind::once),
+               grade.accuracy(tasks::RuleKind::range), grade.accuracy(tasks::RuleKind::periodic)},
+              {}};
   for (const tasks::Check& check : grade.checks) {
     const std::string label = std::string("day ") + std::to_string(check.entry) + ", " +
                               kinds[static_cast<std::size_t>(check.kind)];
@@ -70,7 +73,10 @@ namespace detail {
 
 }  // namespace detail
 
-[[nodiscard]] inline Workload travel_log_workload(std::size_t prompts, std::uint64_t seed) {
+/// \param seeds of the prompts, in turns
+[[nodiscard]] inline Workload travel_log_workload(std::size_t prompts,
+                                                  std::span<const std::uint64_t> seeds,
+                                                  const tasks::Options& options = {}) {
   const auto task = std::make_shared<const tasks::TravelLog>();
   Workload workload;
   workload.task = "travel log";
@@ -81,11 +87,10 @@ namespace detail {
       "before, "
       "in the prompt or in an earlier entry.";
   workload.measure = "demands of the prompt that the response fulfils, word for word";
+  workload.columns = {"completion", "once", "range", "periodic"};
   workload.line_token = static_cast<std::size_t>(task->vocabulary().id("day"));
   for (std::size_t index = 0; index < prompts; ++index) {
-    // The seeds of bench/tasks/write_tasks.cpp; training starts at a million.
-    workload.prompts.push_back(
-        detail::travel_log_prompt(task, tasks::Options{}, seed * 1000003U + index));
+    workload.prompts.push_back(detail::travel_log_prompt(task, options, prompt_seed(seeds, index)));
   }
   return workload;
 }

@@ -5,8 +5,8 @@
 #define MORPHKV_EXAMPLES_COMPARISON_WORKLOAD_HPP
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,6 +23,7 @@ struct Check {
 
 struct Score {
   double accuracy = 0;
+  std::vector<double> columns;  ///< as Workload::columns names them
   std::vector<Check> checks;
 };
 
@@ -40,12 +41,21 @@ struct Prompt {
   std::function<Score(std::span<const int>)> judge;
 };
 
+/// The seed of a prompt: those of each of `seeds` in turns. They are the seeds of
+/// bench/tasks/write_tasks.cpp; training begins at a million.
+[[nodiscard]] inline std::uint64_t prompt_seed(std::span<const std::uint64_t> seeds,
+                                               std::size_t index) {
+  return seeds[index % seeds.size()] * 1000003U + index / seeds.size();
+}
+
 struct Workload {
   std::string task;         ///< its name
   std::string description;  ///< a sentence or two
   std::string measure;      ///< what the accuracy is the share of; empty without rules
   std::vector<Prompt> prompts;
-  std::size_t line_token = 0;  ///< begins a new line in print; 0 for none
+  std::size_t line_token = 0;        ///< begins a new line in print; 0 for none
+  std::vector<std::string> columns;  ///< what the accuracy consists of
+  bool wants_loss = false;           ///< whether the full cache's loss on a response is of interest
 
   [[nodiscard]] bool is_graded() const { return !measure.empty(); }
 };

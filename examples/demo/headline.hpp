@@ -60,11 +60,11 @@ namespace detail {
                      (graded ? " gets " + share(*best) + " right"
                              : " writes " + share(*best) + " of the full cache's text");
   std::string others = graded ? "the full cache " + share(outcomes.front()) : "";
-  for (const char* key : {"morphkv", "streaming"}) {
+  for (const char* key : {"morphkv", "streaming_llm"}) {
     const Outcome* other = detail::best_at(outcomes, workload, budget, key);
     if (other == nullptr || other == best) continue;
     if (key == std::string_view("morphkv") && best->variant.policy.starts_with("morphkv")) continue;
-    const bool recent = key == std::string_view("streaming");
+    const bool recent = key == std::string_view("streaming_llm");
     const std::string name = recent ? "only the newest words" : other->variant.name;
     others += (others.empty() ? "" : ", ") + name + " " + share(*other);
   }

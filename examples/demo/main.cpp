@@ -43,7 +43,7 @@ struct Arguments {
 
 void add_options(CLI::App& app, Arguments& arguments) {
   std::vector<std::string> keys;
-  for (const Contender& contender : all_contenders()) keys.push_back(contender.key);
+  for (const Contender& contender : library_contenders()) keys.push_back(contender.key);
   arguments.policies.assign(keys.begin(), keys.end() - 1);  // all but compat, which is slow
   app.add_option("--model", arguments.model,
                  "folder with config.json and safetensors, or a llama2.c checkpoint")
@@ -63,7 +63,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->check(CLI::Range(0, 999999))
       ->capture_default_str();
   app.add_option("--window", arguments.window,
-                 "recent window of MorphKV and Random, in per cent of the capacity")
+                 "recent tokens that are kept, in per cent of the capacity")
       ->check(CLI::Range(1.0, 90.0))
       ->capture_default_str();
   app.add_option("--threads", arguments.threads, "responses that are written at the same time")
@@ -76,38 +76,27 @@ void add_options(CLI::App& app, Arguments& arguments) {
 Workload make_workload(const Arguments& arguments, const llama::Tokenizer& tokenizer,
                        const llama::Config& config) {
   if (speaks_travel_log(tokenizer, config.vocabulary)) {
-    return travel_log_workload(arguments.prompts, arguments.seed);
+    return travel_log_workload(arguments.prompts, {{arguments.seed}});
   }
   return story_workload(tokenizer, config, arguments.prompts,
                         static_cast<unsigned>(arguments.seed));
 }
 
-/// The bytes that the full cache takes, a prompt on average.
-double full_bytes(const CacheShape& shape, const Workload& workload) {
-  double sum = 0;
-  for (const Prompt& prompt : workload.prompts) {
-    const std::size_t tokens = prompt.tokens.size() + prompt.response_tokens;
-    sum += static_cast<double>(cache_bytes<Full>(shape, {.max_tokens = tokens}));
-  }
-  return sum / static_cast<double>(workload.prompts.size());
-}
-
 std::vector<Variant> make_variants(const Arguments& arguments, const CacheShape& shape,
                                    const Workload& workload) {
-  Task task{.seed = arguments.seed, .window_share = arguments.window / 100};
-  for (const Prompt& prompt : workload.prompts) {
-    task.prompt_tokens = (std::max)(task.prompt_tokens, prompt.tokens.size());
-    task.response_tokens = (std::max)(task.response_tokens, prompt.response_tokens);
-  }
+  const Task task = task_of(workload, arguments.seed);
   const double full = full_bytes(shape, workload);
   std::vector<Variant> variants = {full_variant()};
   for (const double percent_of_full : arguments.budgets) {
     const double budget = percent_of_full / 100;
-    for (const Contender& contender : all_contenders()) {
+    for (const Contender& contender : library_contenders()) {
       const auto& chosen = arguments.policies;
       if (std::find(chosen.begin(), chosen.end(), contender.key) == chosen.end()) continue;
-      variants.push_back(
-          contender.fit(shape, task, budget, static_cast<std::size_t>(budget * full)));
+      Knobs knobs = contender.candidates.front();
+      if (knobs.window > 0) knobs.window = arguments.window / 100;
+      const auto bytes = static_cast<std::size_t>(budget * full);
+      const auto variant = contender.fit(shape, task, knobs, budget, bytes);
+      if (variant) variants.push_back(*variant);
     }
   }
   return variants;
@@ -139,8 +128,9 @@ void run(const Arguments& arguments, const std::string& command) {
   Workload workload = make_workload(arguments, *tokenizer, model.config);
   if (!workload.is_graded()) settle_lengths(model, workload, arguments.threads);
   introduce(arguments, model.config, workload);
-  const std::vector<Outcome> outcomes = run_experiment(
-      model, workload, make_variants(arguments, model.config.shape(), workload), arguments.threads);
+  const std::vector<Outcome> outcomes =
+      run_experiment(model, workload, make_variants(arguments, model.config.shape(), workload),
+                     {.threads = arguments.threads});
   print_table(outcomes, workload);
   const RunFacts facts{command, files.name(), arguments.seed, arguments.threads,
                        seconds_since(start)};

@@ -102,8 +102,8 @@ const method = [
     "drawn where its bytes are, and is given that share of the prompt to keep.",
   "Error bars and ranges are 95 % intervals over prompts like these. Where two overlap, this run does " +
     "not tell the policies apart. All policies wrote for the same prompts.",
-  "Tokens a second are of one thread while the others run, after the prompt, and include the model's " +
-    "own work; with a model this small they say little about the policies.",
+  "Microseconds a token are spent in the cache alone: to append, attend and choose a victim in all " +
+    "layers, while other threads run. The model's own work is shared by all the responses to a prompt.",
   `The model is small (${(model.parameters / 1e6).toFixed(2)} million parameters, ${model.layers} ` +
     `layers, ${model.kv_heads} KV heads of ${model.head_dim}). Rankings depend on the model and the ` +
     "task; larger models need their own measurement.",

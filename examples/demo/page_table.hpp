@@ -11,7 +11,7 @@ inline constexpr char page_table_script[] = R"js(
   const columns = [
     ["Policy", true], ["Capacity,\ntokens a head"], ["Whole cache"], ["Saved"],
     ...(graded ? [["Accuracy,\n95 % interval"]] : [["Loss of\nthe text"]]),
-    ["Agrees with\nfull cache"], ["Tokens\na second"], ["Settings", true]];
+    ["Agrees with\nfull cache"], ["Cache, \u00b5s\na token"], ["Settings", true]];
   const header = make("tr");
   for (const [title, text] of columns) {
     const cell = make("th", { scope: "col", ...(text ? { class: "text" } : {}) });
@@ -39,7 +39,7 @@ inline constexpr char page_table_script[] = R"js(
       make("td", {}, percent(1 - r.bytes_share)),
       make("td", {}, ...quality),
       make("td", {}, percent(r.agreement.mean, 1)),
-      make("td", {}, Math.round(r.tokens_per_second).toLocaleString("en")),
+      make("td", {}, r.cache_microseconds.toFixed(0)),
       make("td", { class: "text" }, r.settings)));
   }
   byId("table").append(make("thead", {}, header), body);

@@ -66,7 +66,7 @@ inline constexpr char page_words_script[] = R"js(
 
   write(byId("prompt-text"), trails.prompt,
     at => graded && at > 0 && word(trails.prompt[at - 1]).trim() === ".", () => "");
-  const right = resultLike(r => r.policy === "streaming");
+  const right = resultLike(r => r.policy === "streaming_llm");
   const start = firstDifference(firstChoice, right);
   [firstChoice, right].forEach((index, side) => {
     const box = make("div", { class: "text-box", tabindex: 0,

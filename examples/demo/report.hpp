@@ -41,8 +41,7 @@ namespace detail {
 
 [[nodiscard]] inline Json sample_json(const Sample& sample, bool graded) {
   Json json = {{"tokens", sample.response.tokens.size()},
-               {"prefill_seconds", sample.response.prefill_seconds},
-               {"decode_seconds", sample.response.decode_seconds},
+               {"cache_seconds", sample.response.cache_seconds},
                {"bytes", sample.response.memory.total()},
                {"agreement", sample.agreement},
                {"agreeing_start", sample.agreeing_start}};
@@ -76,7 +75,7 @@ namespace detail {
   }
   json["agreement"] = interval_json(outcome.agreement);
   json["agreeing_start"] = outcome.agreeing_start;
-  json["tokens_per_second"] = outcome.tokens_per_second;
+  json["cache_microseconds"] = outcome.cache_microseconds;
   for (const Sample& sample : outcome.samples) {
     json["prompts"].push_back(sample_json(sample, graded));
   }
@@ -94,7 +93,7 @@ namespace detail {
                                  {"model", model_json(model, facts.model_name)},
                                  {"task", detail::task_json(workload)},
                                  {"run", run_json(facts)}};
-  for (const Contender& contender : all_contenders()) {
+  for (const Contender& contender : library_contenders()) {
     json["policies"][contender.key] = contender.description;
   }
   for (const Outcome& outcome : outcomes) {

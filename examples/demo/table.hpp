@@ -31,7 +31,7 @@ inline void print_row(const Outcome& outcome, const Workload& workload) {
   std::printf("%-15s %8s %9s %7s  %-18s %-18s %8.0f  %s\n", variant.name.c_str(), capacity.c_str(),
               (bytes_text(outcome.bytes) + (variant.fits ? "" : "*")).c_str(),
               percent(1 - outcome.bytes_share).c_str(), measure.c_str(),
-              interval_text(outcome.agreement).c_str(), outcome.tokens_per_second,
+              interval_text(outcome.agreement).c_str(), outcome.cache_microseconds,
               variant.settings.c_str());
 }
 
@@ -41,7 +41,7 @@ inline void print_row(const Outcome& outcome, const Workload& workload) {
 inline void print_table(std::span<const Outcome> outcomes, const Workload& workload) {
   std::printf("%-15s %8s %9s %7s  %-18s %-18s %8s  %s\n", "policy", "capacity", "cache", "saved",
               workload.is_graded() ? "accuracy" : "loss of the text", "agrees with full",
-              "tokens/s", "settings");
+              "us/token", "settings");
   double budget = 1;
   for (const Outcome& outcome : outcomes) {
     if (outcome.variant.budget != budget) {

@@ -46,15 +46,16 @@ TEST(Contenders, FillTheirBudgetAndNoMore) {
   const comparison::Task task{.prompt_tokens = 300, .response_tokens = 900, .seed = 1};
   const double full = static_cast<double>(comparison::cache_bytes<Full>(
       shape, {.max_tokens = task.prompt_tokens + task.response_tokens}));
-  for (const comparison::Contender& contender : comparison::all_contenders()) {
+  for (const comparison::Contender& contender : comparison::library_contenders()) {
     for (const double budget : {0.1, 0.25, 0.5}) {
       const auto bytes = static_cast<std::size_t>(budget * full);
-      const comparison::Variant variant = contender.fit(shape, task, budget, bytes);
+      const auto variant =
+          contender.fit(shape, task, contender.candidates.front(), budget, bytes).value();
       EXPECT_GT(variant.capacity, 0U);
       if (contender.key == "snapkv") {
         EXPECT_FALSE(variant.fits);
       }
-      if (contender.key.starts_with("morphkv-m") || contender.key == "streaming") {
+      if (contender.key == "morphkv" || contender.key == "streaming_llm") {
         EXPECT_TRUE(variant.fits);
       }
     }

@@ -5,6 +5,7 @@
 #define MORPHKV_TESTS_ORACLE_SCORINGS_HPP
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <numeric>
 #include <vector>
@@ -45,6 +46,21 @@ inline Scoring running_score(bool normalised) {
       const auto position = static_cast<std::size_t>(history.tokens[t].position);
       const std::size_t attended = history.queries - history.seen[position];
       if (attended > 0) scores[t] /= static_cast<double>(attended);
+    }
+    return scores;
+  };
+}
+
+/// F[j] = max over every query i of a_i[j] decay^(rows since i). Rounded to float row by row:
+/// scores fade below its smallest number, and are equal from then on.
+inline Scoring decayed_max_score(double decay) {
+  return [=](const History& history, std::size_t count) {
+    std::vector<double> scores(count, 0.0);
+    for (const Row& row : history.rows) {
+      for (std::size_t t = 0; t < count; ++t) {
+        const double paid = weight(row, history.tokens[t].position);
+        scores[t] = double{static_cast<float>(std::max(decay * scores[t], paid))};
+      }
     }
     return scores;
   };
@@ -108,6 +124,15 @@ inline EvictionOracle morphkv_oracle(std::size_t capacity, std::size_t window, C
                          .memory = window,
                          .scoring = window_score(window, combine),
                          .rounding = round_to_half});
+}
+
+inline EvictionOracle decayed_max_oracle(std::size_t capacity, std::size_t window, double half_life,
+                                         std::size_t sinks, bool protect_prompt) {
+  return EvictionOracle({.capacity = capacity,
+                         .slots = capacity,
+                         .timing = Timing::before_arrival,
+                         .protection = {sinks, window, protect_prompt},
+                         .scoring = decayed_max_score(std::exp2(-1 / half_life))});
 }
 
 inline EvictionOracle snapkv_oracle(std::size_t capacity, std::size_t window, std::size_t kernel,

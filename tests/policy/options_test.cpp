@@ -2,6 +2,7 @@
 // Options that do not fit, and rows that may not vote.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstddef>
 #include <functional>
 #include <limits>
@@ -45,6 +46,9 @@ TEST(Options, AreCheckedByName) {
       {"sinks = 4", making<TOVA>({.capacity = 5, .window = 2, .sinks = 4})},
       {"capacity = 1", making<TOVA>({.capacity = 1, .window = 1, .sinks = 0})},
       {"capacity = 1", making<morphkv::Random>({.capacity = 1, .window = 1, .sinks = 0})},
+      {"half_life = 0", making<DecayedMax>({.half_life = 0})},
+      {"half_life = -1", making<DecayedMax>({.half_life = -1})},
+      {"half_life = nan", making<DecayedMax>({.half_life = std::nan("")})},
       {"max_tokens = 0", making<Full>({.max_tokens = 0})},
       {"capacity = 4", making<MorphKVCompat>({.capacity = 4, .window = 4})},
       {"window = 0", making<MorphKVCompat>({.capacity = 4, .window = 0})},

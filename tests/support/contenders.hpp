@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <ostream>
 
+#include "morphkv/policy/decayed_max.hpp"
 #include "morphkv/policy/full.hpp"
 #include "morphkv/policy/h2o.hpp"
 #include "morphkv/policy/morphkv.hpp"
@@ -54,6 +55,23 @@ struct MorphKVContender {
   static oracle::EvictionOracle reference(const Setting& s) {
     constexpr auto combine = fusion == Fusion::sum ? oracle::Combine::sum : oracle::Combine::max;
     return oracle::morphkv_oracle(s.capacity, s.window, combine, s.sinks, s.protect_prompt);
+  }
+};
+
+/// A half-life of one token: the library's float scores are then exact.
+struct DecayedMaxContender {
+  using Policy = DecayedMax;
+  static Policy::Options options(const Setting& s) {
+    return {.capacity = s.capacity,
+            .window = s.window,
+            .half_life = 1,
+            .group = s.group,
+            .sinks = s.sinks,
+            .protect_prompt = s.protect_prompt,
+            .history = s.history};
+  }
+  static oracle::EvictionOracle reference(const Setting& s) {
+    return oracle::decayed_max_oracle(s.capacity, s.window, 1, s.sinks, s.protect_prompt);
   }
 };
 
@@ -175,20 +193,22 @@ using H2ONormalised = H2OContender<true>;
 /// Those that an oracle follows.
 using OracleContenders =
     ::testing::Types<MorphKVSum, MorphKVMax, SnapKVAverage, SnapKVMax, SnapKVUnpooled, H2OPlain,
-                     H2ONormalised, StreamingLLMContender, TOVAContender, FullContender>;
+                     H2ONormalised, DecayedMaxContender, StreamingLLMContender, TOVAContender,
+                     FullContender>;
 using AllContenders =
     ::testing::Types<MorphKVSum, MorphKVMax, SnapKVAverage, SnapKVMax, SnapKVUnpooled, H2OPlain,
-                     H2ONormalised, StreamingLLMContender, TOVAContender, FullContender,
-                     RandomContender>;
+                     H2ONormalised, DecayedMaxContender, StreamingLLMContender, TOVAContender,
+                     FullContender, RandomContender>;
 using AllAndCompat =
     ::testing::Types<MorphKVSum, MorphKVMax, SnapKVAverage, SnapKVMax, SnapKVUnpooled, H2OPlain,
-                     H2ONormalised, StreamingLLMContender, TOVAContender, FullContender,
-                     RandomContender, CompatContender>;
+                     H2ONormalised, DecayedMaxContender, StreamingLLMContender, TOVAContender,
+                     FullContender, RandomContender, CompatContender>;
 /// One of each kind, where every policy would only repeat the others (and compile for minutes).
 using OneOfEachKind = ::testing::Types<MorphKVSum, SnapKVAverage, H2OPlain>;
 /// Those whose size is bounded however long the sequence.
-using BoundedContenders = ::testing::Types<MorphKVSum, MorphKVMax, H2OPlain, H2ONormalised,
-                                           StreamingLLMContender, TOVAContender, RandomContender>;
+using BoundedContenders =
+    ::testing::Types<MorphKVSum, MorphKVMax, H2OPlain, H2ONormalised, DecayedMaxContender,
+                     StreamingLLMContender, TOVAContender, RandomContender>;
 
 }  // namespace morphkv::testing
 

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// A cache under any policy, so that one loop can run many.
+#ifndef MORPHKV_EXAMPLES_COMPARISON_ANY_CACHE_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_ANY_CACHE_HPP
+
+#include <Eigen/Core>
+#include <cstddef>
+#include <span>
+
+#include "comparison/lifetimes.hpp"
+#include "morphkv/cache/kv_cache.hpp"
+
+namespace morphkv::comparison {
+
+/// What the compared caches store: 16 bits, as engines do.
+using Stored = Eigen::half;
+
+/// What KVCache offers to an engine, without its types.
+class AnyCache {
+ public:
+  AnyCache() = default;
+  AnyCache(const AnyCache&) = delete;
+  AnyCache& operator=(const AnyCache&) = delete;
+  virtual ~AnyCache() = default;
+
+  /// A prompt; `outputs` may be empty.
+  virtual Status prefill(std::size_t layer, std::span<const float> queries,
+                         std::span<const float> keys, std::span<const float> values,
+                         std::span<float> outputs) = 0;
+  /// A token: append, then attend.
+  virtual Status step(std::size_t layer, Position position, std::span<const float> query,
+                      std::span<const float> key, std::span<const float> value,
+                      std::span<float> output) = 0;
+  [[nodiscard]] virtual MemoryUsage memory() const = 0;
+  virtual void record(Lifetimes& lifetimes, std::size_t step) const = 0;
+};
+
+template <EvictionPolicy Policy>
+class CacheOf final : public AnyCache {
+ public:
+  CacheOf(const CacheShape& shape, const typename Policy::Options& options)
+      : cache_(shape, options) {}
+
+  Status prefill(std::size_t layer, std::span<const float> queries, std::span<const float> keys,
+                 std::span<const float> values, std::span<float> outputs) override {
+    return cache_.prefill(layer, queries, keys, values, outputs);
+  }
+  Status step(std::size_t layer, Position position, std::span<const float> query,
+              std::span<const float> key, std::span<const float> value,
+              std::span<float> output) override {
+    const Status status = cache_.append(layer, key, value, position);
+    return status == Status::ok ? cache_.attend(layer, query, output) : status;
+  }
+  [[nodiscard]] MemoryUsage memory() const override { return cache_.memory(); }
+  void record(Lifetimes& lifetimes, std::size_t step) const override {
+    lifetimes.record(cache_, step);
+  }
+
+ private:
+  KVCache<Stored, Policy> cache_;
+};
+
+}  // namespace morphkv::comparison
+
+#endif  // MORPHKV_EXAMPLES_COMPARISON_ANY_CACHE_HPP

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// What can be tuned of a policy, besides its capacity.
+#ifndef MORPHKV_EXAMPLES_COMPARISON_KNOBS_HPP
+#define MORPHKV_EXAMPLES_COMPARISON_KNOBS_HPP
+
+#include <cstddef>
+
+#include "morphkv/policy/protection.hpp"
+#include "morphkv/score/recent_window.hpp"
+
+namespace morphkv::comparison {
+
+/// One structure for all policies; each takes from it what it has.
+struct Knobs {
+  double window = 0.5;     ///< recent tokens that are kept, as a share of the capacity
+  double half_life = 0.5;  ///< of a decayed score, as a share of the capacity
+  Fusion fusion = Fusion::max;
+  bool exact = false;  ///< a row of the window each, not 8 panes
+  std::size_t sinks = default_sinks;
+  bool protect_prompt = false;  ///< where the prompt fits beside the recent tokens
+  bool normalised = false;      ///< H2O's sums, by the queries that attended
+  std::size_t kernel = 5;       ///< of SnapKV's pooling
+
+  friend bool operator==(const Knobs&, const Knobs&) = default;
+};
+
+}  // namespace morphkv::comparison
+
+#endif  // MORPHKV_EXAMPLES_COMPARISON_KNOBS_HPP

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "morphkv/policy/decayed_max.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "oracle/scorings.hpp"
+#include "support/duel.hpp"
+
+namespace morphkv::testing {
+namespace {
+
+/// Steps until rounding may decide otherwise than the oracle, at most `most`.
+std::size_t steps_alike(double half_life, std::uint64_t seed, std::size_t most) {
+  constexpr std::size_t capacity = 40;
+  constexpr std::size_t window = 6;
+  // Scores are products of as many float factors as steps: 1000 of them are good to 1000 x 2^-24.
+  constexpr double clear = 1e-4;
+  Duel<DecayedMax> match(
+      DecayedMax({.capacity = capacity, .window = window, .half_life = half_life}),
+      oracle::decayed_max_oracle(capacity, window, half_life, default_sinks, false), seed);
+  for (std::size_t step = 0; step < most; ++step) {
+    if (match.reference().margin() < clear) return step;
+    match.step(Weights::grid);
+    if (::testing::Test::HasFailure()) return step;
+  }
+  return most;
+}
+
+TEST(DecayedMax, FollowsItsOracleAtAnyHalfLife) {
+  std::size_t steps = 0;
+  for (const double half_life : {0.3, 7.3, 20.0, 333.0}) {
+    for (std::uint64_t seed = 0; seed < 15; ++seed) steps += steps_alike(half_life, seed, 1000);
+  }
+  EXPECT_GT(steps, 2000U);  // the test would say nothing if every run ended at once
+}
+
+TEST(DecayedMax, WithoutDecayTheGreatestWeightEverCounts) {
+  DecayedMax policy({.capacity = 3,
+                     .window = 1,
+                     .half_life = std::numeric_limits<double>::infinity(),
+                     .sinks = 0});
+  const auto step = [&](Position position, std::vector<float> row) {
+    const Placement placement = policy.place(position);
+    row.resize(policy.size());
+    EXPECT_EQ(policy.observe(row), Status::ok);
+    return placement.evicted;
+  };
+  step(0, {0.5F});
+  step(1, {0.0F, 0.25F});
+  for (Position p = 2; p < 100; ++p) {
+    const Position gone = step(p, {0.125F, 0.125F, 0.125F});
+    EXPECT_EQ(gone, p > 2 ? p - 1 : no_position) << "0 and 1 were wanted more, once";
+  }
+}
+
+TEST(DecayedMax, WeighsFourBytesASlot) {
+  const DecayedMax policy({.capacity = 1024});
+  EXPECT_EQ(policy.memory().scores, 4096U);
+  EXPECT_EQ(policy.memory().window, 0U);
+}
+
+}  // namespace
+}  // namespace morphkv::testing
