@@ -3,7 +3,9 @@
 #define MORPHKV_BENCH_TASKS_GRADER_HPP
 
 // Grades a free-running response by exact rules, entry by entry: an entry is found by its heading
-// ("day 12"), so one wrong word spoils one check and shifts nothing.
+// ("day 12"), so one wrong word spoils one check and shifts nothing. A trade is right when it
+// agrees with what the response itself said before, and brings something new: naming the same thing
+// all the time does not.
 
 #include <algorithm>
 #include <array>
@@ -36,10 +38,10 @@ struct Grade {
   std::array<int, 3> correct{};
   std::vector<Check> checks;
 
-  [[nodiscard]] double completion() const { return ratio(entries_present, entries); }
+  [[nodiscard]] double completion() const { return share(entries_present, entries); }
   [[nodiscard]] double accuracy(RuleKind kind) const {
     const auto k = static_cast<std::size_t>(kind);
-    return ratio(correct[k], demanded[k]);
+    return share(correct[k], demanded[k]);
   }
   // The mean over those of the three kinds that the prompt demands.
   [[nodiscard]] double average() const {
@@ -47,7 +49,7 @@ struct Grade {
     int kinds = 0;
     for (std::size_t k = 0; k < demanded.size(); ++k) {
       if (demanded[k] > 0) {
-        sum += ratio(correct[k], demanded[k]);
+        sum += share(correct[k], demanded[k]);
         ++kinds;
       }
     }
@@ -63,11 +65,6 @@ struct Grade {
       correct[k] += other.correct[k];
     }
     return *this;
-  }
-
- private:
-  static double ratio(int part, int whole) {
-    return whole > 0 ? static_cast<double>(part) / whole : 0;
   }
 };
 
@@ -161,7 +158,8 @@ class Grader {
     const auto word = [&](std::size_t i) { return i < response.size() ? response[i] : -1; };
     const int given = word(begin);
     const int taken = word(begin + 2);
-    check.correct = given == trades.has[index] && word(begin + 1) == in_ && taken == trades.chest;
+    check.correct = given == trades.has[index] && word(begin + 1) == in_ && taken == trades.chest &&
+                    taken != given;
     check.end = std::min(begin + 3, response.size());
     trades.has[index] = taken;
     trades.chest = given;

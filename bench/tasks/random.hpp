@@ -21,6 +21,9 @@ class Random {
     return low + static_cast<int>((engine_() >> 11U) % range);
   }
 
+  // In [0, 1).
+  double fraction() { return static_cast<double>(engine_() >> 11U) * 0x1p-53; }
+
   template <class T>
   void shuffle(std::vector<T>& items) {
     for (std::size_t i = items.size(); i > 1; --i) {

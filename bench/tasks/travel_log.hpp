@@ -26,29 +26,12 @@
 #include <vector>
 
 #include "random.hpp"
+#include "text.hpp"
 #include "vocabulary.hpp"
 
 namespace morphkv::tasks {
 
 enum class RuleKind { once, range, periodic };
-
-// What a token is. Things of the kinds once, range and periodic are graded.
-enum class TokenKind : std::uint8_t {
-  prompt,
-  structure,  // entry markers, filler, "in", "out", "done"
-  name,       // which traveller is next
-  number,     // the day, or a countdown
-  term,       // "once", "for-3", "every-5"
-  once,
-  range,
-  periodic
-};
-
-inline const char* to_string(TokenKind kind) {
-  constexpr const char* names[] = {"prompt", "structure", "name",  "number",
-                                   "term",   "once",      "range", "periodic"};
-  return names[static_cast<std::size_t>(kind)];
-}
 
 struct Rule {
   RuleKind kind = RuleKind::once;
@@ -72,35 +55,52 @@ struct Rule {
   }
 };
 
-// One token of the expected response.
-struct ResponseToken {
-  int id = 0;
-  TokenKind kind = TokenKind::structure;
-  int source = -1;  // latest earlier position (0 = first prompt token) that tells this one, or -1
-  int entry = 0;
-};
-
 struct Options {
   int entries = 32;
   int once = 2;
   int range = 2;
   int periodic = 2;
-  int prompt_tokens = 320;  // distractors fill the prompt up to about this length
+  int prompt_tokens = 320;  // distractors, then phrases, fill the prompt up to about this length
+  int chatter = 0;          // per cent of that filling that is phrases even if people are left
   int first_day = 0;        // the number of the prompt's last day
+  int longest_wait = 40;    // the latest entry in which a rule is due first
+  int shortest_period = 3;  // days between the trades of a periodic traveller
+  int longest_period = 8;
+  int phrases = 1;  // of an entry. One changes every day; more are the same in every entry
 };
 
-struct Example {
+// Options for a response of about `response_tokens` tokens. With a prompt as long as the response,
+// neither the prompt nor the recent half of everything is enough. The number of demands hardly
+// depends on the length: the rules are spread over the whole time, so that what a traveller has
+// must be remembered for up to half of the response. Beyond 120 days the entries become longer.
+[[nodiscard]] inline Options long_response(int response_tokens, int prompt_tokens) {
+  constexpr int most_entries = 120;
+  constexpr int bare_entry = 36;  // tokens with one phrase, on average
+  constexpr int phrase_tokens = 6;
+  Options options{.once = 4, .range = 3, .periodic = 3, .prompt_tokens = prompt_tokens};
+  options.entries = std::clamp(response_tokens / bare_entry, 4, most_entries);
+  const int rest = std::max(0, response_tokens / options.entries - bare_entry);
+  options.phrases = 1 + (rest + phrase_tokens / 2) / phrase_tokens;
+  options.longest_wait = options.entries;
+  options.shortest_period = std::max(3, options.entries / 6);
+  options.longest_period =
+      std::clamp(options.entries / 2, options.shortest_period, Vocabulary::period_count - 1);
+  return options;
+}
+
+struct Example : Text {
   Options options;
-  std::vector<Rule> rules;  // in the order of the entries
-  int chest = 0;            // what the chest holds at first
-  std::vector<int> prompt;
-  std::vector<ResponseToken> response;
+  std::vector<Rule> rules;           // in the order of the entries
+  int chest = 0;                     // what the chest holds at first
+  int begin = 0;                     // where "begin" stands in the prompt
+  std::vector<std::string> passage;  // the phrases of every entry, if there are several
 };
 
 // Writes examples. The same options and seed give the same example on every platform.
 class TravelLog {
  public:
   static constexpr int max_rules = 16;
+  static constexpr int max_phrases = 20;
 
   [[nodiscard]] const Vocabulary& vocabulary() const { return vocabulary_; }
 
@@ -115,9 +115,14 @@ class TravelLog {
     example.chest = take(words.things);
     add_rules(example, words, random);
     std::vector<Rule> lines = example.rules;
-    add_distractors(options, lines, words, random);
+    const int chatter = add_distractors(options, lines, words, random);
     random.shuffle(lines);
-    write_prompt(example, lines);
+    if (options.phrases > 1) {
+      example.passage = vocabulary_.filler();
+      random.shuffle(example.passage);
+      example.passage.resize(static_cast<std::size_t>(options.phrases));
+    }
+    write_prompt(example, lines, chatter, random);
     write_response(example);
     return example;
   }
@@ -129,11 +134,10 @@ class TravelLog {
   };
 
   static constexpr int line_tokens = 4;
+  static constexpr int phrase_tokens = 6;
   static constexpr int fixed_prompt_tokens = 17;  // all but the lines and day 0's countdowns
-  static constexpr int heading_tokens = 9;        // day 0 . five words of filler .
-  static constexpr int shortest_term = 3;
+  static constexpr int shortest_term = 3;         // days that a range lasts
   static constexpr int longest_term = 8;
-  static constexpr int longest_wait = 40;
 
   static void check(const Options& options) {
     const int rules = options.once + options.range + options.periodic;
@@ -147,6 +151,17 @@ class TravelLog {
       throw std::invalid_argument("TravelLog: once + range + periodic must be in 1.." +
                                   std::to_string(max_rules));
     }
+    if (options.shortest_period < 1 || options.longest_period < options.shortest_period ||
+        options.longest_period >= Vocabulary::period_count) {
+      throw std::invalid_argument("TravelLog: 1 <= shortest_period <= longest_period < " +
+                                  std::to_string(Vocabulary::period_count) + " must hold");
+    }
+    if (options.phrases < 1 || options.phrases > max_phrases || options.longest_wait < 1 ||
+        options.chatter < 0 || options.chatter > 100) {
+      throw std::invalid_argument("TravelLog: phrases must be in 1.." +
+                                  std::to_string(max_phrases) +
+                                  ", longest_wait at least 1, chatter in 0..100");
+    }
   }
 
   static int take(std::vector<int>& words) {
@@ -155,13 +170,17 @@ class TravelLog {
     return word;
   }
 
-  static Rule make_rule(RuleKind kind, int entries, Words& words, Random& random) {
+  static Rule make_rule(RuleKind kind, const Options& options, Words& words, Random& random) {
     Rule rule;
     rule.kind = kind;
     rule.name = take(words.names);
     rule.thing = take(words.things);
-    rule.argument = kind == RuleKind::once ? 0 : random.uniform(shortest_term, longest_term);
-    int latest = std::min(entries, longest_wait);
+    if (kind == RuleKind::range) {
+      rule.argument = random.uniform(shortest_term, longest_term);
+    } else if (kind == RuleKind::periodic) {
+      rule.argument = random.uniform(options.shortest_period, options.longest_period);
+    }
+    int latest = std::min(options.entries, options.longest_wait);
     if (kind == RuleKind::range) {
       latest = std::max(1, latest - rule.argument + 1);
     } else if (kind == RuleKind::periodic) {
@@ -175,7 +194,7 @@ class TravelLog {
     const Options& options = example.options;
     const auto add = [&](RuleKind kind, int count) {
       for (int i = 0; i < count; ++i) {
-        example.rules.push_back(make_rule(kind, options.entries, words, random));
+        example.rules.push_back(make_rule(kind, options, words, random));
       }
     };
     add(RuleKind::once, options.once);
@@ -184,20 +203,21 @@ class TravelLog {
     random.shuffle(example.rules);
   }
 
-  // Rules about people who are not in the log, until the prompt is long enough.
-  static void add_distractors(const Options& options, std::vector<Rule>& lines, Words& words,
-                              Random& random) {
+  // Rules about people who are not in the log, until the prompt is long enough. Returns the phrases
+  // that fill what is left when there are no more people, or that `chatter` asks for.
+  static int add_distractors(const Options& options, std::vector<Rule>& lines, Words& words,
+                             Random& random) {
     const auto rules = static_cast<int>(lines.size());
-    const int room = options.prompt_tokens - fixed_prompt_tokens - (line_tokens + 3) * rules;
-    for (int i = 0; i < room / line_tokens && !words.names.empty() && !words.things.empty(); ++i) {
+    int room = options.prompt_tokens - fixed_prompt_tokens - (line_tokens + 3) * rules -
+               (options.phrases - 1) * phrase_tokens;
+    const int chatter = room * options.chatter / 100 / phrase_tokens;
+    room -= chatter * phrase_tokens;
+    for (; room >= line_tokens && !words.names.empty() && !words.things.empty();
+         room -= line_tokens) {
       const auto kind = static_cast<RuleKind>(random.uniform(0, 2));
-      lines.push_back(make_rule(kind, options.entries, words, random));
+      lines.push_back(make_rule(kind, options, words, random));
     }
-  }
-
-  void add_text(std::vector<int>& tokens, const std::string& text) const {
-    const std::vector<int> ids = vocabulary_.encode(text);
-    tokens.insert(tokens.end(), ids.begin(), ids.end());
+    return std::max(0, chatter) + std::max(0, room / phrase_tokens);
   }
 
   [[nodiscard]] int term(RuleKind kind, int argument) const {
@@ -212,28 +232,51 @@ class TravelLog {
     return 0;
   }
 
-  [[nodiscard]] std::string heading_after_day(int day) const {
-    const auto& phrases = vocabulary_.filler();
-    return ". " + phrases[static_cast<std::size_t>(day) % phrases.size()] + " .";
+  // What follows "day 12".
+  [[nodiscard]] std::string heading_after_day(const Example& example, int day) const {
+    if (example.passage.empty()) {
+      return ". " +
+             vocabulary_.filler()[static_cast<std::size_t>(day) % Vocabulary::daily_phrases] + " .";
+    }
+    std::string text = ".";
+    for (const std::string& phrase : example.passage) {
+      text += " " + phrase + " .";
+    }
+    return text;
   }
 
-  void write_prompt(Example& example, std::vector<Rule>& lines) const {
-    std::vector<int>& prompt = example.prompt;
-    add_text(prompt, "<bos> rules :");
+  // The lines in their order, with phrases at random places between them.
+  void write_prompt(Example& example, std::vector<Rule>& lines, int chatter, Random& random) const {
+    std::vector<Rule*> order(static_cast<std::size_t>(chatter), nullptr);
     for (Rule& line : lines) {
-      line.line = static_cast<int>(prompt.size());
-      prompt.insert(prompt.end(),
-                    {line.name, line.thing, term(line.kind, line.argument), vocabulary_.id(".")});
+      order.push_back(&line);
+    }
+    if (chatter > 0) {
+      random.shuffle(order);
+    }
+    std::vector<int>& prompt = example.prompt;
+    vocabulary_.append(prompt, "<bos> rules :");
+    for (Rule* line : order) {
+      if (line == nullptr) {
+        vocabulary_.append(prompt, vocabulary_.phrase(random) + " .");
+        continue;
+      }
+      line->line = static_cast<int>(prompt.size());
+      prompt.insert(prompt.end(), {line->name, line->thing, term(line->kind, line->argument),
+                                   vocabulary_.id(".")});
     }
     for (Rule& rule : example.rules) {
       rule = *std::find_if(lines.begin(), lines.end(),
                            [&](const Rule& line) { return line.name == rule.name; });
     }
-    add_text(prompt, "chest");
+    vocabulary_.append(prompt, "chest");
     prompt.push_back(example.chest);
-    add_text(prompt, "in . begin day");
+    vocabulary_.append(prompt, "in .");
+    example.lines_end = prompt.size();
+    example.begin = static_cast<int>(prompt.size());
+    vocabulary_.append(prompt, "begin day");
     prompt.push_back(vocabulary_.number(example.options.first_day));
-    add_text(prompt, heading_after_day(example.options.first_day));
+    vocabulary_.append(prompt, heading_after_day(example, example.options.first_day));
     for (const Rule& rule : example.rules) {
       prompt.insert(prompt.end(), {rule.name, vocabulary_.number(rule.first_due),
                                    term(rule.kind, rule.argument)});
@@ -260,9 +303,7 @@ class TravelLog {
 
     // Returns the position.
     int add(int id, TokenKind kind, int source = -1) {
-      const std::size_t at = example->prompt.size() + example->response.size();
-      example->response.push_back({id, kind, source, entry});
-      return static_cast<int>(at);
+      return example->add({id, kind, source, entry});
     }
   };
 
@@ -278,8 +319,7 @@ class TravelLog {
 
   void write_response(Example& example) const {
     std::vector<Traveller> travellers = travellers_on_day_zero(example);
-    const int heading = travellers.front().name_at - heading_tokens;
-    Writer writer{&example, 0, heading + 1, example.chest, heading - 4};
+    Writer writer{&example, 0, example.begin + 2, example.chest, example.begin - 3};
     for (int entry = 1; entry <= example.options.entries; ++entry) {
       writer.entry = entry;
       write_heading(writer, example.options.first_day + entry);
@@ -292,7 +332,7 @@ class TravelLog {
   void write_heading(Writer& writer, int day) const {
     writer.add(vocabulary_.id("day"), TokenKind::structure);
     writer.day_at = writer.add(vocabulary_.number(day), TokenKind::number, writer.day_at);
-    for (const int id : vocabulary_.encode(heading_after_day(day))) {
+    for (const int id : vocabulary_.encode(heading_after_day(*writer.example, day))) {
       writer.add(id, TokenKind::structure);
     }
   }

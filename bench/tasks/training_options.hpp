@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MORPHKV_BENCH_TASKS_TRAINING_OPTIONS_HPP
+#define MORPHKV_BENCH_TASKS_TRAINING_OPTIONS_HPP
+
+// Settings for training: everything varies, and an example is about `length` tokens long. What
+// there is to learn is dense in the short ones.
+
+#include <algorithm>
+
+#include "questions.hpp"
+#include "random.hpp"
+#include "saga.hpp"
+#include "travel_log.hpp"
+
+namespace morphkv::tasks {
+
+[[nodiscard]] inline bool one_in(int n, Random& random) { return random.uniform(1, n) == 1; }
+
+// Half of the short examples are crowded, because rules that come due are what there is to learn
+// from. Some logs are longer than what is shown of them, so that long countdowns occur.
+[[nodiscard]] inline Options training_options(const TravelLog& /*task*/, int length,
+                                              Random& random) {
+  constexpr int days = Vocabulary::number_count - 2;
+  Options options;
+  const bool crowded = length < 512 && one_in(2, random);
+  options.once = crowded ? random.uniform(3, length / 40) : random.uniform(1, 4);
+  options.range = crowded ? random.uniform(1, length / 80) : random.uniform(1, 3);
+  options.periodic = random.uniform(1, 3);
+  const int rules = options.once + options.range + options.periodic;
+  options.phrases = crowded || one_in(2, random) ? 1 : random.uniform(2, length < 512 ? 4 : 14);
+  const int least = 20 + 7 * rules + 6 * options.phrases;  // tokens of a prompt
+  options.prompt_tokens = random.uniform(length < 512 ? 0 : 50, length * 3 / 5);
+  options.chatter = one_in(2, random) ? 0 : random.uniform(0, 100);
+  const int shortest_entry = 3 + 6 * options.phrases + 2 * rules;
+  const int shown = (length - std::max(options.prompt_tokens, least)) / shortest_entry + 1;
+  options.entries = std::clamp(one_in(4, random) ? random.uniform(shown, days) : shown, 4, days);
+  options.longest_wait = one_in(2, random) ? 40 : days;
+  options.longest_period =
+      one_in(2, random) ? 8 : random.uniform(8, std::clamp(shown, 8, Vocabulary::period_count - 1));
+  const int latest_start = Vocabulary::number_count - 1 - options.entries;
+  options.first_day = one_in(2, random) ? 0 : random.uniform(0, latest_start);
+  return options;
+}
+
+[[nodiscard]] inline SagaOptions training_options(const SagaWriter& task, int length,
+                                                  Random& random) {
+  SagaOptions options;
+  options.phrases = random.uniform(0, 2);
+  const int scene = 15 + 12 * options.phrases;  // with its line of the plan
+  options.prompt_tokens = one_in(2, random) ? 0 : random.uniform(0, length / 3);
+  const int room = length - std::max(0, options.prompt_tokens);
+  options.scenes = std::clamp(room / scene + 1, 2, Vocabulary::number_count - 1);
+  options.first_scene =
+      one_in(2, random) ? 1 : random.uniform(0, Vocabulary::number_count - options.scenes);
+  const int most = std::min(options.scenes, static_cast<int>(task.vocabulary().names().size()));
+  options.cast = random.uniform(1, std::max(1, one_in(3, random) ? most : most / 2));
+  return options;
+}
+
+[[nodiscard]] inline QuestionsOptions training_options(const QuestionsWriter& /*task*/, int length,
+                                                       Random& random) {
+  constexpr int tokens_asked = 9;  // a fact, its question and its answer
+  constexpr int tokens_other = 5;
+  QuestionsOptions options;
+  const int share = length < 512 ? 100 : random.uniform(10, 100);  // per cent of facts, not phrases
+  const int asked =
+      std::clamp(length * share / 100 * random.uniform(30, 80) / 100 / tokens_asked, 1, 40);
+  const int others = std::min((length * share / 100 - asked * tokens_asked) / tokens_other, 60);
+  options.others = {};
+  options.asked = {};
+  constexpr std::array<int, 4> most = {18, 9, 14, 20};  // asked, and others
+  const auto spread = [&](int facts, QuestionCounts& counts) {
+    for (int i = 0; i < facts; ++i) {
+      int& count = counts[static_cast<std::size_t>(random.uniform(0, 3))];
+      count = std::min(count + 1, most[static_cast<std::size_t>(&count - counts.data())]);
+    }
+  };
+  spread(asked, options.asked);
+  spread(std::max(others, 0), options.others);
+  options.prompt_tokens = length - 4 * asked;
+  return options;
+}
+
+}  // namespace morphkv::tasks
+
+#endif  // MORPHKV_BENCH_TASKS_TRAINING_OPTIONS_HPP
