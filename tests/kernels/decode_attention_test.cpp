@@ -3,6 +3,9 @@
 // Decode attention: every version against a double oracle.
 #include "morphkv/kernels/decode_attention.hpp"
 
+#include <array>
+#include <numeric>
+
 #include "kernels/support.hpp"
 
 namespace morphkv::test {
@@ -15,8 +18,20 @@ struct Case {
   std::size_t padding = 0;  ///< between rows
   std::size_t offset = 0;   ///< of every pointer
   GroupFusion fusion = GroupFusion::max;
-  float spread = 1;  ///< of the queries: the greater, the sharper the softmax
+  float spread = 1;           ///< of the queries: the greater, the sharper the softmax
+  std::size_t page_rows = 0;  ///< 0: rows in one piece
 };
+
+/// A block table of as many pages as the tokens need, scattered over twice as many.
+std::vector<std::int32_t> some_pages(std::size_t tokens, std::size_t page_rows) {
+  if (page_rows == 0) return {};
+  const std::size_t count = (tokens + page_rows - 1) / page_rows;
+  std::vector<std::int32_t> pages(2 * count);
+  std::iota(pages.begin(), pages.end(), 0);
+  std::shuffle(pages.begin(), pages.end(), std::mt19937(11));
+  pages.resize(count);
+  return pages;
+}
 
 template <class T>
 class DecodeAttentionTest : public testing::Test {};
@@ -30,9 +45,11 @@ class Problem {
   explicit Problem(const Case& c, bool brain_queries = false)
       : case_(c),
         stride_(c.head_dim + c.padding),
+        page_stride_(c.page_rows * stride_ + c.padding),
+        pages_(some_pages(c.tokens, c.page_rows)),
         query_(c.group * c.head_dim, c.offset),
-        keys_(c.tokens * stride_, c.offset),
-        values_(c.tokens * stride_, c.offset),
+        keys_(pages_.empty() ? c.tokens * stride_ : 2 * pages_.size() * page_stride_, c.offset),
+        values_(keys_.size(), c.offset),
         weights_(c.group * (c.tokens + c.offset), c.offset),
         output_(c.group * c.head_dim, c.offset),
         row_(c.tokens, c.offset),
@@ -43,9 +60,15 @@ class Problem {
       query_[i] = c.spread * normal(engine);
       if (brain_queries) query_[i] = static_cast<float>(Eigen::bfloat16(query_[i]));
     }
+    // What no token owns must not be read.
     for (std::size_t i = 0; i < keys_.size(); ++i) {
-      keys_[i] = static_cast<T>(normal(engine));
-      values_[i] = static_cast<T>(normal(engine));
+      keys_[i] = values_[i] = static_cast<T>(std::numeric_limits<float>::quiet_NaN());
+    }
+    for (std::size_t t = 0; t < c.tokens; ++t) {
+      for (std::size_t d = 0; d < c.head_dim; ++d) {
+        keys_[row_begin(t) + d] = static_cast<T>(normal(engine));
+        values_[row_begin(t) + d] = static_cast<T>(normal(engine));
+      }
     }
   }
 
@@ -58,6 +81,9 @@ class Problem {
     a.group = case_.group;
     a.head_dim = case_.head_dim;
     a.stride = stride_;
+    a.pages = pages_.empty() ? nullptr : pages_.data();
+    a.page_rows = case_.page_rows;
+    a.page_stride = page_stride_;
     a.scale = scale();
     a.fusion = case_.fusion;
     a.weights = weights_.data();
@@ -78,7 +104,7 @@ class Problem {
         const double share = weights[t] / static_cast<double>(case_.group);
         row[t] = case_.fusion == GroupFusion::max ? std::max(row[t], weights[t]) : row[t] + share;
         for (std::size_t d = 0; d < case_.head_dim; ++d) {
-          const auto value = static_cast<double>(static_cast<float>(values_[t * stride_ + d]));
+          const auto value = static_cast<double>(static_cast<float>(values_[row_begin(t) + d]));
           output[d] += weights[t] * value;
           magnitude = std::max(magnitude, std::abs(value));
         }
@@ -95,7 +121,17 @@ class Problem {
     EXPECT_TRUE(output_.intact() && row_.intact() && weights_.intact() && log_sum_exp_.intact());
   }
 
+  /// Output, row and logarithms of the sums.
+  [[nodiscard]] std::array<std::vector<float>, 3> results() const {
+    return {output_.copy(), row_.copy(), log_sum_exp_.copy()};
+  }
+
  private:
+  [[nodiscard]] std::size_t row_begin(std::size_t token) const {
+    if (pages_.empty()) return token * stride_;
+    return static_cast<std::size_t>(pages_[token / case_.page_rows]) * page_stride_ +
+           token % case_.page_rows * stride_;
+  }
   [[nodiscard]] float scale() const { return 1 / std::sqrt(static_cast<float>(case_.head_dim)); }
 
   /// A logit is a sum of head_dim products of about 1: it is off by some 2^-24 a product at worst,
@@ -110,7 +146,7 @@ class Problem {
       double logit = 0;
       for (std::size_t d = 0; d < case_.head_dim; ++d) {
         logit += static_cast<double>(query_[g * case_.head_dim + d]) *
-                 static_cast<double>(static_cast<float>(keys_[t * stride_ + d]));
+                 static_cast<double>(static_cast<float>(keys_[row_begin(t) + d]));
       }
       weights[t] = logit * static_cast<double>(scale());
       high = std::max(high, weights[t]);
@@ -124,6 +160,8 @@ class Problem {
 
   Case case_;
   std::size_t stride_;
+  std::size_t page_stride_;
+  std::vector<std::int32_t> pages_;
   Misaligned<float> query_;
   Misaligned<T> keys_;
   Misaligned<T> values_;
@@ -133,10 +171,15 @@ class Problem {
   Misaligned<float> log_sum_exp_;
 };
 
+testing::Message describe(const Case& c) {
+  return testing::Message() << "tokens " << c.tokens << ", group " << c.group << ", head_dim "
+                            << c.head_dim << ", padding " << c.padding << ", page_rows "
+                            << c.page_rows;
+}
+
 template <class T>
 void expect_exact(const Case& c) {
-  SCOPED_TRACE(testing::Message() << "tokens " << c.tokens << ", group " << c.group << ", head_dim "
-                                  << c.head_dim << ", padding " << c.padding);
+  SCOPED_TRACE(describe(c));
   for (const Isa isa : isas()) {
     const OnIsa on(isa);
     for (const bool brain_queries : {false, true}) {
@@ -169,6 +212,38 @@ TYPED_TEST(DecodeAttentionTest, AnyAlignmentAndStride) {
     for (const std::size_t padding : Sizes{0, 1, 32, 128}) {
       expect_exact<TypeParam>({100, 4, 128, padding, offset});
       expect_exact<TypeParam>({101, 7, 65, padding, offset});
+    }
+  }
+}
+
+/// The same sums in the same order, wherever the rows lie.
+template <class T>
+void expect_pages_do_not_matter(Case c) {
+  SCOPED_TRACE(describe(c));
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    Problem<T> paged(c);
+    ASSERT_TRUE(kernels::decode_attention(paged.arguments()));
+    Case in_one_piece = c;
+    in_one_piece.page_rows = 0;
+    Problem<T> whole(in_one_piece);
+    ASSERT_TRUE(kernels::decode_attention(whole.arguments()));
+    ASSERT_EQ(paged.results(), whole.results());
+  }
+}
+
+TYPED_TEST(DecodeAttentionTest, AnyPageSizeAndTheSameBits) {
+  for (const std::size_t page_rows : Sizes{1, 3, 16, 64, 100}) {
+    for (const std::size_t tokens : sizes()) {
+      Case c{tokens, 4, 64};
+      c.page_rows = page_rows;
+      expect_pages_do_not_matter<TypeParam>(c);
+    }
+    for (const std::size_t padding : Sizes{0, 5, 128}) {
+      Case c{101, 7, 65, padding, 3};
+      c.page_rows = page_rows;
+      expect_pages_do_not_matter<TypeParam>(c);
+      expect_exact<TypeParam>(c);
     }
   }
 }

@@ -139,8 +139,9 @@ class PrefillAttention {
   [[nodiscard]] Status logit_rows(std::size_t query, float* rows) {
     load_query(query);
     const std::size_t visible = live() + query + 1;
-    kernels::portable::attention_logits(query_.data(), keys_.data(), head_.head_dim, visible,
-                                        head_.group, head_.head_dim, head_.scale, rows, columns());
+    kernels::portable::attention_logits(query_.data(), Rows<T>{keys_.data(), head_.head_dim},
+                                        visible, head_.group, head_.head_dim, head_.scale, rows,
+                                        columns());
     for (std::size_t g = 0; g < head_.group; ++g) {
       spread(rows + g * columns(), visible, -std::numeric_limits<float>::infinity());
     }

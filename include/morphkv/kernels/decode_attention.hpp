@@ -26,7 +26,7 @@ namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
 template <Scalar T>
 [[nodiscard]] bool decode_attention(const DecodeAttention<T>& a) noexcept {
   switch (active_isa()) {
-#ifdef MORPHKV_KERNELS_X86
+#if defined(MORPHKV_KERNELS_X86)
     case Isa::avx512_bf16:
       if constexpr (std::same_as<T, Eigen::bfloat16>) return avx512_bf16::decode_attention(a);
       [[fallthrough]];
@@ -34,6 +34,9 @@ template <Scalar T>
       return avx512::decode_attention(a);
     case Isa::avx2:
       return avx2::decode_attention(a);
+#elif defined(MORPHKV_KERNELS_NEON)
+    case Isa::neon:
+      return neon::decode_attention(a);
 #endif
     default:
       return portable::decode_attention(a);

@@ -55,12 +55,12 @@ struct SplitQueries {
   }
 };
 
-/// Logits of `Tokens` tokens for `Heads` query heads, whose queries have `Parts` parts.
+/// Logits of `Tokens` tokens from `token` on, whose keys are those at `keys`, for `Heads` query
+/// heads, whose queries have `Parts` parts.
 template <std::size_t Heads, std::size_t Tokens, std::size_t Parts>
 MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<Eigen::bfloat16>& a,
-                                  const SplitQueries& queries, std::size_t head,
-                                  std::size_t token) noexcept {
-  const Eigen::bfloat16* keys = a.keys + token * a.stride;
+                                  const SplitQueries& queries, const Eigen::bfloat16* keys,
+                                  std::size_t head, std::size_t token) noexcept {
   Floats sums[Heads][Tokens];
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = avx512::zero();
@@ -79,15 +79,7 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<Eigen::bfloat16>& a,
       }
     }
   }
-  float* logits = a.weights + head * a.weight_stride + token;
-  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-    if constexpr (Tokens == 4) {
-      avx512::store_sums(sums[h][0], sums[h][1], sums[h][2], sums[h][3], a.scale,
-                         logits + h * a.weight_stride);
-    } else {
-      logits[h * a.weight_stride] = a.scale * avx512::sum(sums[h][0]);
-    }
-  }
+  avx512::store_logits(a, head, token, sums);
 }
 
 /// The two products of attention, in dot products of bfloat16. head_dim is a multiple of `chunk`.
@@ -104,8 +96,8 @@ struct DotProducts {
   }
 
   template <std::size_t Heads>
-  void values(const DecodeAttention<Eigen::bfloat16>& a, std::size_t head, std::size_t token,
-              std::size_t tokens, std::size_t lines,
+  void values(const DecodeAttention<Eigen::bfloat16>& a, const RowCursor<Eigen::bfloat16>& cursor,
+              std::size_t head, std::size_t token, std::size_t tokens, std::size_t lines,
               ReadAhead<Eigen::bfloat16>& ahead) const noexcept {
     alignas(64) std::uint16_t weights[Heads][avx512::value_tile];
     for (std::size_t h = 0; h < Heads; ++h) {
@@ -122,10 +114,10 @@ struct DotProducts {
     const std::size_t steps = (a.head_dim + 2 * chunk - 1) / (2 * chunk);
     std::size_t d = 0;
     for (; d + 2 * chunk <= a.head_dim; d += 2 * chunk) {
-      value_step<Heads, 2>(a, weights, head, token, tokens, d, lines / steps, ahead);
+      value_pass<Heads, 2>(a, cursor, weights, head, tokens, d, lines / steps, ahead);
     }
     if (d < a.head_dim) {
-      value_step<Heads, 1>(a, weights, head, token, tokens, d, lines / steps, ahead);
+      value_pass<Heads, 1>(a, cursor, weights, head, tokens, d, lines / steps, ahead);
     }
   }
 
@@ -146,22 +138,54 @@ struct DotProducts {
   static void logits_of(const DecodeAttention<Eigen::bfloat16>& a, const SplitQueries& queries,
                         std::size_t head, std::size_t lines,
                         ReadAhead<Eigen::bfloat16>& ahead) noexcept {
-    std::size_t t = 0;
-    for (; t + token_block <= a.tokens; t += token_block) {
-      ahead.lines(lines);
-      key_step<Heads, token_block, Parts>(a, queries, head, t);
+    RowCursor<Eigen::bfloat16> cursor(a.key_rows());
+    for (std::size_t t = 0; t < a.tokens;) {
+      const Eigen::bfloat16* keys = nullptr;
+      const std::size_t end = t + cursor.next(a.tokens - t, keys);
+      for (; t + token_block <= end; t += token_block, keys += token_block * a.stride) {
+        ahead.lines(lines);
+        key_step<Heads, token_block, Parts>(a, queries, keys, head, t);
+      }
+      for (; t < end; ++t, keys += a.stride) {
+        ahead.lines(lines / token_block);
+        key_step<Heads, 1, Parts>(a, queries, keys, head, t);
+      }
     }
-    for (; t < a.tokens; ++t) key_step<Heads, 1, Parts>(a, queries, head, t);
   }
 
-  /// output += weights * values for `Chunks` chunks of the values; two tokens at a time, of which
-  /// the second is nothing at an odd end.
+  /// sums += weights * values for `Chunks` chunks of the values of two tokens, number `t` of the
+  /// tile and the one after it.
   template <std::size_t Heads, std::size_t Chunks>
-  static void value_step(const DecodeAttention<Eigen::bfloat16>& a,
+  MORPHKV_VECTOR_WORD static void value_step(const Eigen::bfloat16* even,
+                                             const Eigen::bfloat16* odd,
+                                             const std::uint16_t (*weights)[avx512::value_tile],
+                                             std::size_t t,
+                                             Floats (&sums)[Heads][2 * Chunks]) noexcept {
+    Brains value[2 * Chunks];
+    MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
+      const __m512i first = _mm512_loadu_si512(even + c * chunk);
+      const __m512i second = _mm512_loadu_si512(odd + c * chunk);
+      value[2 * c] = reinterpret_cast<Brains>(_mm512_unpacklo_epi16(first, second));
+      value[2 * c + 1] = reinterpret_cast<Brains>(_mm512_unpackhi_epi16(first, second));
+    }
+    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+      std::uint32_t both = 0;
+      std::memcpy(&both, weights[h] + t, sizeof both);
+      const auto weight = reinterpret_cast<Brains>(_mm512_set1_epi32(static_cast<int>(both)));
+      MORPHKV_UNROLL for (std::size_t c = 0; c < 2 * Chunks; ++c) {
+        sums[h][c] = _mm512_dpbf16_ps(sums[h][c], value[c], weight);
+      }
+    }
+  }
+
+  /// output += weights * values for `Chunks` chunks of the values from dimension `d` on; two tokens
+  /// at a time, of which the second is nothing at an odd end.
+  template <std::size_t Heads, std::size_t Chunks>
+  static void value_pass(const DecodeAttention<Eigen::bfloat16>& a,
+                         RowCursor<Eigen::bfloat16> cursor,
                          const std::uint16_t (*weights)[avx512::value_tile], std::size_t head,
-                         std::size_t token, std::size_t tokens, std::size_t d, std::size_t lines,
+                         std::size_t tokens, std::size_t d, std::size_t lines,
                          ReadAhead<Eigen::bfloat16>& ahead) noexcept {
-    const Eigen::bfloat16* values = a.values + token * a.stride + d;
     float* output = a.output + head * a.head_dim + d;
     Floats sums[Heads][2 * Chunks];
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
@@ -169,25 +193,19 @@ struct DotProducts {
         sums[h][c] = avx512::load(output + h * a.head_dim + c * pairs);
       }
     }
-    for (std::size_t t = 0; t < tokens; t += 2) {
+    for (std::size_t t = 0; t < tokens;) {
+      const Eigen::bfloat16* values = nullptr;
+      const std::size_t end = t + cursor.next(tokens - t, values);
+      for (; t + 2 <= end; t += 2, values += 2 * a.stride) {
+        if (t % token_block == 0) ahead.lines(lines);
+        value_step<Heads, Chunks>(values + d, values + a.stride + d, weights, t, sums);
+      }
+      if (t == end) continue;
       if (t % token_block == 0) ahead.lines(lines);
-      const Eigen::bfloat16* even = values + t * a.stride;
-      const Eigen::bfloat16* odd = even + (t + 1 < tokens ? a.stride : 0);  // times 0 at the end
-      Brains value[2 * Chunks];
-      MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
-        const __m512i first = _mm512_loadu_si512(even + c * chunk);
-        const __m512i second = _mm512_loadu_si512(odd + c * chunk);
-        value[2 * c] = reinterpret_cast<Brains>(_mm512_unpacklo_epi16(first, second));
-        value[2 * c + 1] = reinterpret_cast<Brains>(_mm512_unpackhi_epi16(first, second));
-      }
-      MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-        std::uint32_t both = 0;
-        std::memcpy(&both, weights[h] + t, sizeof both);
-        const auto weight = reinterpret_cast<Brains>(_mm512_set1_epi32(static_cast<int>(both)));
-        MORPHKV_UNROLL for (std::size_t c = 0; c < 2 * Chunks; ++c) {
-          sums[h][c] = _mm512_dpbf16_ps(sums[h][c], value[c], weight);
-        }
-      }
+      const Eigen::bfloat16* odd = values;  // times 0 at the end of the tile
+      if (t + 1 < tokens) cursor.next(1, odd);
+      value_step<Heads, Chunks>(values + d, odd + d, weights, t, sums);
+      t += 2;
     }
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       MORPHKV_UNROLL for (std::size_t c = 0; c < 2 * Chunks; ++c) {

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <limits>
 
+#include "morphkv/core/rows.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/arguments.hpp"
@@ -36,17 +37,25 @@ template <Scalar T>
   return partial[0];
 }
 
-/// logits[g][t] = scale * query[g] . keys[t], with `stride` elements between the keys of two tokens
-/// and `logit_stride` between the logits of two query heads.
+/// logits[g][t] = scale * query[g] . keys[t], with `logit_stride` elements between the logits of
+/// two query heads.
+template <Scalar T>
+void attention_logits(const float* query, const Rows<T>& keys, std::size_t tokens,
+                      std::size_t group, std::size_t head_dim, float scale, float* logits,
+                      std::size_t logit_stride) noexcept {
+  for (std::size_t t = 0; t < tokens; ++t) {
+    const T* key = keys[t];
+    for (std::size_t g = 0; g < group; ++g) {
+      logits[g * logit_stride + t] = scale * dot(query + g * head_dim, key, head_dim);
+    }
+  }
+}
 template <Scalar T>
 void attention_logits(const float* query, const T* keys, std::size_t stride, std::size_t tokens,
                       std::size_t group, std::size_t head_dim, float scale, float* logits,
                       std::size_t logit_stride) noexcept {
-  for (std::size_t t = 0; t < tokens; ++t) {
-    for (std::size_t g = 0; g < group; ++g) {
-      logits[g * logit_stride + t] = scale * dot(query + g * head_dim, keys + t * stride, head_dim);
-    }
-  }
+  attention_logits(query, Rows<T>{keys, stride}, tokens, group, head_dim, scale, logits,
+                   logit_stride);
 }
 
 /// Softmax in place; minus infinity is a weight of 0.
@@ -66,18 +75,25 @@ inline float softmax(float* logits, std::size_t tokens) noexcept {
 
 /// output[g] = sum over t of weights[g][t] * values[t].
 template <Scalar T>
-void weighted_values(const float* weights, std::size_t weight_stride, const T* values,
-                     std::size_t stride, std::size_t tokens, std::size_t group,
-                     std::size_t head_dim, float* output) noexcept {
+void weighted_values(const float* weights, std::size_t weight_stride, const Rows<T>& values,
+                     std::size_t tokens, std::size_t group, std::size_t head_dim,
+                     float* output) noexcept {
   std::fill_n(output, group * head_dim, 0.0F);
   for (std::size_t t = 0; t < tokens; ++t) {
+    const T* value = values[t];
     for (std::size_t g = 0; g < group; ++g) {
       const float weight = weights[g * weight_stride + t];
-      const T* value = values + t * stride;
       float* out = output + g * head_dim;
       for (std::size_t d = 0; d < head_dim; ++d) out[d] += weight * static_cast<float>(value[d]);
     }
   }
+}
+
+template <Scalar T>
+void weighted_values(const float* weights, std::size_t weight_stride, const T* values,
+                     std::size_t stride, std::size_t tokens, std::size_t group,
+                     std::size_t head_dim, float* output) noexcept {
+  weighted_values(weights, weight_stride, Rows<T>{values, stride}, tokens, group, head_dim, output);
 }
 
 /// row[t] = the group's weights of token t, fused.
@@ -100,7 +116,7 @@ inline void fuse_group(const float* weights, std::size_t weight_stride, std::siz
 /// See kernels::decode_attention.
 template <Scalar T>
 [[nodiscard]] bool decode_attention(const DecodeAttention<T>& a) noexcept {
-  attention_logits(a.query, a.keys, a.stride, a.tokens, a.group, a.head_dim, a.scale, a.weights,
+  attention_logits(a.query, a.key_rows(), a.tokens, a.group, a.head_dim, a.scale, a.weights,
                    a.weight_stride);
   bool finite = true;
   for (std::size_t g = 0; g < a.group; ++g) {
@@ -108,7 +124,7 @@ template <Scalar T>
     finite = finite && std::isfinite(log_sum_exp);
     if (a.log_sum_exp != nullptr) a.log_sum_exp[g] = log_sum_exp;
   }
-  weighted_values(a.weights, a.weight_stride, a.values, a.stride, a.tokens, a.group, a.head_dim,
+  weighted_values(a.weights, a.weight_stride, a.value_rows(), a.tokens, a.group, a.head_dim,
                   a.output);
   if (a.row != nullptr) {
     fuse_group(a.weights, a.weight_stride, a.tokens, a.group, a.fusion, a.row);

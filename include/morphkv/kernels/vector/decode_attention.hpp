@@ -15,12 +15,32 @@ inline constexpr std::size_t chunk_block = 4;  ///< vectors of one value in regi
 inline constexpr std::size_t value_tile = 64;  ///< tokens whose values stay in the nearest cache
 inline constexpr std::size_t greatest_group = 64;
 
-/// Logits of `Tokens` tokens for `Heads` query heads.
+/// Stores the logits of `Tokens` tokens, 1 or 4, for `Heads` query heads, at most 4, from vectors
+/// of their partial sums. A logit has the same bits in both cases.
 template <std::size_t Heads, std::size_t Tokens, Scalar T>
-MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, std::size_t head,
+MORPHKV_VECTOR_WORD void store_logits(const DecodeAttention<T>& a, std::size_t head,
+                                      std::size_t token,
+                                      const Floats (&sums)[Heads][Tokens]) noexcept {
+  float* logits = a.weights + head * a.weight_stride + token;
+  if constexpr (Tokens == 4) {
+    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+      store_sums(sums[h][0], sums[h][1], sums[h][2], sums[h][3], a.scale,
+                 logits + h * a.weight_stride);
+    }
+  } else {
+    float some[4];
+    store_sums(sums[0][0], sums[Heads > 1 ? 1 : 0][0], sums[Heads > 2 ? 2 : 0][0],
+               sums[Heads > 3 ? 3 : 0][0], a.scale, some);
+    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) logits[h * a.weight_stride] = some[h];
+  }
+}
+
+/// Logits of `Tokens` tokens from `token` on, whose keys are those at `keys`, for `Heads` query
+/// heads.
+template <std::size_t Heads, std::size_t Tokens, Scalar T>
+MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, std::size_t head,
                                   std::size_t token) noexcept {
   const float* query = a.query + head * a.head_dim;
-  const T* keys = a.keys + token * a.stride;
   Floats sums[Heads][Tokens];
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = zero();
@@ -44,15 +64,7 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, std::size_t head,
       }
     }
   }
-  float* logits = a.weights + head * a.weight_stride + token;
-  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-    if constexpr (Tokens == 4) {
-      store_sums(sums[h][0], sums[h][1], sums[h][2], sums[h][3], a.scale,
-                 logits + h * a.weight_stride);
-    } else {
-      logits[h * a.weight_stride] = a.scale * sum(sums[h][0]);
-    }
-  }
+  store_logits(a, head, token, sums);
 }
 
 /// Turns logits into exp(logit - greatest), in place. \return their sum; `logarithm` receives
@@ -85,15 +97,16 @@ float softmax_pass(float* logits, std::size_t tokens, ReadAhead<T>& ahead,
   return weights;
 }
 
-/// output += weights * values, for `Heads` query heads, `Chunks` vectors of the values and `tokens`
-/// tokens. With Partial there is one chunk of `rest` numbers.
+/// output += weights * values, for `Heads` query heads, `Chunks` vectors of the values from
+/// dimension `d` on and `tokens` tokens from `token` on, where the cursor stands. With Partial
+/// there is one chunk, of the dimensions that are left.
 template <std::size_t Heads, std::size_t Chunks, bool Partial, Scalar T>
-void value_step(const DecodeAttention<T>& a, std::size_t head, std::size_t token,
-                std::size_t tokens, std::size_t d, std::size_t lines,
+void value_step(const DecodeAttention<T>& a, RowCursor<T> cursor, std::size_t head,
+                std::size_t token, std::size_t tokens, std::size_t d, std::size_t lines,
                 ReadAhead<T>& ahead) noexcept {
   const std::size_t rest = a.head_dim - d;
+  const std::size_t stride = a.stride;
   const float* weights = a.weights + head * a.weight_stride + token;
-  const T* values = a.values + token * a.stride + d;
   float* output = a.output + head * a.head_dim + d;
   Floats sums[Heads][Chunks];
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
@@ -102,17 +115,22 @@ void value_step(const DecodeAttention<T>& a, std::size_t head, std::size_t token
       sums[h][c] = Partial ? load_first(from, rest) : load(from);
     }
   }
-  for (std::size_t t = 0; t < tokens; ++t) {
-    if (t % token_block == 0) ahead.lines(lines);
-    Floats value[Chunks];
-    MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
-      const T* from = values + t * a.stride + c * lanes;
-      value[c] = Partial ? load_first(from, rest) : load(from);
-    }
-    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-      const Floats weight = all(weights[h * a.weight_stride + t]);
+  for (std::size_t t = 0; t < tokens;) {
+    const T* values = nullptr;
+    const std::size_t end = t + cursor.next(tokens - t, values);
+    values += d;
+    for (; t < end; ++t, values += stride) {
+      if (t % token_block == 0) ahead.lines(lines);
+      Floats value[Chunks];
       MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
-        sums[h][c] = fma(value[c], weight, sums[h][c]);
+        const T* from = values + c * lanes;
+        value[c] = Partial ? load_first(from, rest) : load(from);
+      }
+      MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+        const Floats weight = all(weights[h * a.weight_stride + t]);
+        MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
+          sums[h][c] = fma(value[c], weight, sums[h][c]);
+        }
       }
     }
   }
@@ -130,30 +148,39 @@ struct FloatProducts {
   template <std::size_t Heads, Scalar T>
   void logits(const DecodeAttention<T>& a, std::size_t head, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
-    std::size_t t = 0;
-    for (; t + token_block <= a.tokens; t += token_block) {
-      ahead.lines(lines);
-      key_step<Heads, token_block>(a, head, t);
+    RowCursor<T> cursor(a.key_rows());
+    for (std::size_t t = 0; t < a.tokens;) {
+      const T* keys = nullptr;
+      const std::size_t end = t + cursor.next(a.tokens - t, keys);
+      for (; t + token_block <= end; t += token_block, keys += token_block * a.stride) {
+        ahead.lines(lines);
+        key_step<Heads, token_block>(a, keys, head, t);
+      }
+      for (; t < end; ++t, keys += a.stride) {
+        ahead.lines(lines / token_block);
+        key_step<Heads, 1>(a, keys, head, t);
+      }
     }
-    for (; t < a.tokens; ++t) key_step<Heads, 1>(a, head, t);
   }
 
-  /// output += weights * values for `Heads` query heads and a tile of tokens.
+  /// output += weights * values for `Heads` query heads and a tile of tokens, where the cursor
+  /// stands.
   template <std::size_t Heads, Scalar T>
-  void values(const DecodeAttention<T>& a, std::size_t head, std::size_t token, std::size_t tokens,
-              std::size_t lines, ReadAhead<T>& ahead) const noexcept {
+  void values(const DecodeAttention<T>& a, const RowCursor<T>& cursor, std::size_t head,
+              std::size_t token, std::size_t tokens, std::size_t lines,
+              ReadAhead<T>& ahead) const noexcept {
     constexpr std::size_t block = chunk_block * lanes;
     lines /= (std::max<std::size_t>)(1, a.head_dim / block);
     std::size_t d = 0;
     for (; d + block <= a.head_dim; d += block) {
-      value_step<Heads, chunk_block, false>(a, head, token, tokens, d, lines, ahead);
+      value_step<Heads, chunk_block, false>(a, cursor, head, token, tokens, d, lines, ahead);
     }
     if (a.head_dim >= block) lines = 0;
     for (; d + lanes <= a.head_dim; d += lanes) {
-      value_step<Heads, 1, false>(a, head, token, tokens, d, lines, ahead);
+      value_step<Heads, 1, false>(a, cursor, head, token, tokens, d, lines, ahead);
       lines = 0;
     }
-    if (d < a.head_dim) value_step<Heads, 1, true>(a, head, token, tokens, d, lines, ahead);
+    if (d < a.head_dim) value_step<Heads, 1, true>(a, cursor, head, token, tokens, d, lines, ahead);
   }
 
   /// Divides the sums of a head by the sum of its weights.
@@ -210,18 +237,19 @@ void logits_of_heads(const Products& products, const DecodeAttention<T>& a, std:
 }
 
 template <class Products, Scalar T>
-void values_of_heads(const Products& products, const DecodeAttention<T>& a, std::size_t head,
-                     std::size_t token, std::size_t lines, ReadAhead<T>& ahead) noexcept {
+void values_of_heads(const Products& products, const DecodeAttention<T>& a,
+                     const RowCursor<T>& cursor, std::size_t head, std::size_t token,
+                     std::size_t lines, ReadAhead<T>& ahead) noexcept {
   const std::size_t tokens = (std::min)(value_tile, a.tokens - token);
   switch ((std::min)(head_block, a.group - head)) {
     case 1:
-      return products.template values<1>(a, head, token, tokens, lines, ahead);
+      return products.template values<1>(a, cursor, head, token, tokens, lines, ahead);
     case 2:
-      return products.template values<2>(a, head, token, tokens, lines, ahead);
+      return products.template values<2>(a, cursor, head, token, tokens, lines, ahead);
     case 3:
-      return products.template values<3>(a, head, token, tokens, lines, ahead);
+      return products.template values<3>(a, cursor, head, token, tokens, lines, ahead);
     default:
-      return products.template values<head_block>(a, head, token, tokens, lines, ahead);
+      return products.template values<head_block>(a, cursor, head, token, tokens, lines, ahead);
   }
 }
 
@@ -249,8 +277,9 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
   }
   std::fill_n(a.output, a.group * a.head_dim, 0.0F);
   for (std::size_t t = 0; t < a.tokens; t += value_tile) {
+    const RowCursor<T> cursor(a.value_rows(), t);
     for (std::size_t h = 0; h < a.group; h += head_block) {
-      values_of_heads(products, a, h, t, h == 0 ? lines : 0, ahead);
+      values_of_heads(products, a, cursor, h, t, h == 0 ? lines : 0, ahead);
     }
     if (a.row == nullptr) continue;
     const std::size_t end = (std::min)(t + value_tile, a.tokens);

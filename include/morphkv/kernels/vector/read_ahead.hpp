@@ -20,9 +20,10 @@
 #if defined(MORPHKV_KERNELS_X86) || defined(MORPHKV_KERNELS_NEON)
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
 
-/// The rows of keys, those of values, and what the caller reads next, in this order: the way that a
-/// decode step goes, walked by prefetches some lines ahead of it. The lead does not shrink between
-/// keys and values, nor in the softmax, so the memory never waits for the arithmetic.
+/// The rows of keys, those of values, by their table if there is one, and what the caller reads
+/// next, in this order: the way that a decode step goes, walked by prefetches some lines ahead of
+/// it. The lead does not shrink between keys and values, nor in the softmax, so the memory never
+/// waits for the arithmetic.
 template <Scalar T>
 class ReadAhead {
  public:
@@ -58,21 +59,19 @@ class ReadAhead {
     lines_left_ -= count;
   }
 
-  /// Goes on to the next row or the next range.
+  /// Goes on to the next run of rows or the next range.
   [[gnu::noinline]] void lines_across(std::size_t count) noexcept {
     while (count > 0) {
-      if (lines_left_ == 0 && !next_row()) return;
+      if (lines_left_ == 0 && !next_run()) return;
       const std::size_t here = (std::min)(count, lines_left_);
       fetch(here);
       count -= here;
     }
   }
 
-  bool next_row() noexcept {
-    if (rows_left_ > 0) {
-      at_ = row_ += stride_;
-      --rows_left_;
-      lines_left_ = row_lines_;
+  bool next_run() noexcept {
+    if (tokens_left_ > 0) {
+      enter_rows();
       return true;
     }
     if (range_ >= ranges) return false;
@@ -81,40 +80,41 @@ class ReadAhead {
     return true;
   }
 
-  /// Begins the range: its tokens one by one, or as one row if they lie close together.
+  /// Begins the range.
   void enter() noexcept {
-    std::size_t bytes = 0;
-    std::size_t rows = 1;
-    stride_ = 0;
     if (range_ < 2) {
-      row_ = address(range_ == 0 ? attention_.keys : attention_.values);
-      stride_ = attention_.stride * sizeof(T);
-      bytes = attention_.head_dim * sizeof(T);
-      rows = attention_.tokens;
-      if (stride_ < bytes + line) {
-        bytes = stride_ * rows;
-        rows = 1;
-      }
+      cursor_ = RowCursor<T>(range_ == 0 ? attention_.key_rows() : attention_.value_rows());
+      tokens_left_ = attention_.tokens;
+      enter_rows();
     } else if (range_ < ranges) {
       const ReadSoon& soon = attention_.next[range_ - 2];
-      row_ = address(soon.data);
-      bytes = soon.bytes;
+      enter_run(soon.data, soon.bytes);
     }
-    at_ = row_;
-    lines_left_ = row_lines_ = (bytes + line - 1) / line;
-    rows_left_ = rows - 1;
+  }
+
+  /// Begins the next rows: those of a piece if they lie close together, or else one.
+  void enter_rows() noexcept {
+    const std::size_t bytes = attention_.head_dim * sizeof(T);
+    const std::size_t stride = attention_.stride * sizeof(T);
+    const T* first = nullptr;
+    const std::size_t rows = cursor_.next(stride < bytes + line ? tokens_left_ : 1, first);
+    tokens_left_ -= rows;
+    enter_run(first, (rows - 1) * stride + bytes);
+  }
+
+  void enter_run(const void* data, std::size_t bytes) noexcept {
+    at_ = address(data);
+    lines_left_ = (bytes + line - 1) / line;
   }
 
   static constexpr std::size_t ranges = 2 + std::size(decltype(DecodeAttention<T>::next){});
 
   const DecodeAttention<T>& attention_;
   // Numbers, because a prefetch may go past the end of an array, or begin nowhere.
-  std::uintptr_t row_ = 0;
   std::uintptr_t at_ = 0;
-  std::size_t stride_ = 0;
-  std::size_t row_lines_ = 0;
-  std::size_t lines_left_ = 0;  ///< of the row
-  std::size_t rows_left_ = 0;   ///< of the range, after this one
+  std::size_t lines_left_ = 0;  ///< of the run
+  RowCursor<T> cursor_{{}};
+  std::size_t tokens_left_ = 0;  ///< of the range, after the run
   std::size_t range_ = 0;
 };
 

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Where the rows of a head's keys or values lie: in one piece, or in the pages of a block table.
+#ifndef MORPHKV_CORE_ROWS_HPP
+#define MORPHKV_CORE_ROWS_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+namespace morphkv::inline v0 {
+
+/// A row a token, of one head. Nothing is owned.
+///
+/// Row t lies at data + t * stride; with a block table at
+/// data + pages[t / page_rows] * page_stride + t % page_rows * stride.
+template <class T>
+struct Rows {
+  const T* data = nullptr;
+  std::size_t stride = 0;               ///< elements between two rows of a piece
+  const std::int32_t* pages = nullptr;  ///< the block table, or null: rows in one piece
+  std::size_t page_rows = 0;            ///< rows of a page, at least 1; not used without a table
+  std::size_t page_stride = 0;          ///< elements between the beginnings of two pages
+
+  [[nodiscard]] const T* page(std::size_t index) const noexcept {
+    return data + static_cast<std::size_t>(pages[index]) * page_stride;
+  }
+  /// Row `token`. With a block table a division: RowCursor has none.
+  [[nodiscard]] const T* operator[](std::size_t token) const noexcept {
+    if (pages == nullptr) return data + token * stride;
+    return page(token / page_rows) + token % page_rows * stride;
+  }
+};
+
+/// Walks over rows in their order, piece by piece; it divides only where it begins.
+template <class T>
+class RowCursor {
+ public:
+  explicit RowCursor(const Rows<T>& rows, std::size_t token = 0) noexcept
+      : rows_(rows), row_(rows.data + token * rows.stride) {
+    if (rows.pages == nullptr) return;
+    page_ = token / rows.page_rows;
+    row_ = rows[token];
+    left_ = rows.page_rows - token % rows.page_rows;
+  }
+
+  /// Goes past the rows that come next in one piece, at most `most` of them and at least one.
+  /// \return how many; `first` receives the first one
+  std::size_t next(std::size_t most, const T*& first) noexcept {
+    if (left_ == 0) {  // not before: a page after the last row may not be in the table
+      row_ = rows_.page(++page_);
+      left_ = rows_.page_rows;
+    }
+    const std::size_t count = (std::min)(most, left_);
+    first = row_;
+    row_ += count * rows_.stride;
+    left_ -= count;
+    return count;
+  }
+
+ private:
+  Rows<T> rows_;
+  const T* row_ = nullptr;
+  std::size_t left_ = std::numeric_limits<std::size_t>::max();  ///< rows of the piece
+  std::size_t page_ = 0;
+};
+
+}  // namespace morphkv::inline v0
+
+#endif  // MORPHKV_CORE_ROWS_HPP
