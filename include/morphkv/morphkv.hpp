@@ -5,7 +5,10 @@
 #define MORPHKV_MORPHKV_HPP
 
 #include "morphkv/cache/budget.hpp"
+#include "morphkv/cache/engine_storage.hpp"
 #include "morphkv/cache/kv_cache.hpp"
+#include "morphkv/cache/sequence_pool.hpp"
+#include "morphkv/policy/decayed_max.hpp"
 #include "morphkv/policy/full.hpp"
 #include "morphkv/policy/h2o.hpp"
 #include "morphkv/policy/morphkv.hpp"

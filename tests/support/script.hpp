@@ -122,9 +122,11 @@ std::vector<HeadState> state_of(const Cache& cache) {
       const auto positions = cache.positions(layer, head);
       HeadState state{{positions.begin(), positions.end()}, {}, {}};
       for (std::size_t i = 0; i < positions.size() * dim; ++i) {
-        const bool alive = positions[i / dim] != no_position;
-        state.keys.push_back(alive ? static_cast<float>(cache.keys(layer, head)[i]) : 0.0F);
-        state.values.push_back(alive ? static_cast<float>(cache.values(layer, head)[i]) : 0.0F);
+        const std::size_t slot = i / dim;
+        const bool alive = positions[slot] != no_position;
+        state.keys.push_back(alive ? static_cast<float>(cache.key(layer, head, slot)[i % dim]) : 0);
+        state.values.push_back(alive ? static_cast<float>(cache.value(layer, head, slot)[i % dim])
+                                     : 0);
       }
       heads.push_back(state);
     }

@@ -10,6 +10,7 @@
 #include <limits>
 #include <span>
 
+#include "morphkv/core/rows.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
@@ -30,9 +31,8 @@ struct DecodeScratch {
 /// memory.
 template <Scalar T>
 struct DecodeHead {
-  const T* keys = nullptr;    ///< [slots][stride]
-  const T* values = nullptr;  ///< [slots][stride]
-  std::size_t stride = 0;     ///< elements between the rows of two slots, at least head_dim
+  Rows<const T> keys;    ///< [slots]
+  Rows<const T> values;  ///< [slots], where the keys are: the same strides and pages
   std::size_t group = 1;
   std::size_t head_dim = 1;
   float scale = 1;
@@ -49,12 +49,15 @@ Status attend_head(const DecodeHead<T>& head, const Policy& policy,
                    const DecodeScratch& scratch) noexcept {
   if (const Status status = policy.can_observe(); status != Status::ok) return status;
   kernels::DecodeAttention<T> arguments{.query = scratch.query,
-                                        .keys = head.keys,
-                                        .values = head.values,
+                                        .keys = head.keys.data,
+                                        .values = head.values.data,
                                         .tokens = policy.size(),
                                         .group = head.group,
                                         .head_dim = head.head_dim,
-                                        .stride = head.stride,
+                                        .stride = head.keys.stride,
+                                        .pages = head.keys.pages,
+                                        .page_rows = head.keys.page_rows,
+                                        .page_stride = head.keys.page_stride,
                                         .scale = head.scale,
                                         .fusion = head.fusion,
                                         .weights = scratch.weights,
@@ -74,8 +77,8 @@ Status attend_head(const DecodeHead<T>& head, const Policy& policy,
                    const DecodeScratch& scratch) noexcept {
   if (const Status status = policy.can_observe(); status != Status::ok) return status;
   const std::size_t slots = policy.size();
-  kernels::portable::attention_logits(scratch.query, head.keys, head.stride, slots, head.group,
-                                      head.head_dim, head.scale, scratch.rows, slots);
+  kernels::portable::attention_logits(scratch.query, head.keys, slots, head.group, head.head_dim,
+                                      head.scale, scratch.rows, slots);
   for (std::size_t g = 0; g < head.group; ++g) {
     const std::span<const unsigned char> visible = policy.visible(g);
     float* weights = scratch.weights + g * scratch.stride;
@@ -85,8 +88,8 @@ Status attend_head(const DecodeHead<T>& head, const Policy& policy,
     }
     if (!std::isfinite(kernels::portable::softmax(weights, slots))) return Status::bad_row;
   }
-  kernels::portable::weighted_values(scratch.weights, scratch.stride, head.values, head.stride,
-                                     slots, head.group, head.head_dim, scratch.output);
+  kernels::portable::weighted_values(scratch.weights, scratch.stride, head.values, slots,
+                                     head.group, head.head_dim, scratch.output);
   return Status::ok;
 }
 

@@ -12,8 +12,8 @@
 
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/prompt_rows.hpp"
+#include "morphkv/core/rows.hpp"
 #include "morphkv/core/scalar.hpp"
-#include "morphkv/core/slot_layout.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
 
@@ -24,14 +24,13 @@ namespace morphkv::inline v0 {
 template <Scalar T, ElementOf<T> E>
 struct PrefillHead {
   std::span<const Position> positions;  ///< of the slots in use
-  const T* keys = nullptr;              ///< [slots], where `layout` says
-  const T* values = nullptr;            ///< [slots], likewise
-  SlotLayout layout;
-  std::size_t tokens = 0;            ///< of the block
-  const E* block_queries = nullptr;  ///< [tokens], [group][head_dim] each
-  const E* block_keys = nullptr;     ///< [tokens], [head_dim] each
-  const E* block_values = nullptr;   ///< [tokens], [head_dim] each
-  E* block_outputs = nullptr;        ///< as the queries, or null if not wanted
+  Rows<const T> keys;                   ///< [slots]
+  Rows<const T> values;                 ///< [slots]
+  std::size_t tokens = 0;               ///< of the block
+  const E* block_queries = nullptr;     ///< [tokens], [group][head_dim] each
+  const E* block_keys = nullptr;        ///< [tokens], [head_dim] each
+  const E* block_values = nullptr;      ///< [tokens], [head_dim] each
+  E* block_outputs = nullptr;           ///< as the queries, or null if not wanted
   std::size_t query_stride = 0;
   std::size_t key_stride = 0;
   std::size_t group = 1;
@@ -94,11 +93,11 @@ class PrefillAttention {
   /// Tokens that are alive among the slots; they come first in keys_ and values_.
   [[nodiscard]] std::size_t live() const noexcept { return held_ - holes_; }
 
-  void copy_tokens(const T* held, const E* block, T* out) const {
+  void copy_tokens(const Rows<const T>& held, const E* block, T* out) const {
     const std::size_t dim = head_.head_dim;
     for (std::size_t slot = 0; slot < held_; ++slot) {
       if (head_.positions[slot] != no_position) {
-        out = std::copy_n(held + head_.layout.offset(slot), dim, out);
+        out = std::copy_n(held[slot], dim, out);
       }
     }
     for (std::size_t token = 0; token < head_.tokens; ++token) {
@@ -139,7 +138,7 @@ class PrefillAttention {
   [[nodiscard]] Status logit_rows(std::size_t query, float* rows) {
     load_query(query);
     const std::size_t visible = live() + query + 1;
-    kernels::portable::attention_logits(query_.data(), Rows<T>{keys_.data(), head_.head_dim},
+    kernels::portable::attention_logits(query_.data(), Rows<const T>{keys_.data(), head_.head_dim},
                                         visible, head_.group, head_.head_dim, head_.scale, rows,
                                         columns());
     for (std::size_t g = 0; g < head_.group; ++g) {

@@ -18,9 +18,13 @@
 #include "morphkv/attention/decode.hpp"
 #include "morphkv/attention/prefill.hpp"
 #include "morphkv/cache/budget.hpp"
+#include "morphkv/cache/engine_storage.hpp"
+#include "morphkv/cache/owned_storage.hpp"
+#include "morphkv/cache/shared_storage.hpp"
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/executor.hpp"
 #include "morphkv/core/memory_usage.hpp"
+#include "morphkv/core/rows.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/shape.hpp"
 #include "morphkv/core/types.hpp"
@@ -42,36 +46,65 @@ namespace morphkv::inline v0 {
 /// elements are the cache's scalar or float. Keys come rotated (RoPE at the absolute position);
 /// logits are scaled by 1 / sqrt(head_dim).
 ///
-/// Storage: keys and values of a head are [slot][head_dim], contiguous, and begin on a cache line;
-/// all layers lie in one allocation. A new token is written over the victim: nothing moves.
+/// Storage: OwnedStorage has a head's keys in one piece, [slot][head_dim], and all layers in one
+/// allocation. EngineStorage is a view of memory that the engine owns, strided or in pages. Either
+/// way a new token is written over the victim: nothing moves.
 ///
-/// Copies are independent: a copy forks the sequence. Steps neither allocate nor throw; they report
-/// a Status, and nothing has changed unless it is Status::ok (attend says what it leaves).
+/// Copies are independent: a copy forks the sequence (a cache over EngineStorage moves only; see
+/// copy_from). Steps neither allocate nor throw; they report a Status, and nothing has changed
+/// unless it is Status::ok (attend says what it leaves).
 ///
 /// Thread safety: calls for one cache must not overlap; within `prefill` and `attend` the heads of
 /// a layer run on the executor that the caller passes, and the result does not depend on it.
-template <Scalar T, EvictionPolicy Policy>
+template <Scalar T, EvictionPolicy Policy, class Storage = OwnedStorage<T>>
 class KVCache {
+  static constexpr bool owns_memory = std::same_as<Storage, OwnedStorage<T>>;
+  static constexpr bool shares_slots = std::same_as<Storage, SharedStorage<T>>;
+
  public:
   using Options = typename Policy::Options;
 
+  // clang-format off
   /// \throws std::invalid_argument if the shape, the options or the budget do not fit, naming the
   ///         option, its value and the values allowed.
-  KVCache(const CacheShape& shape, const Options& options, const Budget& budget = Budget::uniform())
-      : shape_(validated(shape)),
-        options_(fitted(options, shape)),
-        budget_(budget),
-        capacities_(budget.capacities(shape, options)) {
-    if constexpr (!ResizablePolicy<Policy>) {
-      require(!budget.is_adaptive(), "budget", "adaptive",
-              "another one: the policy's heads keep "
-              "their size");
-    }
+  KVCache(const CacheShape& shape, const Options& options,
+          const Budget& budget = Budget::uniform()) requires owns_memory
+      : KVCache(shape, options, budget, [&](std::span<const std::size_t> slots) {
+          return OwnedStorage<T>(shape, slots);
+        }) {}
+
+  /// A cache over memory that the engine owns.
+  /// \throws std::invalid_argument likewise, also if a head has less memory than slots (but for
+  ///         pages, which may come later), or the budget is an adaptive one
+  KVCache(const CacheShape& shape, const Options& options, Storage storage,
+          const Budget& budget = Budget::uniform()) requires(!owns_memory && !shares_slots)
+      : KVCache(shape, options, budget,
+                [&](std::span<const std::size_t>) { return std::move(storage); }) {
+    require(!budget.is_adaptive(), "budget", "adaptive",
+            "another one: its heads share memory, which only a cache of its own memory divides");
     for (std::size_t head = 0; head < shape_.heads(); ++head) {
-      policies_.emplace_back(with_capacity(options_, capacities_[head]), head);
+      require(storage_.can_grow() ||
+          storage_.slots(head / shape_.kv_heads, head % shape_.kv_heads) >= slots(head),
+              "slots of memory", storage_.slots(0, 0),
+              "at least those of the policy: " + std::to_string(slots(head)));
     }
-    lay_out();
   }
+
+  /// A cache whose heads share one constant total of slots: a token that comes takes the slot of
+  /// the token with the lowest score of all heads and layers, within the bounds of `shared`; of
+  /// equal scores its own head's goes, then the lowest layer's and head's. A block of tokens is
+  /// cut to what its head has at the time.
+  /// \throws std::invalid_argument likewise, also unless 0 <= floor <= 1 <= most
+  KVCache(const CacheShape& shape, const Options& options,
+          const SharedBudget& shared) requires(shares_slots && SharingPolicy<Policy>)
+      : KVCache(shape, with_room(options, shared), Budget::uniform(),
+                [&](std::span<const std::size_t> slots) {
+                  return SharedStorage<T>(shape, options.capacity, slots[0]);
+                }) {
+    shared_ = shared;
+    offers_.assign(shape_.heads(), no_offer);
+  }
+  // clang-format on
 
   /// Appends a block of tokens at the next positions: a prompt, a chunk of one, or a later turn.
   /// Queries attend causally to what each head holds and to the block. Then the policy lets the
@@ -100,14 +133,24 @@ class KVCache {
   /// Writes one token's keys and values, in each head to a free slot or over the victim.
   /// \param key, value [kv_heads][head_dim]
   /// \param position greater than every position before it
+  /// \param placements [kv_heads] or empty: receives each head's slot and the position of the
+  ///                   victim that lay there, for bookkeeping of the engine's own
   /// O(kv_heads x head_dim), and O(slots) where no victim is known yet.
   Status append(std::size_t layer, std::span<const float> key, std::span<const float> value,
-                Position position) noexcept {
-    return append_token<float>(layer, key, value, position);
+                Position position, std::span<Placement> placements = {}) noexcept {
+    return append_token<float>(layer, key, value, position, placements);
   }
   Status append(std::size_t layer, std::span<const T> key, std::span<const T> value,
-                Position position) noexcept requires(!std::same_as<T, float>) {
-    return append_token<T>(layer, key, value, position);
+                Position position, std::span<Placement> placements = {}) noexcept
+      requires(!std::same_as<T, float>) {
+    return append_token<T>(layer, key, value, position, placements);
+  }
+
+  /// The same for an engine that writes keys and values itself, to the slots that it is told. (With
+  /// a history, what lay there is saved first.)
+  Status place(std::size_t layer, Position position, std::span<Placement> placements) noexcept {
+    if (placements.size() != shape_.kv_heads) return Status::wrong_size;
+    return place_token(layer, position, placements, [](std::size_t, Slot) {});
   }
 
   /// Attention of the newest token, which then votes.
@@ -124,6 +167,30 @@ class KVCache {
   Status attend(std::size_t layer, std::span<const T> query, std::span<T> output,
                 Execute&& execute = {}) noexcept requires(!std::same_as<T, float>) {
     return attend_token<T>(layer, query, output, execute);
+  }
+
+  /// attend in two parts, for whoever schedules heads himself (a batch of sequences, say): first
+  /// the attention of every head of the layer, in any order and at the same time, then the votes.
+  /// \param query, output [group][head_dim]
+  Status attend_head(std::size_t layer, std::size_t head, std::span<const float> query,
+                     std::span<float> output) noexcept {
+    return attend_one<float>(layer, head, query, output);
+  }
+  Status attend_head(std::size_t layer, std::size_t head, std::span<const T> query,
+                     std::span<T> output) noexcept requires(!std::same_as<T, float>) {
+    return attend_one<T>(layer, head, query, output);
+  }
+  /// Lets the heads vote, unless one of them could not attend: then its status, and none has voted.
+  /// \pre attend_head was called for every head of the layer since the token was placed
+  template <class Execute = SerialExecutor>
+  Status observe_heads(std::size_t layer, Execute&& execute = {}) noexcept {
+    if (const Status status = first_failure(); status != Status::ok) return status;
+    execute(shape_.kv_heads, [&](std::size_t head) {
+      statuses_[head] =
+          morphkv::observe_head(policy_at(layer, head), shape_.group(), scratch(head));
+      update_offer(index(layer, head));
+    });
+    return first_failure();
   }
 
   /// The newest token's attention, computed by the engine.
@@ -143,6 +210,7 @@ class KVCache {
       float* row = scratch(head).rows;
       kernels::portable::fuse_group(rows, stride, slots, shape_.group(), options_.group, row);
       statuses_[head] = policy_at(layer, head).observe(std::span<const float>(row, slots));
+      update_offer(index(layer, head));
     }
     return first_failure();
   }
@@ -166,15 +234,51 @@ class KVCache {
 
   /// Forgets the sequence; memory and options stay.
   void reset() {
-    if (budget_.is_adaptive()) {
-      *this = KVCache(shape_, options_, budget_);
+    if constexpr (owns_memory) {
+      if (budget_.is_adaptive()) {
+        *this = KVCache(shape_, options_, budget_);
+        return;
+      }
+    }
+    if constexpr (shares_slots) {
+      *this = KVCache(shape_, options_, shared_);
       return;
     }
     for (Policy& policy : policies_) policy.reset();
     std::fill(appended_.begin(), appended_.end(), std::size_t{0});
   }
 
+  /// Becomes a fork of another cache of the same shape, options and budget, in memory of its own.
+  /// It allocates nothing. O(slots in use x head_dim) a head.
+  /// \throws std::invalid_argument if they are not the same, or this one's pages are too few
+  void copy_from(const KVCache& other) {
+    if (this == &other) return;
+    require(shape_ == other.shape_, "other", "a cache of another shape", "one of the same shape");
+    for (std::size_t head = 0; head < policies_.size(); ++head) {
+      require(slots(head) == other.slots(head) && history() == other.history(), "other",
+              "a cache of other slots or history", "one of the same options and budget");
+      require(other.policies_[head].size() <=
+                  storage_.slots(head / shape_.kv_heads, head % shape_.kv_heads),
+              "slots of memory", storage_.slots(0, 0), "enough for the other's tokens");
+    }
+    policies_ = other.policies_;
+    old_keys_ = other.old_keys_;
+    old_values_ = other.old_values_;
+    appended_ = other.appended_;
+    offers_ = other.offers_;
+    if constexpr (std::copyable<Storage>) {
+      storage_ = other.storage_;
+    } else {
+      for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
+        for (std::size_t head = 0; head < shape_.kv_heads; ++head) copy_slots(other, layer, head);
+      }
+    }
+  }
+
   [[nodiscard]] const CacheShape& shape() const noexcept { return shape_; }
+  /// Where keys and values lie, and, for pages, EngineStorage::set_pages.
+  [[nodiscard]] Storage& storage() noexcept { return storage_; }
+  [[nodiscard]] const Storage& storage() const noexcept { return storage_; }
   [[nodiscard]] const Options& options() const noexcept { return options_; }
   [[nodiscard]] const Policy& policy(std::size_t layer, std::size_t head) const noexcept {
     return policies_[index(layer, head)];
@@ -193,26 +297,52 @@ class KVCache {
                                                     std::size_t head) const noexcept {
     return policy(layer, head).positions();
   }
-  /// [size][head_dim], in slot order; valid until the next prefill.
-  [[nodiscard]] std::span<const T> keys(std::size_t layer, std::size_t head) const noexcept {
-    return {keys_.data() + offsets_[index(layer, head)], size(layer, head) * shape_.head_dim};
+  /// [head_dim]: of one slot.
+  [[nodiscard]] std::span<const T> key(std::size_t layer, std::size_t head,
+                                       std::size_t slot) const noexcept {
+    return {storage_.keys(layer, head)[slot], shape_.head_dim};
   }
-  [[nodiscard]] std::span<const T> values(std::size_t layer, std::size_t head) const noexcept {
-    return {values_.data() + offsets_[index(layer, head)], size(layer, head) * shape_.head_dim};
+  [[nodiscard]] std::span<const T> value(std::size_t layer, std::size_t head,
+                                         std::size_t slot) const noexcept {
+    return {storage_.values(layer, head)[slot], shape_.head_dim};
+  }
+  /// [size][head_dim], in slot order; valid until the next prefill.
+  [[nodiscard]] std::span<const T> keys(std::size_t layer,
+                                        std::size_t head) const noexcept requires owns_memory {
+    return {storage_.keys(layer, head).data, size(layer, head) * shape_.head_dim};
+  }
+  [[nodiscard]] std::span<const T> values(std::size_t layer,
+                                          std::size_t head) const noexcept requires owns_memory {
+    return {storage_.values(layer, head).data, size(layer, head) * shape_.head_dim};
   }
 
-  /// All bytes that the cache holds, by kind.
+  /// All bytes that the cache holds, by kind; keys and values only where the memory is its own.
   [[nodiscard]] MemoryUsage memory() const noexcept {
-    MemoryUsage usage{.keys = keys_.bytes(),
-                      .values = values_.bytes(),
-                      .history = old_keys_.bytes() + old_values_.bytes(),
-                      .scratch = scratch_.bytes()};
+    MemoryUsage usage = storage_.memory();
+    usage += {.history = old_keys_.bytes() + old_values_.bytes(), .scratch = scratch_.bytes()};
     for (const Policy& policy : policies_) usage += policy.memory();
     return usage;
   }
 
  private:
   using Ballot = typename Policy::Ballot;
+
+  /// \param make_storage called with the slots of every head
+  template <class MakeStorage>
+  KVCache(const CacheShape& shape, const Options& options, const Budget& budget,
+          const MakeStorage& make_storage)
+      : shape_(validated(shape)),
+        options_(fitted(options, shape)),
+        budget_(budget),
+        capacities_(budget.capacities(shape, options)),
+        policies_(make_policies()),
+        storage_(make_storage(slots_of_memory())),
+        old_keys_(shape_.heads() * history() * shape_.head_dim),
+        old_values_(old_keys_.size()),
+        weight_stride_(aligned_stride<float>(most_slots())),
+        scratch_(shape_.kv_heads * scratch_floats()),
+        statuses_(shape_.kv_heads),
+        appended_(shape_.layers) {}
 
   template <class E>
   struct BlockSpans {
@@ -250,36 +380,60 @@ class KVCache {
   [[nodiscard]] Policy& policy_at(std::size_t layer, std::size_t head) noexcept {
     return policies_[index(layer, head)];
   }
-  [[nodiscard]] T* key_row(std::size_t layer, std::size_t head, std::size_t slot) noexcept {
-    return keys_.data() + offsets_[index(layer, head)] + slot * shape_.head_dim;
+  [[nodiscard]] std::size_t slots(std::size_t head) const noexcept {
+    return policies_[head].slots();
   }
-  [[nodiscard]] T* value_row(std::size_t layer, std::size_t head, std::size_t slot) noexcept {
-    return values_.data() + offsets_[index(layer, head)] + slot * shape_.head_dim;
+  [[nodiscard]] T* key_at(std::size_t layer, std::size_t head, std::size_t slot) noexcept {
+    return storage_.keys(layer, head)[slot];
   }
-  [[nodiscard]] std::size_t head_elements(std::size_t slots) const noexcept {
-    return aligned_stride<T>(slots * shape_.head_dim);
+  [[nodiscard]] T* value_at(std::size_t layer, std::size_t head, std::size_t slot) noexcept {
+    return storage_.values(layer, head)[slot];
   }
 
-  /// Where every head's rows begin, and all memory of the cache.
-  void lay_out() {
-    std::size_t elements = 0;
-    std::size_t most_slots = 0;
-    for (std::size_t head = 0; head < policies_.size(); ++head) {
-      // Adaptive heads share their layer's rows: rounding may ask for a row more, and a cache line.
-      const std::size_t slots = policies_[head].slots() + (budget_.is_adaptive() ? 1 : 0);
-      offsets_.push_back(elements);
-      elements += head_elements(slots) + (budget_.is_adaptive() ? aligned_stride<T>(1) : 0);
-      most_slots = std::max(most_slots, slots);
+  [[nodiscard]] static Options with_room(Options options, const SharedBudget& shared) {
+    require(shared.floor >= 0 && shared.floor <= 1, "floor", shared.floor, "from 0 to 1");
+    require(shared.most >= 1 && shared.most <= 1024, "most", shared.most, "from 1 to 1024");
+    const auto most = static_cast<double>(options.capacity) * shared.most;
+    options.room = static_cast<std::size_t>(most) - options.capacity;
+    return options;
+  }
+
+  [[nodiscard]] std::vector<Policy> make_policies() const {
+    if constexpr (!ResizablePolicy<Policy>) {
+      require(!budget_.is_adaptive(), "budget", "adaptive",
+              "another one: the policy's heads keep "
+              "their size");
     }
-    if (budget_.is_adaptive()) most_slots *= shape_.kv_heads;
-    keys_ = AlignedBuffer<T>(elements);
-    values_ = AlignedBuffer<T>(elements);
-    old_keys_ = AlignedBuffer<T>(shape_.heads() * history() * shape_.head_dim);
-    old_values_ = AlignedBuffer<T>(old_keys_.size());
-    weight_stride_ = aligned_stride<float>(most_slots);
-    scratch_ = AlignedBuffer<float>(shape_.kv_heads * scratch_floats());
-    statuses_.resize(shape_.kv_heads);
-    appended_.resize(shape_.layers);
+    std::vector<Policy> policies;
+    policies.reserve(shape_.heads());
+    for (std::size_t head = 0; head < shape_.heads(); ++head) {
+      policies.emplace_back(with_capacity(options_, capacities_[head]), head);
+    }
+    return policies;
+  }
+
+  /// [layers][kv_heads]: slots that every head needs memory for.
+  [[nodiscard]] std::vector<std::size_t> slots_of_memory() const {
+    std::vector<std::size_t> result;
+    for (std::size_t head = 0; head < policies_.size(); ++head) {
+      result.push_back(slots(head) + adaptive_slack());
+    }
+    return result;
+  }
+
+  /// Adaptive heads share their layer's memory: rounding the capacities may give a head a slot
+  /// more, and beginning on a cache line may cost one more slot or part of one.
+  [[nodiscard]] std::size_t adaptive_slack() const noexcept {
+    constexpr std::size_t line = aligned_stride<T>(1);
+    if (!budget_.is_adaptive()) return 0;
+    return shape_.head_dim % line == 0 ? 1 : 1 + (line + shape_.head_dim - 1) / shape_.head_dim;
+  }
+
+  /// Slots of the greatest head there can be.
+  [[nodiscard]] std::size_t most_slots() const {
+    const std::vector<std::size_t> all = slots_of_memory();
+    return *std::max_element(all.begin(), all.end()) *
+           (budget_.is_adaptive() ? shape_.kv_heads : 1);
   }
 
   // ---- blocks
@@ -309,10 +463,12 @@ class KVCache {
       const Policy& policy = adapted.empty() ? policy_at(layer, head) : adapted[head];
       const Status status = policy.decide(ballots[head]);
       if (status != Status::ok) return status;
+      if (outgrows(layer, head, ballots[head])) return Status::no_memory;
     }
     if (!adapted.empty()) divide(layer, adapted);
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
       admit(layer, head, ballots[head], block);
+      update_offer(index(layer, head));
     }
     return Status::ok;
   }
@@ -323,9 +479,8 @@ class KVCache {
     const std::size_t query_offset = head * shape_.group() * shape_.head_dim;
     const std::size_t key_offset = head * shape_.head_dim;
     return {.positions = positions(layer, head),
-            .keys = key_row(layer, head, 0),
-            .values = value_row(layer, head, 0),
-            .layout = {.stride = shape_.head_dim},
+            .keys = storage_.keys(layer, head),
+            .values = storage_.values(layer, head),
             .tokens = block.tokens,
             .block_queries = block.queries.data() + query_offset,
             .block_keys = block.keys.data() + key_offset,
@@ -362,8 +517,10 @@ class KVCache {
     for (std::size_t token = 0; token < block.tokens; ++token) {
       if (slots[token] == no_slot) continue;
       const std::size_t offset = token * key_width() + head * shape_.head_dim;
-      write_row(key_row(layer, head, slots[token]), block.keys.data() + offset);
-      write_row(value_row(layer, head, slots[token]), block.values.data() + offset);
+      write_elements(block.keys.data() + offset, shape_.head_dim,
+                     key_at(layer, head, slots[token]));
+      write_elements(block.values.data() + offset, shape_.head_dim,
+                     value_at(layer, head, slots[token]));
     }
   }
 
@@ -397,33 +554,59 @@ class KVCache {
 
   /// Gives the layer's heads their own shares of its rows.
   void divide(std::size_t layer, std::span<Policy> heads) {
-    std::size_t offset = offsets_[index(layer, 0)];
+    std::vector<std::size_t> slots;
     for (std::size_t head = 0; head < heads.size(); ++head) {
+      slots.push_back(heads[head].slots());
       policy_at(layer, head) = std::move(heads[head]);
-      offsets_[index(layer, head)] = offset;
-      offset += head_elements(policy_at(layer, head).slots());
     }
-    MORPHKV_ASSERT(offset <=
-                   (layer + 1 < shape_.layers ? offsets_[index(layer + 1, 0)] : keys_.size()));
+    if constexpr (owns_memory) storage_.divide(layer, slots);
   }
 
   // ---- steps
 
+  /// Whether the head's next token, or a block, needs a slot that the pages so far do not have. (A
+  /// head with a free slot below its greatest one has all its slots.)
+  [[nodiscard]] bool outgrows(std::size_t layer, std::size_t head) const noexcept {
+    const Policy& policy = this->policy(layer, head);
+    return policy.size() < policy.slots() && policy.size() >= storage_.slots(layer, head);
+  }
+  [[nodiscard]] bool outgrows(std::size_t layer, std::size_t head,
+                              const Ballot& ballot) const noexcept {
+    std::size_t most = size(layer, head) + ballot.tokens;
+    if constexpr (requires { ballot.kept.size(); }) most = ballot.kept.size();
+    return std::min(most, policy(layer, head).slots()) > storage_.slots(layer, head);
+  }
+
   template <ElementOf<T> E>
   Status append_token(std::size_t layer, std::span<const E> key, std::span<const E> value,
-                      Position position) noexcept {
-    if (layer >= shape_.layers || key.size() != key_width() || value.size() != key_width()) {
+                      Position position, std::span<Placement> placements) noexcept {
+    if (key.size() != key_width() || value.size() != key_width() ||
+        (!placements.empty() && placements.size() != shape_.kv_heads)) {
       return Status::wrong_size;
     }
+    return place_token(layer, position, placements, [&](std::size_t head, Slot slot) {
+      const std::size_t offset = head * shape_.head_dim;
+      write_elements(key.data() + offset, shape_.head_dim, key_at(layer, head, slot));
+      write_elements(value.data() + offset, shape_.head_dim, value_at(layer, head, slot));
+    });
+  }
+
+  /// Finds every head's slot and calls write(head, slot).
+  template <class Write>
+  Status place_token(std::size_t layer, Position position, std::span<Placement> placements,
+                     const Write& write) noexcept {
+    if (layer >= shape_.layers) return Status::wrong_size;
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
       const Status status = policy_at(layer, head).can_place(position);
       if (status != Status::ok) return status;
+      if (outgrows(layer, head)) return Status::no_memory;
     }
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
+      make_room(layer, head);
       const Placement placement = policy_at(layer, head).place(position);
       save_history(layer, head, placement.slot);
-      write_row(key_row(layer, head, placement.slot), key.data() + head * shape_.head_dim);
-      write_row(value_row(layer, head, placement.slot), value.data() + head * shape_.head_dim);
+      write(head, placement.slot);
+      if (!placements.empty()) placements[head] = placement;
     }
     ++appended_[layer];
     return Status::ok;
@@ -435,14 +618,12 @@ class KVCache {
     if (layer >= shape_.layers || query.size() != query_width() || output.size() != query_width()) {
       return Status::wrong_size;
     }
+    const std::size_t width = shape_.group() * shape_.head_dim;
     execute(shape_.kv_heads, [&](std::size_t head) {
-      statuses_[head] = attend_one(layer, head, query.data(), output.data());
+      (void)attend_one(layer, head, query.subspan(head * width, width),
+                       output.subspan(head * width, width));
     });
-    if (const Status status = first_failure(); status != Status::ok) return status;
-    execute(shape_.kv_heads, [&](std::size_t head) {
-      statuses_[head] = observe_head(policy_at(layer, head), shape_.group(), scratch(head));
-    });
-    return first_failure();
+    return observe_heads(layer, execute);
   }
 
   [[nodiscard]] float scale() const noexcept {
@@ -470,27 +651,24 @@ class KVCache {
     using To = std::remove_pointer_t<decltype(to)>;
     std::transform(from, from + count, to, [](E x) { return static_cast<To>(x); });
   }
-  template <class E>
-  void write_row(T* row, const E* from) const noexcept {
-    write_elements(from, shape_.head_dim, row);
-  }
-
-  template <class E>
-  [[nodiscard]] Status attend_one(std::size_t layer, std::size_t head, const E* query,
-                                  E* output) noexcept {
-    const std::size_t width = shape_.group() * shape_.head_dim;
+  template <ElementOf<T> E>
+  Status attend_one(std::size_t layer, std::size_t head, std::span<const E> query,
+                    std::span<E> output) noexcept {
+    if (layer >= shape_.layers || head >= shape_.kv_heads ||
+        query.size() != shape_.group() * shape_.head_dim || output.size() != query.size()) {
+      return Status::wrong_size;
+    }
     const DecodeScratch space = scratch(head);
-    write_elements(query + head * width, width, space.query);
-    const DecodeHead<T> stored{.keys = key_row(layer, head, 0),
-                               .values = value_row(layer, head, 0),
-                               .stride = shape_.head_dim,
+    write_elements(query.data(), query.size(), space.query);
+    const DecodeHead<T> stored{.keys = storage_.keys(layer, head),
+                               .values = storage_.values(layer, head),
                                .group = shape_.group(),
                                .head_dim = shape_.head_dim,
                                .scale = scale(),
                                .fusion = options_.group};
-    const Status status = attend_head(stored, policy(layer, head), space);
-    write_elements(space.output, width, output + head * width);
-    return status;
+    statuses_[head] = morphkv::attend_head(stored, policy(layer, head), space);
+    write_elements(space.output, output.size(), output.data());
+    return statuses_[head];
   }
 
   [[nodiscard]] Status check_weights(std::size_t layer, std::size_t head,
@@ -513,6 +691,43 @@ class KVCache {
     return failed == statuses_.end() ? Status::ok : *failed;
   }
 
+  // ---- shared slots
+
+  static constexpr double no_offer = std::numeric_limits<double>::infinity();
+
+  /// What a head could spare now. One that has placed a token since it last observed is not asked.
+  void update_offer(std::size_t head) noexcept {
+    if constexpr (shares_slots) offers_[head] = policies_[head].offer().value;
+  }
+
+  /// Whose token has to go for one that comes to `taker`.
+  [[nodiscard]] std::size_t giver_for(std::size_t taker) const noexcept {
+    const auto floor =
+        static_cast<std::size_t>(shared_.floor * static_cast<double>(options_.capacity));
+    std::size_t giver = taker;
+    for (std::size_t head = 0; head < offers_.size(); ++head) {
+      if (offers_[head] < offers_[giver] && policies_[head].capacity() > floor) giver = head;
+    }
+    return giver;
+  }
+
+  /// Where slots are shared: a full head gets the slot of the least wanted token of all.
+  void make_room(std::size_t layer, std::size_t head) noexcept {
+    if constexpr (shares_slots) {
+      const std::size_t taker = index(layer, head);
+      Policy& policy = policies_[taker];
+      if (policy.has_free_slot()) return;
+      const std::size_t giver = policy.capacity() < policy.slots() ? giver_for(taker) : taker;
+      offers_[taker] = no_offer;
+      if (giver == taker) return;
+      const Slot slot = policies_[giver].offer().slot;
+      const Slot last = policies_[giver].give(slot);
+      storage_.pass(giver, slot, last, taker, policy.size());
+      policy.take();
+      update_offer(giver);
+    }
+  }
+
   // ---- history
 
   [[nodiscard]] std::size_t history_offset(std::size_t layer, std::size_t head) const noexcept {
@@ -523,32 +738,38 @@ class KVCache {
   void save_history(std::size_t layer, std::size_t head, Slot slot) noexcept {
     if (history() == 0) return;
     const std::size_t offset = history_offset(layer, head);
-    std::copy_n(key_row(layer, head, slot), shape_.head_dim, old_keys_.data() + offset);
-    std::copy_n(value_row(layer, head, slot), shape_.head_dim, old_values_.data() + offset);
+    std::copy_n(key_at(layer, head, slot), shape_.head_dim, old_keys_.data() + offset);
+    std::copy_n(value_at(layer, head, slot), shape_.head_dim, old_values_.data() + offset);
   }
 
   void restore(std::size_t layer, std::size_t head) noexcept {
     const Slot slot = policy_at(layer, head).rollback();
     const std::size_t offset = history_offset(layer, head);
-    std::copy_n(old_keys_.data() + offset, shape_.head_dim, key_row(layer, head, slot));
-    std::copy_n(old_values_.data() + offset, shape_.head_dim, value_row(layer, head, slot));
+    std::copy_n(old_keys_.data() + offset, shape_.head_dim, key_at(layer, head, slot));
+    std::copy_n(old_values_.data() + offset, shape_.head_dim, value_at(layer, head, slot));
+  }
+
+  void copy_slots(const KVCache& other, std::size_t layer, std::size_t head) noexcept {
+    for (std::size_t slot = 0; slot < size(layer, head); ++slot) {
+      std::ranges::copy(other.key(layer, head, slot), key_at(layer, head, slot));
+      std::ranges::copy(other.value(layer, head, slot), value_at(layer, head, slot));
+    }
   }
 
   CacheShape shape_;
   Options options_;
   Budget budget_;
-  std::vector<std::size_t>
-      capacities_;                    ///< [layers][kv_heads], as the budget divides them at first
-  std::vector<Policy> policies_;      ///< [layers][kv_heads]
-  std::vector<std::size_t> offsets_;  ///< of each head's first element, in keys_ and values_
-  AlignedBuffer<T> keys_;
-  AlignedBuffer<T> values_;
+  std::vector<std::size_t> capacities_;  ///< [layers][kv_heads], as the budget divides them first
+  std::vector<Policy> policies_;         ///< [layers][kv_heads]
+  Storage storage_;
   AlignedBuffer<T> old_keys_;  ///< [layers][kv_heads][history][head_dim]: rows written over
   AlignedBuffer<T> old_values_;
   std::size_t weight_stride_ = 0;
   AlignedBuffer<float> scratch_;       ///< [kv_heads][scratch_floats()]
   std::vector<Status> statuses_;       ///< [kv_heads], of the step that is under way
   std::vector<std::size_t> appended_;  ///< [layers]: tokens that came one by one
+  SharedBudget shared_;                ///< where slots are shared
+  std::vector<double> offers_;         ///< likewise, [layers][kv_heads]: scores of offered tokens
 };
 
 }  // namespace morphkv::inline v0

@@ -8,28 +8,34 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 namespace morphkv::inline v0 {
 
-/// A row a token, of one head. Nothing is owned.
+/// A row a token, of one head: Rows<const T> to read, Rows<T> to write too. Nothing is owned.
 ///
 /// Row t lies at data + t * stride; with a block table at
 /// data + pages[t / page_rows] * page_stride + t % page_rows * stride.
 template <class T>
 struct Rows {
-  const T* data = nullptr;
+  T* data = nullptr;
   std::size_t stride = 0;               ///< elements between two rows of a piece
   const std::int32_t* pages = nullptr;  ///< the block table, or null: rows in one piece
   std::size_t page_rows = 0;            ///< rows of a page, at least 1; not used without a table
   std::size_t page_stride = 0;          ///< elements between the beginnings of two pages
 
-  [[nodiscard]] const T* page(std::size_t index) const noexcept {
+  [[nodiscard]] T* page(std::size_t index) const noexcept {
     return data + static_cast<std::size_t>(pages[index]) * page_stride;
   }
   /// Row `token`. With a block table a division: RowCursor has none.
-  [[nodiscard]] const T* operator[](std::size_t token) const noexcept {
+  [[nodiscard]] T* operator[](std::size_t token) const noexcept {
     if (pages == nullptr) return data + token * stride;
     return page(token / page_rows) + token % page_rows * stride;
+  }
+
+  // NOLINTNEXTLINE(google-explicit-constructor): whoever may write may read
+  [[nodiscard]] operator Rows<const T>() const noexcept requires(!std::is_const_v<T>) {
+    return {data, stride, pages, page_rows, page_stride};
   }
 };
 
@@ -37,7 +43,7 @@ struct Rows {
 template <class T>
 class RowCursor {
  public:
-  explicit RowCursor(const Rows<T>& rows, std::size_t token = 0) noexcept
+  explicit RowCursor(const Rows<const T>& rows, std::size_t token = 0) noexcept
       : rows_(rows), row_(rows.data + token * rows.stride) {
     if (rows.pages == nullptr) return;
     page_ = token / rows.page_rows;
@@ -60,7 +66,7 @@ class RowCursor {
   }
 
  private:
-  Rows<T> rows_;
+  Rows<const T> rows_;
   const T* row_ = nullptr;
   std::size_t left_ = std::numeric_limits<std::size_t>::max();  ///< rows of the piece
   std::size_t page_ = 0;

@@ -18,6 +18,7 @@ enum class [[nodiscard]] Status{
     out_of_step,         ///< a row was observed although no token was placed since the last one
     full,                ///< every slot is taken and the policy keeps all it has
     nothing_to_evict,    ///< every slot is taken and every token is protected
+    no_memory,           ///< the engine's pages have no slot for the token
     too_far_back,        ///< a rollback asks for more tokens than the history holds
 };
 
@@ -38,6 +39,8 @@ enum class [[nodiscard]] Status{
       return "all slots are taken and the policy evicts nothing";
     case Status::nothing_to_evict:
       return "all slots are taken and every token is protected";
+    case Status::no_memory:
+      return "the engine's pages have no slot for the token";
     case Status::too_far_back:
       return "the history does not reach back that far";
   }

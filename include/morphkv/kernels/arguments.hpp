@@ -43,10 +43,10 @@ struct DecodeAttention {
   float* log_sum_exp = nullptr;  ///< [group], or null if not wanted
   ReadSoon next[4] = {};  ///< what the caller reads next: a score's memory, another head's keys
 
-  [[nodiscard]] Rows<T> key_rows() const noexcept {
+  [[nodiscard]] Rows<const T> key_rows() const noexcept {
     return {keys, stride, pages, page_rows, page_stride};
   }
-  [[nodiscard]] Rows<T> value_rows() const noexcept {
+  [[nodiscard]] Rows<const T> value_rows() const noexcept {
     return {values, stride, pages, page_rows, page_stride};
   }
 };

@@ -46,6 +46,7 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
     std::size_t sinks = default_sinks;
     bool protect_prompt = false;
     std::size_t history = 0;  ///< how many tokens rollback() can take back
+    std::size_t room = 0;     ///< slots beyond the capacity; see SharedStorage, which sets it
   };
 
   /// \throws std::invalid_argument if capacity is below window + sinks or not above window, or
@@ -56,9 +57,10 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
                      .schedule = Schedule::on_arrival,
                      .protection = {options.sinks, options.protect_prompt, options.window},
                      .max_tokens = 0,
-                     .history = options.history}),
+                     .history = options.history,
+                     .room = options.room}),
             RecurrentScore<DecayedMaximum>(
-                {.columns = options.capacity, .history = options.history},
+                {.columns = options.capacity + options.room, .history = options.history},
                 {decay_of(options.half_life)})} {}
 
  private:
@@ -68,7 +70,7 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
   }
 };
 
-static_assert(RevocablePolicy<DecayedMax>);
+static_assert(RevocablePolicy<DecayedMax> && SharingPolicy<DecayedMax>);
 
 }  // namespace morphkv::inline v0
 

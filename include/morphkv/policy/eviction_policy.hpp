@@ -71,6 +71,21 @@ concept ResizablePolicy =
       { static_cast<double>(ballot.values[count]) };
     };
 
+/// A policy whose heads can pass slots on to each other while they decode; see ScoredEviction and
+/// SharedStorage.
+template <class P>
+concept SharingPolicy = EvictionPolicy<P> && requires(P policy, const P& constant, Slot slot,
+                                                      typename P::Options options) {
+  { options.room } -> std::convertible_to<std::size_t>;
+  { options.capacity } -> std::convertible_to<std::size_t>;
+  { constant.capacity() } -> std::same_as<std::size_t>;
+  { constant.has_free_slot() } -> std::same_as<bool>;
+  { constant.offer().slot } -> std::convertible_to<Slot>;
+  { constant.offer().value } -> std::convertible_to<double>;
+  { policy.give(slot) } noexcept -> std::same_as<Slot>;
+  { policy.take() } noexcept;
+};
+
 /// A policy that gives every query head its own view of the cache, and wants logits instead of
 /// fused rows; see MorphKVCompat.
 template <class P>

@@ -40,6 +40,7 @@ struct EvictionRules {
   Protection protection;       ///< `recent` tokens stay, the one that arrives among them
   std::size_t max_tokens = 0;  ///< slots of a schedule that lets a head grow
   std::size_t history = 0;     ///< how many tokens rollback() can take back
+  std::size_t room = 0;        ///< slots beyond the capacity, for a shared budget to give
 };
 
 /// A policy for one head: it evicts the token with the lowest score among those not protected; of
@@ -71,7 +72,9 @@ class ScoredEviction {
   ScoredEviction(const EvictionRules& rules, S score)
       : rules_(rules),
         table_(slots_of(rules), held_protection(rules), rules.history),
-        score_(std::move(score)) {}
+        score_(std::move(score)) {
+    if (rules.room > 0) table_.set_quota(rules.capacity);
+  }
 
   /// \return the rules
   /// \throws std::invalid_argument if the capacity leaves no token to choose.
@@ -90,6 +93,10 @@ class ScoredEviction {
             "at most capacity - window = " + std::to_string(rules.capacity - recent));
     require(rules.max_tokens <= most, "max_tokens", rules.max_tokens,
             "at most " + std::to_string(most));
+    require(rules.room <= most - rules.capacity, "room", rules.room,
+            "at most " + std::to_string(most - rules.capacity));
+    require(rules.room == 0 || rules.history == 0, "history", rules.history,
+            "0 where heads share their slots");
     return rules;
   }
 
@@ -107,7 +114,7 @@ class ScoredEviction {
   [[nodiscard]] static std::size_t slots_of(const EvictionRules& rules) noexcept {
     switch (rules.schedule) {
       case Schedule::on_arrival:
-        return rules.capacity;
+        return rules.capacity + rules.room;
       case Schedule::after_attention:
         return rules.capacity + 1;
       case Schedule::after_prompt:
@@ -128,6 +135,39 @@ class ScoredEviction {
   /// The greatest position that has come; no_position at first.
   [[nodiscard]] Position newest() const noexcept { return table_.newest(); }
   [[nodiscard]] const S& score() const noexcept { return score_; }
+
+  /// The token that a full head can spare, with its score. O(slots).
+  struct Offer {
+    Slot slot = no_slot;  ///< none: fewer than two tokens are unprotected, or a slot is free
+    double value = std::numeric_limits<double>::infinity();
+  };
+  // clang-format off
+  [[nodiscard]] Offer offer() const noexcept
+    requires requires(const S& score, Slot slot) { score.value(slot); }
+  {
+    if (table_.has_free_slot() || table_.candidate_count() < 2) return {};
+    const Slot slot = victim_known_ ? victim_ : score_.least(table_.candidates());
+    return slot == no_slot ? Offer{} : Offer{slot, static_cast<double>(score_.value(slot))};
+  }
+
+  /// The token offered is gone, the head's capacity is one less, and the token of the last slot in
+  /// use moves to its slot. \return the last slot. \pre offer().slot == slot, and room > 0
+  Slot give(Slot slot) noexcept
+    requires requires(S& score, Slot to) { score.move(to, to); }
+  {
+    const Slot last = table_.remove(slot);
+    score_.move(last, slot);
+    victim_known_ = false;
+    table_.set_quota(--rules_.capacity);
+    return last;
+  }
+  // clang-format on
+
+  /// The capacity is one more. \pre capacity() < slots(), and room > 0
+  void take() noexcept { table_.set_quota(++rules_.capacity); }
+
+  /// Whether the next token has a slot that nobody has to leave.
+  [[nodiscard]] bool has_free_slot() const noexcept { return table_.has_free_slot(); }
 
   /// What place() would report. O(1), but O(slots / 64) where no victim is known.
   [[nodiscard]] Status can_place(Position position) const noexcept {

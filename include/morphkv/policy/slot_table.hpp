@@ -35,11 +35,18 @@ class SlotTable {
         permanent_(slots),
         protected_(slots),
         arrivals_(protection.recent + history + 1),
-        journal_(history) {}
+        journal_(history),
+        quota_(slots) {}
 
   [[nodiscard]] std::size_t slots() const noexcept { return positions_.size(); }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  [[nodiscard]] bool has_free_slot() const noexcept { return hole_ != no_slot || size_ < slots(); }
+  [[nodiscard]] bool has_free_slot() const noexcept { return hole_ != no_slot || size_ < quota_; }
+  /// How many of the slots may be used: all, at first. \pre size() <= quota <= slots()
+  void set_quota(std::size_t quota) noexcept {
+    MORPHKV_ASSERT(size_ <= quota && quota <= slots());
+    quota_ = quota;
+  }
+
   [[nodiscard]] Position newest() const noexcept { return newest_; }
   /// The position of every slot in use; no_position in the hole.
   [[nodiscard]] std::span<const Position> positions() const noexcept {
@@ -51,7 +58,9 @@ class SlotTable {
   }
 
   /// Whether a slot in use is not protected.
-  [[nodiscard]] bool has_candidate() const noexcept { return protected_.count() < size_; }
+  [[nodiscard]] bool has_candidate() const noexcept { return candidate_count() > 0; }
+  /// Slots in use that are not protected. O(slots / 64).
+  [[nodiscard]] std::size_t candidate_count() const noexcept { return size_ - protected_.count(); }
 
   /// The hole, or a slot that was never used. \pre has_free_slot()
   [[nodiscard]] Slot free_slot() const noexcept {
@@ -86,6 +95,20 @@ class SlotTable {
     }
     positions_[slot] = no_position;
     hole_ = slot;
+  }
+
+  /// The token in `slot` is gone, and the one in the last slot in use moves there. O(recent
+  /// tokens). \return the slot that it moved from, which is no longer in use \pre there is no hole
+  /// and no history, and the token is not protected
+  Slot remove(Slot slot) noexcept {
+    MORPHKV_ASSERT(hole_ == no_slot && journal_.size() == 0 && slot < size_);
+    const auto last = static_cast<Slot>(--size_);
+    assign(slot, positions_[last], permanent_.test(last));
+    protected_.test(last) ? protected_.set(slot) : protected_.clear(slot);
+    assign(last, no_position, false);
+    protected_.clear(last);
+    if (slot != last) std::replace(arrivals_.span().begin(), arrivals_.span().end(), last, slot);
+    return last;
   }
 
   /// Whether a token of a block is one that no score may evict: `index` counts the tokens of the
@@ -216,6 +239,7 @@ class SlotTable {
   BitMask protected_;             ///< those, and the recent tokens
   AlignedBuffer<Slot> arrivals_;  ///< the slots of the newest tokens, by order of arrival
   AlignedBuffer<Entry> journal_;  ///< the newest placements, for rollback
+  std::size_t quota_;             ///< slots that may be used
   std::size_t size_ = 0;
   std::size_t arrived_ = 0;   ///< tokens that have come since the sequence began
   std::size_t recorded_ = 0;  ///< entries of the journal that can be undone

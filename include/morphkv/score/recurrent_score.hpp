@@ -56,6 +56,15 @@ class RecurrentScore {
 
   void renew(Slot slot) noexcept { renewed_ = slot; }
 
+  [[nodiscard]] Value value(Slot slot) const noexcept { return scores()[slot]; }
+
+  /// The token of a slot lies in another one now. \pre there is no history
+  void move(Slot from, Slot to) noexcept {
+    MORPHKV_ASSERT(options_.history == 0);
+    scores_.row(0)[to] = scores_.row(0)[from];
+    if (renewed_ == from) renewed_ = to;
+  }
+
   void pop(std::size_t count) noexcept {
     MORPHKV_ASSERT(count <= options_.history);
     step_ -= count;

@@ -40,7 +40,7 @@ template <Scalar T>
 /// logits[g][t] = scale * query[g] . keys[t], with `logit_stride` elements between the logits of
 /// two query heads.
 template <Scalar T>
-void attention_logits(const float* query, const Rows<T>& keys, std::size_t tokens,
+void attention_logits(const float* query, const Rows<const T>& keys, std::size_t tokens,
                       std::size_t group, std::size_t head_dim, float scale, float* logits,
                       std::size_t logit_stride) noexcept {
   for (std::size_t t = 0; t < tokens; ++t) {
@@ -54,7 +54,7 @@ template <Scalar T>
 void attention_logits(const float* query, const T* keys, std::size_t stride, std::size_t tokens,
                       std::size_t group, std::size_t head_dim, float scale, float* logits,
                       std::size_t logit_stride) noexcept {
-  attention_logits(query, Rows<T>{keys, stride}, tokens, group, head_dim, scale, logits,
+  attention_logits(query, Rows<const T>{keys, stride}, tokens, group, head_dim, scale, logits,
                    logit_stride);
 }
 
@@ -75,7 +75,7 @@ inline float softmax(float* logits, std::size_t tokens) noexcept {
 
 /// output[g] = sum over t of weights[g][t] * values[t].
 template <Scalar T>
-void weighted_values(const float* weights, std::size_t weight_stride, const Rows<T>& values,
+void weighted_values(const float* weights, std::size_t weight_stride, const Rows<const T>& values,
                      std::size_t tokens, std::size_t group, std::size_t head_dim,
                      float* output) noexcept {
   std::fill_n(output, group * head_dim, 0.0F);
@@ -93,7 +93,8 @@ template <Scalar T>
 void weighted_values(const float* weights, std::size_t weight_stride, const T* values,
                      std::size_t stride, std::size_t tokens, std::size_t group,
                      std::size_t head_dim, float* output) noexcept {
-  weighted_values(weights, weight_stride, Rows<T>{values, stride}, tokens, group, head_dim, output);
+  weighted_values(weights, weight_stride, Rows<const T>{values, stride}, tokens, group, head_dim,
+                  output);
 }
 
 /// row[t] = the group's weights of token t, fused.

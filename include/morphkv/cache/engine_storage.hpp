@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Keys and values in memory that the engine owns: strided, or in pages of a pool.
+#ifndef MORPHKV_CACHE_ENGINE_STORAGE_HPP
+#define MORPHKV_CACHE_ENGINE_STORAGE_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "morphkv/core/config.hpp"
+#include "morphkv/core/error.hpp"
+#include "morphkv/core/memory_usage.hpp"
+#include "morphkv/core/rows.hpp"
+#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/shape.hpp"
+
+namespace morphkv::inline v0 {
+
+/// The order of an engine's memory, in the words of FlashInfer: NHD has the heads of a slot side by
+/// side, [slot][kv_heads][head_dim]; HND has the slots of a head side by side,
+/// [kv_heads][slot][head_dim]. In pages, `slot` is within a page, and pages lie one after another.
+enum class HeadOrder { nhd, hnd };
+
+/// Elements between two neighbours, for memory in an order of the engine's own.
+struct MemoryStrides {
+  std::size_t head = 0;  ///< between two KV heads
+  std::size_t slot = 0;  ///< between two slots (of a page, where there are pages)
+  std::size_t page = 0;  ///< between two pages of the pool; without pages it means nothing
+};
+
+/// The keys and values of one layer. Without pages they begin at this sequence's first slot; with
+/// pages, at the pool's first page.
+template <Scalar T>
+struct LayerMemory {
+  T* keys = nullptr;
+  T* values = nullptr;
+};
+
+/// The pages of one sequence, the same in every layer.
+struct PageTable {
+  std::span<const std::int32_t> pages;  ///< numbers of the pages in the pool, in order of slots
+  std::size_t page_size = 16;           ///< slots of a page
+};
+
+/// The block tables of a batch, as paged attention kernels take them: sequence i has the pages
+/// indices[indptr[i]] ... indices[indptr[i + 1] - 1], and last_page_len[i] slots in use in the last
+/// of them. Nothing is owned.
+struct PagedBatch {
+  std::span<const std::int32_t> indptr;         ///< [sequences + 1]
+  std::span<const std::int32_t> indices;        ///< [indptr.back()]
+  std::span<const std::int32_t> last_page_len;  ///< [sequences]
+  std::size_t page_size = 16;                   ///< slots of a page
+
+  [[nodiscard]] PageTable sequence(std::size_t i) const noexcept {
+    const auto begin = static_cast<std::size_t>(indptr[i]);
+    const auto end = static_cast<std::size_t>(indptr[i + 1]);
+    return {indices.subspan(begin, end - begin), page_size};
+  }
+  /// Slots that sequence i uses.
+  [[nodiscard]] std::size_t slots_in_use(std::size_t i) const noexcept {
+    const std::size_t pages = sequence(i).pages.size();
+    return pages == 0 ? 0 : (pages - 1) * page_size + static_cast<std::size_t>(last_page_len[i]);
+  }
+};
+
+/// Pages that a sequence of `slots` slots needs.
+[[nodiscard]] constexpr std::size_t pages_for(std::size_t slots, std::size_t page_size) noexcept {
+  return (slots + page_size - 1) / page_size;
+}
+
+/// Slots in use of the last of those pages: the `last_page_len` of paged attention kernels.
+[[nodiscard]] constexpr std::size_t last_page_len(std::size_t slots,
+                                                  std::size_t page_size) noexcept {
+  return slots == 0 ? 0 : (slots - 1) % page_size + 1;
+}
+
+/// A view of one sequence's keys and values in the engine's memory, for
+/// `KVCache<T, Policy, EngineStorage<T>>`. Nothing is copied and nothing is owned: the memory has
+/// to outlive the cache, and only the slots in use are ever written. It moves but does not copy,
+/// since two caches over one memory would overwrite each other; to fork a sequence, give the fork
+/// other memory and call KVCache::copy_from.
+template <Scalar T>
+class EngineStorage {
+ public:
+  /// Memory in one piece a layer.
+  /// \param layers [layers]; copied
+  /// \param slots that every head has there
+  /// \throws std::invalid_argument if a pointer is null or their number is not that of the layers
+  EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers, std::size_t slots,
+                HeadOrder order)
+      : EngineStorage(shape, layers, slots, strides(shape, slots, order)) {}
+  EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers, std::size_t slots,
+                const MemoryStrides& strides)
+      : EngineStorage(shape, layers, strides) {
+    slots_ = slots;
+  }
+
+  /// Memory in pages.
+  /// \param layers [layers]: where each layer's pool begins; copied
+  /// \param table  read at every step, so that its numbers have to stay where they are; its pages
+  ///               may be fewer than the cache's slots need, see set_pages
+  /// \throws std::invalid_argument also if page_size is 0
+  EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers,
+                const PageTable& table, HeadOrder order)
+      : EngineStorage(shape, layers, table, strides(shape, table.page_size, order)) {}
+  EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers,
+                const PageTable& table, const MemoryStrides& strides)
+      : EngineStorage(shape, layers, strides) {
+    require(table.page_size > 0, "page_size", table.page_size, "at least 1");
+    layout_.page_rows = table.page_size;
+    layout_.page_stride = strides.page;
+    set_pages(table.pages);
+  }
+
+  EngineStorage(EngineStorage&&) noexcept = default;
+  EngineStorage& operator=(EngineStorage&&) noexcept = default;
+  EngineStorage(const EngineStorage&) = delete;
+  EngineStorage& operator=(const EngineStorage&) = delete;
+  ~EngineStorage() = default;
+
+  /// Another table of the same pages and perhaps more: a sequence takes pages while it grows. A
+  /// step that needs a slot beyond them reports Status::no_memory. \pre the storage is paged
+  void set_pages(std::span<const std::int32_t> pages) noexcept {
+    static constexpr std::int32_t none = 0;
+    MORPHKV_ASSERT(can_grow());
+    layout_.pages = pages.empty() ? &none : pages.data();
+    slots_ = pages.size() * layout_.page_rows;
+  }
+
+  [[nodiscard]] Rows<T> keys(std::size_t layer, std::size_t head) const noexcept {
+    return rows(layers_[layer].keys, head);
+  }
+  [[nodiscard]] Rows<T> values(std::size_t layer, std::size_t head) const noexcept {
+    return rows(layers_[layer].values, head);
+  }
+  /// Slots that every head has memory for.
+  [[nodiscard]] std::size_t slots(std::size_t, std::size_t) const noexcept { return slots_; }
+  /// Whether there are pages, so that more may come.
+  [[nodiscard]] bool can_grow() const noexcept { return layout_.page_rows > 0; }
+  /// The engine counts its own bytes.
+  [[nodiscard]] MemoryUsage memory() const noexcept { return {}; }
+
+ private:
+  EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers,
+                const MemoryStrides& strides)
+      : layers_(layers.begin(), layers.end()),
+        head_stride_(strides.head),
+        layout_{.data = nullptr, .stride = strides.slot} {
+    require(layers.size() == shape.layers, "layers of memory", layers.size(),
+            "as many as the shape's: " + std::to_string(shape.layers));
+    require(strides.slot >= shape.head_dim, "stride of a slot", strides.slot,
+            "at least head_dim = " + std::to_string(shape.head_dim));
+    for (const LayerMemory<T>& layer : layers_) {
+      require(layer.keys != nullptr && layer.values != nullptr, "a layer's memory", "null",
+              "pointers to keys and values");
+    }
+  }
+
+  [[nodiscard]] Rows<T> rows(T* layer, std::size_t head) const noexcept {
+    Rows<T> rows = layout_;
+    rows.data = layer + head * head_stride_;
+    return rows;
+  }
+
+  /// Of `slots` slots in one piece, or in one page.
+  [[nodiscard]] static MemoryStrides strides(const CacheShape& shape, std::size_t slots,
+                                             HeadOrder order) noexcept {
+    const std::size_t page = slots * shape.kv_heads * shape.head_dim;
+    return order == HeadOrder::nhd
+               ? MemoryStrides{shape.head_dim, shape.kv_heads * shape.head_dim, page}
+               : MemoryStrides{slots * shape.head_dim, shape.head_dim, page};
+  }
+
+  std::vector<LayerMemory<T>> layers_;
+  std::size_t head_stride_;
+  std::size_t slots_ = 0;
+  Rows<T> layout_;  ///< of every head; where its data begin is found when they are asked for
+};
+
+}  // namespace morphkv::inline v0
+
+#endif  // MORPHKV_CACHE_ENGINE_STORAGE_HPP
