@@ -86,3 +86,18 @@ function(morphkv_add_program name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${morphkv_program_dir}
                                            CXX_EXTENSIONS OFF)
 endfunction()
+
+# amalgamate: the whole library as one header, in build/<preset>/single_include. It has the name of
+# the header that includes everything, so a project changes from one to the other by its include path.
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_Interpreter_FOUND)
+  set(morphkv_single_header ${PROJECT_BINARY_DIR}/single_include/morphkv/morphkv.hpp)
+  add_custom_command(
+    OUTPUT ${morphkv_single_header}
+    COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/cmake/amalgamate.py
+            ${PROJECT_SOURCE_DIR}/include ${morphkv_single_header}
+    DEPENDS ${morphkv_headers} ${PROJECT_SOURCE_DIR}/cmake/amalgamate.py
+    COMMENT "Writing the single header"
+    VERBATIM)
+  add_custom_target(amalgamate DEPENDS ${morphkv_single_header})
+endif()

@@ -4,6 +4,14 @@
 # for the variables.
 cmake_minimum_required(VERSION 3.22)
 
+string(REPLACE "." ";" parts ${VERSION})
+list(GET parts 0 major)
+list(GET parts 1 minor)
+list(GET parts 2 patch)
+math(EXPR next_major "${major} + 1")
+math(EXPR next_minor "${minor} + 1")
+math(EXPR next_patch "${patch} + 1")
+
 set(prefix ${WORK_DIR}/moved) # where the installed tree lies after it was moved
 set(case_dir ${WORK_DIR}/${CASE})
 file(REMOVE_RECURSE ${case_dir})
@@ -37,11 +45,15 @@ macro(configure_consumer)
     ERROR_VARIABLE output)
 endmacro()
 
-function(build_and_run_consumer)
+macro(expect_success)
   configure_consumer(${ARGN})
   if(NOT result EQUAL 0)
     message(FATAL_ERROR "the consumer does not configure:\n${output}")
   endif()
+endmacro()
+
+function(build_and_run_consumer)
+  expect_success(${ARGN})
   run(${CMAKE_COMMAND} --build ${case_dir}/build)
   run(${case_dir}/build/consumer)
 endfunction()
@@ -89,22 +101,53 @@ if(CASE STREQUAL "install")
 elseif(CASE STREQUAL "find_package")
   build_and_run_consumer(-DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix})
 
+elseif(CASE STREQUAL "find_version")
+  # The version itself, its minor version, and the range that ends before the next: before 1.0.0 a
+  # minor version may change the interface.
+  foreach(wanted IN ITEMS ${VERSION} ${major}.${minor} ${major}.${minor}...<${major}.${next_minor})
+    file(REMOVE_RECURSE ${case_dir}/build)
+    expect_success(-DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix}
+                   -DMORPHKV_WANTED=${wanted})
+  endforeach()
+
 elseif(CASE STREQUAL "version_mismatch")
   # A version that does not exist yet, and one whose interface was another.
-  string(REPLACE "." ";" parts ${VERSION})
-  list(GET parts 0 major)
-  list(GET parts 1 minor)
-  math(EXPR next_major "${major} + 1")
-  math(EXPR next_minor "${minor} + 1")
-  foreach(wanted IN ITEMS ${next_major}.0 ${major}.${next_minor})
+  set(refused ${next_major}.0 ${major}.${next_minor} ${major}.${minor}.${next_patch})
+  if(minor GREATER 0)
+    math(EXPR last_minor "${minor} - 1")
+    list(APPEND refused ${major}.${last_minor})
+  endif()
+  foreach(wanted IN LISTS refused)
     file(REMOVE_RECURSE ${case_dir}/build)
     expect_refusal("compatible with requested version" -DMORPHKV_FROM=find_package
                    -DCMAKE_PREFIX_PATH=${prefix} -DMORPHKV_WANTED=${wanted})
   endforeach()
 
+elseif(CASE STREQUAL "find_component")
+  # An optional component that does not exist is no error; the package says that it is not there.
+  expect_success(
+    -DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix} -DMORPHKV_WANTED=${major}.${minor}
+    "-DMORPHKV_COMPONENTS=COMPONENTS headers OPTIONAL_COMPONENTS no_such_component")
+  if(NOT output MATCHES "headers: TRUE, no_such_component: FALSE")
+    message(FATAL_ERROR "the package does not say which components it found:\n${output}")
+  endif()
+
 elseif(CASE STREQUAL "unknown_component")
-  expect_refusal("has no component 'no_such_component'" -DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix}
-                 -DMORPHKV_WANTED=COMPONENTS -DMORPHKV_COMPONENT=no_such_component)
+  expect_refusal("has no component 'no_such_component'" -DMORPHKV_FROM=find_package
+                 -DCMAKE_PREFIX_PATH=${prefix}
+                 "-DMORPHKV_COMPONENTS=COMPONENTS headers no_such_component")
+
+elseif(CASE STREQUAL "single_header")
+  # A project without a build system, and nothing of morphkv but one file.
+  if(NOT PYTHON)
+    message("SKIPPED: python3 is not installed")
+    return()
+  endif()
+  run(${PYTHON} ${SOURCE_DIR}/cmake/amalgamate.py ${SOURCE_DIR}/include
+      ${case_dir}/vendored/morphkv/morphkv.hpp)
+  run(${COMPILER} -std=c++20 -Ivendored -isystem ${EIGEN_INCLUDE_DIR}
+      -DEXPECTED_VERSION="${VERSION}" ${SOURCE_DIR}/tests/package/consumer/main.cpp -o consumer)
+  run(${case_dir}/consumer)
 
 elseif(CASE STREQUAL "add_subdirectory")
   build_and_run_consumer(-DMORPHKV_FROM=add_subdirectory -DMORPHKV_PATH=${SOURCE_DIR})
@@ -115,9 +158,13 @@ elseif(CASE STREQUAL "fetch_content")
     return()
   endif()
   # A repository with the tree as it is now, committed or not; trained weights are of no use here.
-  file(GLOB children LIST_DIRECTORIES true ${SOURCE_DIR}/* ${SOURCE_DIR}/.git[a-z]*)
-  list(FILTER children EXCLUDE REGEX "/(build[^/]*|shared)$")
+  # Without its .git, which in a work tree is a file that leads to the developer's own repository.
+  file(GLOB children LIST_DIRECTORIES true ${SOURCE_DIR}/*)
+  list(FILTER children EXCLUDE REGEX "/(build[^/]*|shared|\\.git)$")
   file(COPY ${children} DESTINATION ${case_dir}/repository PATTERN models EXCLUDE)
+  foreach(variable IN ITEMS GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE) # set where a git hook runs us
+    unset(ENV{${variable}})
+  endforeach()
   set(git ${GIT} -C ${case_dir}/repository -c user.name=test -c user.email=test@example.invalid
           -c commit.gpgsign=false)
   run(${git} init --quiet --initial-branch=main)
