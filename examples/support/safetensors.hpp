@@ -119,9 +119,11 @@ class SafetensorsFile {
 
   [[nodiscard]] Entry read_entry(const std::string& name, const nlohmann::json& value) const {
     if (!value.is_object()) fail(path(), "the tensor " + name + " must be an object");
-    const JsonFile fields(path(), value);
+    const auto dtype = value.find("dtype");
+    if (dtype == value.end()) fail(path(), name + ".dtype is missing");
+    expect(dtype->is_string(), path(), name + ".dtype", dtype->dump(), "a text");
     Entry entry;
-    entry.type_name = fields.text("dtype");
+    entry.type_name = dtype->get<std::string>();
     const auto type =
         std::find(tensor_type_names.begin(), tensor_type_names.end(), entry.type_name);
     if (type != tensor_type_names.end()) {

@@ -117,6 +117,17 @@ TEST(Safetensors, HostileHeadersAreRefused) {
   EXPECT_EQ(complaint_about(file_with(entry + "[0,8]}}", 8)), "");
 }
 
+TEST(Safetensors, ComplaintsAboutATypeNameTheTensor) {
+  const auto complaint_about_type = [](const std::string& dtype) {
+    return complaint_about(
+        file_with("{\"layers.3.weight\":{" + dtype + R"("shape":[2],"data_offsets":[0,8]}})", 8));
+  };
+  EXPECT_TRUE(contains(complaint_about_type(""), ": layers.3.weight.dtype is missing"));
+  EXPECT_TRUE(contains(complaint_about_type(R"("dtype":3,)"), ": layers.3.weight.dtype = 3: must"));
+  EXPECT_TRUE(contains(complaint_about_type(R"("dtype":null,)"), "weight.dtype = null: must"));
+  EXPECT_TRUE(contains(complaint_about_type(R"("dtype":"I64",)"), "weight.dtype = I64: must"));
+}
+
 TEST(Safetensors, AHugeHeaderLengthTakesNoMemory) {
   std::string bytes = file_with("{}", 0);
   bytes.replace(0, 8, std::string(8, '\xFF'));
