@@ -10,6 +10,7 @@
 
 #include "comparison/lifetimes.hpp"
 #include "morphkv/cache/kv_cache.hpp"
+#include "morphkv/policy/decayed_max.hpp"
 
 namespace morphkv::comparison {
 
@@ -36,10 +37,11 @@ class AnyCache {
   virtual void record(Lifetimes& lifetimes, std::size_t step) const = 0;
 };
 
-template <EvictionPolicy Policy>
+/// Any KVCache that can be made from a shape and options.
+template <class Cache>
 class CacheOf final : public AnyCache {
  public:
-  CacheOf(const CacheShape& shape, const typename Policy::Options& options)
+  CacheOf(const CacheShape& shape, const typename Cache::Options& options)
       : cache_(shape, options) {}
 
   Status prefill(std::size_t layer, std::span<const float> queries, std::span<const float> keys,
@@ -58,7 +60,14 @@ class CacheOf final : public AnyCache {
   }
 
  private:
-  KVCache<Stored, Policy> cache_;
+  Cache cache_;
+};
+
+/// One budget for all heads and layers.
+class SharedDecayedMax : public KVCache<Stored, DecayedMax, SharedStorage<Stored>> {
+ public:
+  SharedDecayedMax(const CacheShape& shape, const DecayedMax::Options& options)
+      : KVCache(shape, options, SharedBudget{}) {}
 };
 
 }  // namespace morphkv::comparison

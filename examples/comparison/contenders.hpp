@@ -64,10 +64,10 @@ struct Contender {
 };
 
 /// Bytes of a cache with these options, all kinds.
-template <class Policy>
+template <class Cache>
 [[nodiscard]] std::size_t cache_bytes(const CacheShape& shape,
-                                      const typename Policy::Options& options) {
-  return KVCache<Stored, Policy>(shape, options).memory().total();
+                                      const typename Cache::Options& options) {
+  return Cache(shape, options).memory().total();
 }
 
 /// The bytes that the full cache takes, a prompt on average.
@@ -75,7 +75,7 @@ template <class Policy>
   double sum = 0;
   for (const Prompt& prompt : workload.prompts) {
     const std::size_t tokens = prompt.tokens.size() + prompt.response_tokens;
-    sum += static_cast<double>(cache_bytes<Full>(shape, {.max_tokens = tokens}));
+    sum += static_cast<double>(cache_bytes<KVCache<Stored, Full>>(shape, {.max_tokens = tokens}));
   }
   return sum / static_cast<double>(workload.prompts.size());
 }
@@ -94,11 +94,11 @@ namespace detail {
 
 /// The greatest capacity whose cache weighs at most `bytes`; 0 if even the least weighs more.
 /// \param options_at the options for a capacity
-template <class Policy, class OptionsAt>
+template <class Cache, class OptionsAt>
 [[nodiscard]] std::size_t greatest_capacity(const CacheShape& shape, const Task& task,
                                             std::size_t bytes, const OptionsAt& options_at) {
   const auto fits = [&](std::size_t capacity) {
-    return cache_bytes<Policy>(shape, options_at(capacity)) <= bytes;
+    return cache_bytes<Cache>(shape, options_at(capacity)) <= bytes;
   };
   if (!fits(least_capacity)) return 0;
   std::size_t low = least_capacity;
@@ -110,7 +110,7 @@ template <class Policy, class OptionsAt>
   return low;
 }
 
-template <class Policy, class MakeSettings>
+template <class Cache, class MakeSettings>
 [[nodiscard]] auto cache_maker(const MakeSettings& make, std::size_t capacity, const Task& task,
                                const Knobs& knobs) {
   return [=](const CacheShape& shape, const Prompt& prompt) -> std::unique_ptr<AnyCache> {
@@ -118,14 +118,14 @@ template <class Policy, class MakeSettings>
     Task one = task;
     one.prompt_tokens = prompt.tokens.size();
     one.response_tokens = prompt.response_tokens;
-    return std::make_unique<CacheOf<Policy>>(shape, make(capacity, one, knobs).options);
+    return std::make_unique<CacheOf<Cache>>(shape, make(capacity, one, knobs).options);
   };
 }
 
 }  // namespace detail
 
 /// A contender whose settings `make(capacity, task, knobs)` gives.
-template <class Policy, class MakeSettings>
+template <class Policy, class Cache = KVCache<Stored, Policy>, class MakeSettings>
 [[nodiscard]] Contender contender(std::string key, std::string name, std::string description,
                                   std::vector<Knobs> candidates, const MakeSettings& make) {
   Contender result{
@@ -134,7 +134,7 @@ template <class Policy, class MakeSettings>
                    const CacheShape& shape, const Task& task, const Knobs& knobs, double budget,
                    std::size_t bytes) -> std::optional<Variant> {
     Variant variant{key, name, {}, knobs, budget, true, 0, {}};
-    variant.capacity = detail::greatest_capacity<Policy>(
+    variant.capacity = detail::greatest_capacity<Cache>(
         shape, task, bytes,
         [&](std::size_t capacity) { return make(capacity, task, knobs).options; });
     if (variant.capacity == 0) {  // it grows with the response, or its state outweighs its rows
@@ -145,7 +145,7 @@ template <class Policy, class MakeSettings>
     const auto settings = make(variant.capacity, task, knobs);
     if (!settings.possible) return std::nullopt;
     variant.settings = settings.text;
-    variant.make_cache = detail::cache_maker<Policy>(make, variant.capacity, task, knobs);
+    variant.make_cache = detail::cache_maker<Cache>(make, variant.capacity, task, knobs);
     return variant;
   };
   return result;
@@ -278,7 +278,8 @@ namespace detail {
   Variant variant{"full", "Full cache", "keeps everything", {}, 1, true, 0, {}};
   variant.make_cache = [](const CacheShape& shape, const Prompt& prompt) {
     const std::size_t tokens = prompt.tokens.size() + prompt.response_tokens;
-    return std::make_unique<CacheOf<Full>>(shape, Full::Options{.max_tokens = tokens});
+    return std::make_unique<CacheOf<KVCache<Stored, Full>>>(shape,
+                                                            Full::Options{.max_tokens = tokens});
   };
   return variant;
 }
@@ -317,6 +318,11 @@ namespace detail {
                             "the recent tokens, and the older ones with the greatest single weight "
                             "that any token paid them, which fades",
                             faded, detail::decayed_max_settings),
+      contender<DecayedMax, SharedDecayedMax>(
+          "decayed_max_shared", "Decayed max, shared",
+          "the same, but all heads and layers share one budget: a head grows by the slot of the "
+          "token that is wanted least of all",
+          faded, detail::decayed_max_settings),
       contender<H2O>("h2o", "H2O",
                      "recent tokens, and those that gathered most attention since they came", heavy,
                      detail::h2o_settings),

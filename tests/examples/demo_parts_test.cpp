@@ -44,8 +44,9 @@ TEST(ShareInterval, NeverClaimsMoreThanTheChecks) {
 TEST(Contenders, FillTheirBudgetAndNoMore) {
   const CacheShape shape{.layers = 4, .query_heads = 4, .kv_heads = 2, .head_dim = 32};
   const comparison::Task task{.prompt_tokens = 300, .response_tokens = 900, .seed = 1};
-  const double full = static_cast<double>(comparison::cache_bytes<Full>(
-      shape, {.max_tokens = task.prompt_tokens + task.response_tokens}));
+  const double full =
+      static_cast<double>(comparison::cache_bytes<KVCache<comparison::Stored, Full>>(
+          shape, {.max_tokens = task.prompt_tokens + task.response_tokens}));
   for (const comparison::Contender& contender : comparison::library_contenders()) {
     for (const double budget : {0.1, 0.25, 0.5}) {
       const auto bytes = static_cast<std::size_t>(budget * full);

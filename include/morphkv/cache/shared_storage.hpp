@@ -18,7 +18,8 @@ namespace morphkv::inline v0 {
 /// What `KVCache<T, Policy, SharedStorage<T>>` needs to know beside the policy's options.
 struct SharedBudget {
   double floor = 0.75;  ///< of the capacity: the least that every head keeps
-  double most = 4;      ///< times the capacity: the most that one head may have
+  double most = 2;      ///< times the capacity: the most that one head may have. Tables and scores
+                        ///< are as long; where heads are small, more costs more than it brings
 };
 
 /// One allocation of keys and one of values, whose rows pass from head to head while tokens come.
