@@ -47,8 +47,9 @@ namespace morphkv::inline v0 {
 /// logits are scaled by 1 / sqrt(head_dim).
 ///
 /// Storage: OwnedStorage has a head's keys in one piece, [slot][head_dim], and all layers in one
-/// allocation. EngineStorage is a view of memory that the engine owns, strided or in pages. Either
-/// way a new token is written over the victim: nothing moves.
+/// allocation. EngineStorage is a view of memory that the engine owns, strided or in pages. In
+/// SharedStorage all heads and layers share one total of slots. In each, a new token is written
+/// over a victim, and no key ever moves.
 ///
 /// Copies are independent: a copy forks the sequence (a cache over EngineStorage moves only; see
 /// copy_from). Steps neither allocate nor throw; they report a Status, and nothing has changed
@@ -401,8 +402,7 @@ class KVCache {
   [[nodiscard]] std::vector<Policy> make_policies() const {
     if constexpr (!ResizablePolicy<Policy>) {
       require(!budget_.is_adaptive(), "budget", "adaptive",
-              "another one: the policy's heads keep "
-              "their size");
+              "another one: the policy's heads keep their size");
     }
     std::vector<Policy> policies;
     policies.reserve(shape_.heads());
