@@ -51,14 +51,17 @@ inline Scoring running_score(bool normalised) {
   };
 }
 
-/// F[j] = max over every query i of a_i[j] decay^(rows since i). Rounded to float row by row:
-/// scores fade below its smallest number, and are equal from then on.
-inline Scoring decayed_max_score(double decay) {
+/// F[j] = max over every query i >= j + distance of a_i[j] decay^(rows since i); a row ends with
+/// the query's own position. Rounded to float row by row: scores fade below its smallest number,
+/// and are equal from then on.
+inline Scoring decayed_max_score(double decay, std::size_t distance) {
   return [=](const History& history, std::size_t count) {
     std::vector<double> scores(count, 0.0);
     for (const Row& row : history.rows) {
       for (std::size_t t = 0; t < count; ++t) {
-        const double paid = weight(row, history.tokens[t].position);
+        const Position position = history.tokens[t].position;
+        const bool counts = static_cast<std::size_t>(position) + distance < row.size();
+        const double paid = counts ? weight(row, position) : 0;
         scores[t] = double{static_cast<float>(std::max(decay * scores[t], paid))};
       }
     }
@@ -127,12 +130,13 @@ inline EvictionOracle morphkv_oracle(std::size_t capacity, std::size_t window, C
 }
 
 inline EvictionOracle decayed_max_oracle(std::size_t capacity, std::size_t window, double half_life,
-                                         std::size_t sinks, bool protect_prompt) {
+                                         std::size_t distance, std::size_t sinks,
+                                         bool protect_prompt) {
   return EvictionOracle({.capacity = capacity,
                          .slots = capacity,
                          .timing = Timing::before_arrival,
                          .protection = {sinks, window, protect_prompt},
-                         .scoring = decayed_max_score(std::exp2(-1 / half_life))});
+                         .scoring = decayed_max_score(std::exp2(-1 / half_life), distance)});
 }
 
 inline EvictionOracle snapkv_oracle(std::size_t capacity, std::size_t window, std::size_t kernel,

@@ -47,6 +47,7 @@ TEST(Options, AreCheckedByName) {
       {"capacity = 1", making<TOVA>({.capacity = 1, .window = 1, .sinks = 0})},
       {"capacity = 1", making<morphkv::Random>({.capacity = 1, .window = 1, .sinks = 0})},
       {"half_life = 0", making<DecayedMax>({.half_life = 0})},
+      {"distance = 32", making<DecayedMax>({.window = 32, .distance = 32})},
       {"half_life = -1", making<DecayedMax>({.half_life = -1})},
       {"half_life = nan", making<DecayedMax>({.half_life = std::nan("")})},
       {"max_tokens = 0", making<Full>({.max_tokens = 0})},

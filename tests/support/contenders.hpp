@@ -59,19 +59,23 @@ struct MorphKVContender {
 };
 
 /// A half-life of one token: the library's float scores are then exact.
+template <bool distant>
 struct DecayedMaxContender {
   using Policy = DecayedMax;
+  static std::size_t distance(const Setting& s) { return distant ? s.window / 2 : 0; }
   static Policy::Options options(const Setting& s) {
     return {.capacity = s.capacity,
             .window = s.window,
             .half_life = 1,
+            .distance = distance(s),
             .group = s.group,
             .sinks = s.sinks,
             .protect_prompt = s.protect_prompt,
             .history = s.history};
   }
   static oracle::EvictionOracle reference(const Setting& s) {
-    return oracle::decayed_max_oracle(s.capacity, s.window, 1, s.sinks, s.protect_prompt);
+    return oracle::decayed_max_oracle(s.capacity, s.window, 1, distance(s), s.sinks,
+                                      s.protect_prompt);
   }
 };
 
@@ -189,26 +193,28 @@ using SnapKVMax = SnapKVContender<Pooling::max, 7>;
 using SnapKVUnpooled = SnapKVContender<Pooling::average, 1>;
 using H2OPlain = H2OContender<false>;
 using H2ONormalised = H2OContender<true>;
+using DecayedMaxOfAll = DecayedMaxContender<false>;
+using DecayedMaxOfDistant = DecayedMaxContender<true>;
 
 /// Those that an oracle follows.
 using OracleContenders =
     ::testing::Types<MorphKVSum, MorphKVMax, SnapKVAverage, SnapKVMax, SnapKVUnpooled, H2OPlain,
-                     H2ONormalised, DecayedMaxContender, StreamingLLMContender, TOVAContender,
-                     FullContender>;
+                     H2ONormalised, DecayedMaxOfAll, DecayedMaxOfDistant, StreamingLLMContender,
+                     TOVAContender, FullContender>;
 using AllContenders =
     ::testing::Types<MorphKVSum, MorphKVMax, SnapKVAverage, SnapKVMax, SnapKVUnpooled, H2OPlain,
-                     H2ONormalised, DecayedMaxContender, StreamingLLMContender, TOVAContender,
-                     FullContender, RandomContender>;
+                     H2ONormalised, DecayedMaxOfAll, DecayedMaxOfDistant, StreamingLLMContender,
+                     TOVAContender, FullContender, RandomContender>;
 using AllAndCompat =
     ::testing::Types<MorphKVSum, MorphKVMax, SnapKVAverage, SnapKVMax, SnapKVUnpooled, H2OPlain,
-                     H2ONormalised, DecayedMaxContender, StreamingLLMContender, TOVAContender,
-                     FullContender, RandomContender, CompatContender>;
+                     H2ONormalised, DecayedMaxOfAll, DecayedMaxOfDistant, StreamingLLMContender,
+                     TOVAContender, FullContender, RandomContender, CompatContender>;
 /// One of each kind, where every policy would only repeat the others (and compile for minutes).
 using OneOfEachKind = ::testing::Types<MorphKVSum, SnapKVAverage, H2OPlain>;
 /// Those whose size is bounded however long the sequence.
 using BoundedContenders =
-    ::testing::Types<MorphKVSum, MorphKVMax, H2OPlain, H2ONormalised, DecayedMaxContender,
-                     StreamingLLMContender, TOVAContender, RandomContender>;
+    ::testing::Types<MorphKVSum, MorphKVMax, H2OPlain, H2ONormalised, DecayedMaxOfAll,
+                     DecayedMaxOfDistant, StreamingLLMContender, TOVAContender, RandomContender>;
 
 }  // namespace morphkv::testing
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <string>
 
 #include "morphkv/core/error.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
@@ -27,7 +28,11 @@ struct DecayedMaximum {
 /// A head holds `capacity` tokens: the `window` most recent ones, and the older ones with the
 /// greatest weight that any query has paid to them, which halves every `half_life` tokens:
 ///
-///     F[j] = max over all queries i of a_i[j] 2^(-(t - i) / half_life)      (t: the newest query)
+///     F[j] = max over all queries i >= j + distance of a_i[j] 2^(-(t - i) / half_life)
+///
+/// where t is the newest query. A token's neighbours attend to it whatever it says, and the window
+/// keeps it for them anyway; what tells whether it will be wanted later is who asks for it from
+/// further away. A distance of about one unit of the text (an entry, a sentence) serves best.
 ///
 /// Beside MorphKV with Fusion::max, whose voters are the recent tokens alone: a vote outlives the
 /// window and fades, and the state is one number a slot, not a number a slot and row of the window.
@@ -42,6 +47,7 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
     std::size_t capacity = 2048;  ///< tokens a head holds, the window included
     std::size_t window = 32;      ///< recent tokens that are kept
     double half_life = 512;       ///< tokens after which a vote counts half; above 0, or infinity
+    std::size_t distance = 0;     ///< from a token to the first that votes for it; below window
     GroupFusion group = GroupFusion::max;
     std::size_t sinks = default_sinks;
     bool protect_prompt = false;
@@ -49,8 +55,9 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
     std::size_t room = 0;     ///< slots beyond the capacity; see SharedStorage, which sets it
   };
 
-  /// \throws std::invalid_argument if capacity is below window + sinks or not above window, or
-  ///         half_life is not above 0.
+  /// \throws std::invalid_argument if capacity is below window + sinks or not above window,
+  ///         half_life is not above 0, or distance is not below window (such a token would have no
+  ///         vote when it may first be evicted).
   explicit DecayedMax(const Options& options, std::size_t /*head*/ = 0)
       : ScoredEviction{
             checked({.capacity = options.capacity,
@@ -59,11 +66,18 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
                      .max_tokens = 0,
                      .history = options.history,
                      .room = options.room}),
-            RecurrentScore<DecayedMaximum>(
-                {.columns = options.capacity + options.room, .history = options.history},
-                {decay_of(options.half_life)})} {}
+            RecurrentScore<DecayedMaximum>({.columns = options.capacity + options.room,
+                                            .history = options.history,
+                                            .distance = checked_distance(options)},
+                                           {decay_of(options.half_life)})} {}
 
  private:
+  [[nodiscard]] static std::size_t checked_distance(const Options& options) {
+    require(options.distance == 0 || options.distance < options.window, "distance",
+            options.distance, "below window = " + std::to_string(options.window));
+    return options.distance;
+  }
+
   [[nodiscard]] static float decay_of(double half_life) {
     require(half_life > 0, "half_life", half_life, "above 0");
     return static_cast<float>(std::exp2(-1 / half_life));

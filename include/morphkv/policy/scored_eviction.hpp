@@ -242,7 +242,7 @@ class ScoredEviction {
     std::iota(same.begin(), same.end(), Slot{0});
     ballot.score = score_.remapped(same, rows.columns());
     if (awaits_row_) ballot.score.skip();
-    ballot.status = push_rows(rows, ballot.score);
+    ballot.status = push_rows(rows, ballot.positions, ballot.score);
     ballot.values.resize(rows.columns() - std::min(rows.tokens(), rules_.protection.recent));
     ballot.score.values(ballot.positions, ballot.values);
     return ballot;
@@ -324,10 +324,12 @@ class ScoredEviction {
     return victim_known_ ? victim_ : score_.least(table_.candidates());
   }
 
-  [[nodiscard]] Status push_rows(const PromptRows& rows, S& score) const {
+  [[nodiscard]] Status push_rows(const PromptRows& rows, std::span<const Position> positions,
+                                 S& score) const {
     std::vector<float> row(rows.columns());
     const BitMask nobody(rows.columns());
-    const Candidates none{.slots = 0, .protected_bits = nobody.data(), .positions = nullptr};
+    const Candidates none{
+        .slots = 0, .protected_bits = nobody.data(), .positions = positions.data()};
     const std::size_t voters = std::min(score.voters(), rows.tokens());
     for (std::size_t query = 0; query < rows.tokens(); ++query) {
       score.renew(static_cast<Slot>(size() + query));

@@ -23,7 +23,8 @@ concept ScoreUpdate = std::copyable<U> && requires(const U& update, float score,
 };
 
 /// score[slot] = update(score[slot], row[slot]), at every step. A token that pays no attention
-/// updates with weights of 0.
+/// updates with weights of 0, and so does one that is fewer than `distance` positions after the
+/// slot's: tokens attend to their neighbours whatever these say.
 ///
 /// Memory: 4 bytes a slot; with `history` = D, 4 D more. Thread safety: none; one object a head.
 template <ScoreUpdate Update>
@@ -34,7 +35,8 @@ class RecurrentScore {
   struct Options {
     std::size_t columns = 0;
     std::size_t voters = std::numeric_limits<std::size_t>::max();  ///< of a prompt's last queries
-    std::size_t history = 0;  ///< how many tokens pop() can take back
+    std::size_t history = 0;   ///< how many tokens pop() can take back
+    std::size_t distance = 0;  ///< from a token to the first one that votes for it
   };
 
   RecurrentScore(const Options& options, const Update& update)
@@ -42,7 +44,16 @@ class RecurrentScore {
 
   Slot push(std::span<const float> row, const Candidates& candidates) noexcept {
     MORPHKV_ASSERT(row.size() <= options_.columns && candidates.slots <= row.size());
-    advance([&](std::size_t slot) { return slot < row.size() ? row[slot] : 0.0F; });
+    if (options_.distance == 0) {
+      advance([&](std::size_t slot) { return slot < row.size() ? row[slot] : 0.0F; });
+    } else {
+      MORPHKV_ASSERT(renewed_ < row.size());
+      const Position* positions = candidates.positions;
+      const Position last = positions[renewed_] - static_cast<Position>(options_.distance);
+      advance([&](std::size_t slot) {
+        return slot < row.size() && positions[slot] <= last ? row[slot] : 0.0F;
+      });
+    }
     return least(candidates);
   }
 
