@@ -47,42 +47,61 @@ if(MORPHKV_SANITIZE)
 endif()
 
 # morphkv_program_options: what every program of ours may use. Headers shared by programs are
-# included by their path from examples/ or bench/. CLI11 and nlohmann-json are used where they are
-# found.
+# included by their path from examples/ or bench/.
 add_library(morphkv_program_options INTERFACE)
 target_link_libraries(morphkv_program_options INTERFACE morphkv_dev_options morphkv::morphkv
                                                         Threads::Threads)
 target_include_directories(morphkv_program_options INTERFACE ${PROJECT_SOURCE_DIR}/examples
                                                              ${PROJECT_SOURCE_DIR}/bench)
+
+# What single programs use, where it is found: a text in their sources, the target, its name.
 find_package(CLI11 CONFIG QUIET)
 find_package(nlohmann_json CONFIG QUIET)
-if(TARGET CLI11::CLI11)
-  target_link_libraries(morphkv_program_options INTERFACE CLI11::CLI11)
+find_package(OpenMP QUIET COMPONENTS CXX)
+find_path(MORPHKV_ASIO_INCLUDE_DIR asio.hpp)
+mark_as_advanced(MORPHKV_ASIO_INCLUDE_DIR)
+if(MORPHKV_ASIO_INCLUDE_DIR AND NOT TARGET asio::asio)
+  add_library(asio::asio INTERFACE IMPORTED)
+  target_include_directories(asio::asio INTERFACE ${MORPHKV_ASIO_INCLUDE_DIR})
 endif()
-if(TARGET nlohmann_json::nlohmann_json)
-  target_link_libraries(morphkv_program_options INTERFACE nlohmann_json::nlohmann_json)
-endif()
+set(morphkv_optional_libraries
+    "#include <CLI/|CLI11::CLI11|CLI11"
+    "#include <nlohmann/|nlohmann_json::nlohmann_json|nlohmann-json"
+    "#include <asio/|asio::asio|Asio"
+    "#pragma omp|OpenMP::OpenMP_CXX|OpenMP")
+foreach(library IN ITEMS CLI11::CLI11 nlohmann_json::nlohmann_json)
+  if(TARGET ${library}) # headers that programs share include these
+    target_link_libraries(morphkv_program_options INTERFACE ${library})
+  endif()
+endforeach()
 
 # All programs land in one folder: build/<preset>/bin.
 set(morphkv_program_dir ${PROJECT_BINARY_DIR}/bin)
 
 # morphkv_add_program(<name> <source>...): one program of ours. It is left out, with a line that
-# says so, where a library that its sources include is not installed.
+# says so, where a library that its sources use is not installed.
 function(morphkv_add_program name)
+  set(libraries "")
   foreach(source IN LISTS ARGN)
     file(READ ${source} text)
-    foreach(library IN ITEMS CLI11 nlohmann_json)
-      string(REPLACE "_json" "" include_dir ${library}) # <CLI/CLI.hpp>, <nlohmann/json.hpp>
-      string(REPLACE "CLI11" "CLI" include_dir ${include_dir})
-      string(FIND "${text}" "#include <${include_dir}/" found)
-      if(found GREATER_EQUAL 0 AND NOT TARGET ${library}::${library})
+    foreach(entry IN LISTS morphkv_optional_libraries)
+      string(REPLACE "|" ";" entry "${entry}")
+      list(GET entry 0 use)
+      list(GET entry 1 target)
+      list(GET entry 2 library)
+      string(FIND "${text}" "${use}" found)
+      if(found EQUAL -1)
+        continue()
+      endif()
+      if(NOT TARGET ${target})
         message(STATUS "${name} is not built: ${library} was not found")
         return()
       endif()
+      list(APPEND libraries ${target})
     endforeach()
   endforeach()
   add_executable(${name} ${ARGN})
-  target_link_libraries(${name} PRIVATE morphkv_program_options)
+  target_link_libraries(${name} PRIVATE morphkv_program_options ${libraries})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${morphkv_program_dir}
                                            CXX_EXTENSIONS OFF)
 endfunction()

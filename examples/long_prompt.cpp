@@ -4,37 +4,18 @@
 #include <algorithm>
 #include <cstdio>
 #include <morphkv/morphkv.hpp>
-#include <vector>
 
-namespace {
-
-constexpr morphkv::CacheShape shape{.layers = 1, .query_heads = 4, .kv_heads = 2, .head_dim = 16};
-
-/// A block of tokens as an engine's projections leave them: tokens outermost, heads side by side.
-struct Block {
-  std::vector<float> queries, keys, values, outputs;
-
-  Block(std::size_t tokens, std::size_t seed)
-      : queries(tokens * shape.query_heads * shape.head_dim),
-        keys(tokens * shape.kv_heads * shape.head_dim),
-        values(keys.size()),
-        outputs(queries.size()) {
-    for (auto* numbers : {&queries, &keys, &values}) {
-      for (float& x : *numbers) x = static_cast<float>((seed = (seed * 73 + 11) % 101)) / 101;
-    }
-  }
-};
-
-}  // namespace
+#include "support/made_up_tokens.hpp"
 
 int main() {
+  const morphkv::CacheShape shape{.layers = 1, .query_heads = 4, .kv_heads = 2, .head_dim = 16};
   morphkv::KVCache<float, morphkv::MorphKV> cache(shape, {.capacity = 128, .window = 16});
   const std::size_t bytes = cache.memory().total();
-  const auto read = [&](std::size_t tokens, std::size_t seed) {
-    Block block(tokens, seed);
+  const auto read = [&](std::size_t count, std::uint32_t seed) {
+    morphkv::examples::Tokens block(shape, count, seed);
     return cache.prefill(0, block.queries, block.keys, block.values, block.outputs);
   };
-  for (std::size_t chunk = 0; chunk < 16; ++chunk) {  // a prompt of 1024 tokens
+  for (std::uint32_t chunk = 0; chunk < 16; ++chunk) {  // a prompt of 1024 tokens
     if (read(64, chunk) != morphkv::Status::ok) return 1;
   }
   if (read(40, 99) != morphkv::Status::ok) return 1;  // a later turn
