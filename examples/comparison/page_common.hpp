@@ -22,7 +22,9 @@ inline constexpr char page_common_script[] = R"js(
 const colour = result => `var(--${result.policy})`;
 const percent = (share, digits = 0) => (100 * share).toFixed(digits) + " %";
 const bytes = count => count < 10240 ? (count / 1024).toFixed(1) + " KiB"
-  : count < 1048576 ? Math.round(count / 1024) + " KiB" : (count / 1048576).toFixed(1) + " MiB";
+  : count < 1048576 ? Math.round(count / 1024) + " KiB"
+  : count < 1073741824 ? (count / 1048576).toFixed(1) + " MiB"
+  : (count / 1073741824).toFixed(2) + " GiB";
 const interval = i => `${percent(i.low)} to ${percent(i.high)}`;
 const byId = id => document.getElementById(id);
 

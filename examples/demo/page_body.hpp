@@ -39,6 +39,11 @@ holds that token. <span id="heads-needs"></span></p>
 <details><summary>The prompt</summary><div class="text-box" id="prompt-text"></div></details>
 <div class="words" id="words"></div>
 
+<h2>What your model would need</h2>
+<p>Every byte that the library counts for MorphKV, beside the keys and values of a cache that keeps
+everything.</p>
+<div id="memory"></div>
+
 <h2>How to read this</h2>
 <ul class="method" id="method"></ul>
 <footer id="footer"></footer>
