@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every C++ block of README.md and docs/ that has a main() is built and run: what a reader copies
+# Every C++ block of README.md and docs/ is a program, and is built and run: what a reader copies
 # works.
 
 function(morphkv_add_doc_programs document)
@@ -24,7 +24,8 @@ function(morphkv_add_doc_programs document)
     string(SUBSTRING "${rest}" ${end} -1 rest)
     string(FIND "${block}" "int main(" main)
     if(main EQUAL -1)
-      continue()
+      message(FATAL_ERROR "${document} has a C++ block without a main(), which no test can run:\n"
+                          "${block}")
     endif()
     math(EXPR count "${count} + 1")
     set(name doc_${stem}_${count})

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Makes the site from docs/ and the headers: build/docs/html. A warning of Doxygen or a link that
+# leads nowhere is an error.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+readonly out=build/docs
+readonly html="$out/html"
+
+version() {
+  sed -n 's/^#define MORPHKV_VERSION_\(MAJOR\|MINOR\|PATCH\) \([0-9]*\)$/\2/p' \
+    include/morphkv/version.hpp | paste -sd.
+}
+
+# Every link of the pages whose target is not there.
+broken_links() {
+  local page link
+  while IFS=: read -r page link; do
+    link="${link#href=\"}"
+    link="${link%\"}"
+    case "$link" in
+      '' | '#'* | http* | mailto* | javascript*) continue ;;
+    esac
+    [[ -e "$html/${link%%#*}" ]] || printf '%s: no such page: %s\n' "$page" "$link"
+  done < <(cd "$html" && grep -HoE 'href="[^"]*"' -- *.html | sort -u)
+}
+
+rm -rf "$html"
+mkdir -p "$out"
+awk -f docs/site/navigation.awk docs/README.md >"$out/navigation.html"
+awk -f docs/site/examples.awk examples/*.cpp >"$out/examples.dox"
+sed -e "/@NAVIGATION@/{r $out/navigation.html" -e 'd}' docs/site/header.html >"$out/header.html"
+MORPHKV_VERSION="$(version)" doxygen docs/site/Doxyfile
+# The search's results are pages of their own, which the style sheet of the others does not reach.
+cat docs/site/search.css >>"$html/search/search.css"
+
+broken_links >>"$out/warnings.txt"
+if [[ -s "$out/warnings.txt" ]]; then
+  sed "s|^$PWD/||" "$out/warnings.txt"
+  exit 1
+fi
+printf 'The site: %s\n' "$PWD/$html/index.html"
