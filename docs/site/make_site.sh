@@ -14,17 +14,14 @@ version() {
     include/morphkv/version.hpp | paste -sd.
 }
 
-# Every link of the pages whose target is not there.
+# Links of the pages whose target is not there. (Doxygen has checked the places within pages.)
 broken_links() {
-  local page link
-  while IFS=: read -r page link; do
-    link="${link#href=\"}"
-    link="${link%\"}"
-    case "$link" in
-      '' | '#'* | http* | mailto* | javascript*) continue ;;
-    esac
-    [[ -e "$html/${link%%#*}" ]] || printf '%s: no such page: %s\n' "$page" "$link"
-  done < <(cd "$html" && grep -HoE 'href="[^"]*"' -- *.html | sort -u)
+  local link
+  grep -hoE 'href="[^"#:]+["#]' -- "$html"/*.html | cut -d'"' -f2 | sort -u | while read -r link; do
+    link="${link%#}"
+    [[ -e "$html/$link" ]] ||
+      grep -lF "href=\"$link" -- "$html"/*.html | sed "s|.*/\(.*\)|\1: no such page: $link|"
+  done
 }
 
 rm -rf "$html"
