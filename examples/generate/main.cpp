@@ -15,10 +15,10 @@
 #include <string>
 #include <vector>
 
-#include "generate/policy_choice.hpp"
 #include "llama/load.hpp"
 #include "llama/session.hpp"
 #include "llama/trace.hpp"
+#include "support/policy_choice.hpp"
 
 namespace {
 
@@ -28,7 +28,7 @@ struct Arguments {
   std::filesystem::path model;
   std::string prompt = "Once upon a time";
   std::size_t tokens = 200;
-  generate::PolicyChoice policy;
+  support::PolicyChoice policy;
   std::filesystem::path trace;
   std::size_t trace_layer = 0;
 };
@@ -39,7 +39,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->required();
   app.add_option("--prompt", arguments.prompt, "the text to continue")->capture_default_str();
   app.add_option("--tokens", arguments.tokens, "tokens to write at most")->capture_default_str();
-  generate::add_policy_options(app, arguments.policy);
+  support::add_policy_options(app, arguments.policy);
   app.add_option("--trace", arguments.trace, "write a layer's q, k and v here, for replay");
   app.add_option("--trace-layer", arguments.trace_layer, "which layer, from 0")
       ->capture_default_str();
@@ -102,7 +102,7 @@ void run(const Arguments& arguments) {
     print_result(write_text(session, model.config, *tokenizer, prompt, arguments.tokens),
                  prompt.size());
   };
-  generate::with_policy(arguments.policy, prompt.size() + arguments.tokens, use);
+  support::with_policy(arguments.policy, prompt.size() + arguments.tokens, use);
   if (!arguments.trace.empty()) trace.write(arguments.trace, model.config);
 }
 
