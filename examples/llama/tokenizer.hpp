@@ -91,6 +91,10 @@ class BytePairTokenizer : public Tokenizer {
     return first && word.starts_with(' ') ? word.substr(1) : word;
   }
 
+  /// Of every token, as the file has them.
+  [[nodiscard]] const std::vector<std::string>& words() const noexcept { return words_; }
+  [[nodiscard]] const std::vector<float>& scores() const noexcept { return scores_; }
+
  private:
   static constexpr int begin_token = 1;
   static constexpr int first_byte = 3;  ///< after <unk>, <s>, </s>
@@ -183,6 +187,9 @@ class WordTokenizer : public Tokenizer {
     const std::string& word = words_.at(static_cast<std::size_t>(token));
     return previous < 0 ? word : " " + word;
   }
+
+  /// Of every token.
+  [[nodiscard]] const std::vector<std::string>& words() const noexcept { return words_; }
 
  private:
   std::vector<std::string> words_;

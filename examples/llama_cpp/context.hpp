@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// One sequence in llama.cpp, whose attention a listener follows while it is computed.
+#ifndef MORPHKV_EXAMPLES_LLAMA_CPP_CONTEXT_HPP
+#define MORPHKV_EXAMPLES_LLAMA_CPP_CONTEXT_HPP
+
+#include <ggml-backend.h>
+#include <ggml.h>
+#include <llama.h>
+
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "llama_cpp/cell_table.hpp"
+#include "llama_cpp/kv_tensors.hpp"
+#include "llama_cpp/model.hpp"
+
+namespace morphkv::llama_cpp {
+
+/// Is told of a decode as it goes: first where the tokens' keys are written, then of each layer.
+class AttentionListener {
+ public:
+  AttentionListener() = default;
+  AttentionListener(const AttentionListener&) = delete;
+  AttentionListener& operator=(const AttentionListener&) = delete;
+  virtual ~AttentionListener() = default;
+
+  virtual void arrived(std::span<const Cell> cells) = 0;
+  /// \param weights [query_heads][tokens][columns]: after softmax, a weight a cell
+  virtual void attended(std::size_t layer, const float* weights, std::size_t columns) = 0;
+};
+
+struct ContextOptions {
+  std::size_t cells = 512;  ///< at least; llama.cpp rounds up
+  std::size_t block = 512;  ///< tokens decoded at a time, at most
+  int threads = 0;          ///< 0: llama.cpp's choice
+  ggml_type cache_type = GGML_TYPE_F16;
+  bool flash_attention = false;  ///< only without a listener: it computes no weights
+};
+
+/// Thread safety: none.
+class Context {
+ public:
+  /// \param listener null if nobody listens; llama.cpp then runs as it always does
+  /// \pre `model` and `listener` outlive the context.
+  Context(const Model& model, const ContextOptions& options, AttentionListener* listener)
+      : listener_(listener),
+        heads_(model.heads()),
+        tensors_(heads_.layers, heads_.kv_heads),
+        context_(make(model, options), &llama_free),
+        sampler_(llama_sampler_init_greedy(), &llama_sampler_free),
+        batch_(llama_batch_init(static_cast<std::int32_t>(options.block), 0, 1)) {
+    if (!context_) throw std::runtime_error("llama.cpp cannot make a context");
+  }
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+  ~Context() { llama_batch_free(batch_); }
+
+  [[nodiscard]] std::size_t cells() const noexcept { return llama_n_ctx(context_.get()); }
+  [[nodiscard]] const KVTensors& tensors() const noexcept { return tensors_; }
+  /// What llama.cpp itself would write down of the sequence.
+  [[nodiscard]] std::size_t state_bytes() const {
+    return llama_state_seq_get_size(context_.get(), 0);
+  }
+
+  /// Decodes tokens at the positions from `first` on; the logits are those after the last one.
+  /// \throws std::runtime_error if llama.cpp fails, and what a listener throws.
+  void decode(std::span<const llama_token> tokens, Position first) {
+    batch_.n_tokens = static_cast<std::int32_t>(tokens.size());
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      batch_.token[i] = tokens[i];
+      batch_.pos[i] = first + static_cast<Position>(i);
+      batch_.n_seq_id[i] = 1;
+      batch_.seq_id[i][0] = 0;
+      batch_.logits[i] = i + 1 == tokens.size() ? 1 : 0;
+    }
+    layers_seen_ = 0;
+    const std::int32_t status = llama_decode(context_.get(), batch_);
+    llama_synchronize(context_.get());
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    if (status != 0) {
+      throw std::runtime_error(status == 1 ? "llama.cpp has no cell left for the token"
+                                           : "llama_decode failed: " + std::to_string(status));
+    }
+    if (listener_ != nullptr && layers_seen_ != heads_.layers) {
+      throw std::runtime_error("llama.cpp showed the attention of " + std::to_string(layers_seen_) +
+                               " of " + std::to_string(heads_.layers) + " layers");
+    }
+  }
+
+  /// The token that llama.cpp's own greedy sampler takes.
+  [[nodiscard]] llama_token sample() {
+    return llama_sampler_sample(sampler_.get(), context_.get(), -1);
+  }
+
+  /// Forgets the cell of one position.
+  void remove(Position position) {
+    if (!llama_memory_seq_rm(llama_get_memory(context_.get()), 0, position, position + 1)) {
+      throw std::runtime_error("llama.cpp cannot remove position " + std::to_string(position));
+    }
+  }
+
+ private:
+  [[nodiscard]] llama_context* make(const Model& model, const ContextOptions& options) {
+    llama_context_params params = llama_context_default_params();
+    params.n_ctx = static_cast<std::uint32_t>(options.cells);
+    params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(options.block);
+    params.n_seq_max = 1;
+    if (options.threads > 0) params.n_threads = params.n_threads_batch = options.threads;
+    params.type_k = params.type_v = options.cache_type;
+    params.flash_attn_type =
+        options.flash_attention ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    params.offload_kqv = false;  // keys and values are copied in host memory
+    if (listener_ != nullptr) {
+      params.cb_eval = &Context::on_node;
+      params.cb_eval_user_data = this;
+    }
+    return llama_init_from_model(model.get(), params);
+  }
+
+  /// llama.cpp's scheduler asks of every node whether we want to see it computed, and shows it
+  /// then.
+  static bool on_node(ggml_tensor* node, bool ask, void* context) {
+    auto& self = *static_cast<Context*>(context);
+    if (self.failure_) return false;
+    try {
+      return ask ? self.wants(node) : self.take(node);
+    } catch (...) {
+      self.failure_ = std::current_exception();  // not through C code
+      return false;
+    }
+  }
+
+  bool wants(const ggml_tensor* node) {
+    // Which cells are written is an input of the graph, so it can be read before the node runs.
+    if (tensors_.note(node)) listener_->arrived(KVTensors::cells_of(node));
+    return std::string_view(node->name).starts_with("kq_soft_max");
+  }
+
+  bool take(const ggml_tensor* node) {
+    const bool expected = node->type == GGML_TYPE_F32 && ggml_is_contiguous(node) &&
+                          node->ne[1] == batch_.n_tokens &&
+                          node->ne[2] == static_cast<std::int64_t>(heads_.query_heads) &&
+                          node->ne[3] == 1 && layers_seen_ < heads_.layers;
+    if (!expected) {
+      throw std::runtime_error(std::string(node->name) + " is not the attention of " +
+                               std::to_string(heads_.query_heads) + " heads in one of " +
+                               std::to_string(heads_.layers) + " layers");
+    }
+    listener_->attended(layers_seen_++, weights_of(node), static_cast<std::size_t>(node->ne[0]));
+    return true;
+  }
+
+  [[nodiscard]] const float* weights_of(const ggml_tensor* node) {
+    if (ggml_backend_buffer_is_host(node->buffer)) return static_cast<const float*>(node->data);
+    weights_.resize(static_cast<std::size_t>(ggml_nelements(node)));
+    ggml_backend_tensor_get(node, weights_.data(), 0, ggml_nbytes(node));
+    return weights_.data();
+  }
+
+  AttentionListener* listener_;
+  HeadCounts heads_;
+  KVTensors tensors_;
+  std::unique_ptr<llama_context, void (*)(llama_context*)> context_;
+  std::unique_ptr<llama_sampler, void (*)(llama_sampler*)> sampler_;
+  llama_batch batch_;
+  std::size_t layers_seen_ = 0;  ///< of this decode
+  std::exception_ptr failure_;   ///< what a listener has thrown
+  std::vector<float> weights_;   ///< of a layer whose weights are not in host memory
+};
+
+}  // namespace morphkv::llama_cpp
+
+#endif  // MORPHKV_EXAMPLES_LLAMA_CPP_CONTEXT_HPP

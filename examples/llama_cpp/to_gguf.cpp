@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// Converts a model that examples/llama reads into a GGUF file for llama.cpp, in float32:
+//
+//   to_gguf --model stories260K --output stories260K.gguf
+
+#include <ggml.h>
+#include <gguf.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "llama/load.hpp"
+#include "llama/model.hpp"
+#include "llama/tokenizer.hpp"
+
+namespace {
+
+using namespace morphkv;
+
+/// A GGUF file that grows in memory and is written at the end.
+class GgufWriter {
+ public:
+  GgufWriter() : file_(gguf_init_empty(), &gguf_free) {}
+
+  void set(const std::string& key, const std::string& value) {
+    gguf_set_val_str(file_.get(), key.c_str(), value.c_str());
+  }
+  void set(const std::string& key, float value) {
+    gguf_set_val_f32(file_.get(), key.c_str(), value);
+  }
+  void set(const std::string& key, bool value) {
+    gguf_set_val_bool(file_.get(), key.c_str(), value);
+  }
+  void set(const std::string& key, std::size_t value) {
+    gguf_set_val_u32(file_.get(), key.c_str(), static_cast<std::uint32_t>(value));
+  }
+  void set(const std::string& key, const std::vector<std::string>& values) {
+    std::vector<const char*> texts;
+    for (const std::string& value : values) texts.push_back(value.c_str());
+    gguf_set_arr_str(file_.get(), key.c_str(), texts.data(), texts.size());
+  }
+  void set(const std::string& key, const std::vector<float>& values) {
+    gguf_set_arr_data(file_.get(), key.c_str(), GGUF_TYPE_FLOAT32, values.data(), values.size());
+  }
+  void set(const std::string& key, const std::vector<std::int32_t>& values) {
+    gguf_set_arr_data(file_.get(), key.c_str(), GGUF_TYPE_INT32, values.data(), values.size());
+  }
+
+  /// \param weight [outputs, inputs]; it has to live until save()
+  void add(const std::string& name, const llama::Matrix& weight) {
+    add(name, weight.data(), weight.cols(), weight.rows(), 2);
+  }
+  void add(const std::string& name, const llama::RowVector& weight) {
+    add(name, weight.data(), weight.size(), 1, 1);
+  }
+
+  void save(const std::filesystem::path& path) const {
+    if (!gguf_write_to_file(file_.get(), path.c_str(), false)) {
+      throw std::runtime_error(path.string() + ": cannot be written");
+    }
+  }
+
+ private:
+  void add(const std::string& name, const float* data, std::int64_t columns, std::int64_t rows,
+           int dimensions) {
+    const ggml_init_params params = {
+        .mem_size = ggml_tensor_overhead(), .mem_buffer = nullptr, .no_alloc = true};
+    const std::unique_ptr<ggml_context, void (*)(ggml_context*)> context(ggml_init(params),
+                                                                         &ggml_free);
+    const std::int64_t sizes[] = {columns, rows};
+    ggml_tensor* tensor = ggml_new_tensor(context.get(), GGML_TYPE_F32, dimensions, sizes);
+    ggml_set_name(tensor, name.c_str());
+    gguf_add_tensor(file_.get(), tensor);
+    gguf_set_tensor_data(file_.get(), name.c_str(), data);
+  }
+
+  std::unique_ptr<gguf_context, void (*)(gguf_context*)> file_;
+};
+
+void write_shape(const llama::Config& config, GgufWriter& file) {
+  if (config.rope_scaling) throw std::runtime_error("a model with RoPE scaling is not converted");
+  file.set("general.architecture", std::string("llama"));
+  file.set("llama.context_length", config.context);
+  file.set("llama.embedding_length", config.dim);
+  file.set("llama.block_count", config.layers);
+  file.set("llama.feed_forward_length", config.hidden);
+  file.set("llama.attention.head_count", config.query_heads);
+  file.set("llama.attention.head_count_kv", config.kv_heads);
+  file.set("llama.attention.key_length", config.head_dim);
+  file.set("llama.attention.value_length", config.head_dim);
+  file.set("llama.attention.layer_norm_rms_epsilon", config.norm_epsilon);
+  file.set("llama.rope.dimension_count", config.head_dim);
+  file.set("llama.rope.freq_base", static_cast<float>(config.rope_theta));
+  file.set("llama.vocab_size", config.vocabulary);
+}
+
+/// llama.cpp turns neighbours (2 i, 2 i + 1); where a model turns the halves (i, i + head_dim / 2),
+/// the rows of its queries and keys change places.
+void pair_neighbours(const llama::Config& config, llama::Matrix& weight) {
+  if (config.rope_pairs == llama::RopePairs::neighbours) return;
+  const llama::Matrix old = weight;
+  const auto dim = static_cast<Eigen::Index>(config.head_dim);
+  for (Eigen::Index row = 0; row < weight.rows(); ++row) {
+    const Eigen::Index in_head = row % dim;
+    weight.row(row) = old.row(row - in_head + in_head / 2 + in_head % 2 * (dim / 2));
+  }
+}
+
+void write_weights(const llama::Model& model, GgufWriter& file) {
+  file.add("token_embd.weight", model.embedding);
+  for (std::size_t i = 0; i < model.layers.size(); ++i) {
+    const llama::Layer& layer = model.layers[i];
+    const std::string prefix = "blk." + std::to_string(i) + '.';
+    file.add(prefix + "attn_norm.weight", layer.attention_norm);
+    file.add(prefix + "attn_q.weight", layer.query);
+    file.add(prefix + "attn_k.weight", layer.key);
+    file.add(prefix + "attn_v.weight", layer.value);
+    file.add(prefix + "attn_output.weight", layer.output);
+    file.add(prefix + "ffn_norm.weight", layer.feed_forward_norm);
+    file.add(prefix + "ffn_gate.weight", layer.gate);
+    file.add(prefix + "ffn_down.weight", layer.down);
+    file.add(prefix + "ffn_up.weight", layer.up);
+  }
+  file.add("output_norm.weight", model.norm);
+  if (!model.config.tied) file.add("output.weight", model.untied_classifier);
+}
+
+/// llama.cpp's sign for a space in a token.
+const std::string space = "\xe2\x96\x81";
+
+enum TokenType : std::int32_t { normal = 1, unknown = 2, control = 3, byte = 6 };
+
+bool is_byte(const std::string& word) {
+  return word.size() == 6 && word.starts_with("<0x") && word.ends_with('>');
+}
+
+/// Of llama2.c: a byte-pair vocabulary as sentencepiece's.
+void write_byte_pairs(const llama::BytePairTokenizer& tokenizer, GgufWriter& file) {
+  std::vector<std::string> words;
+  std::vector<std::int32_t> types;
+  for (const std::string& word : tokenizer.words()) {
+    std::string escaped;
+    for (const char c : word) escaped += c == ' ' ? space : std::string(1, c);
+    words.push_back(escaped);
+    types.push_back(is_byte(word) ? byte : normal);
+  }
+  words[0] = "<unk>";
+  words[1] = "<s>";
+  words[2] = "</s>";
+  types[0] = unknown;
+  types[1] = types[2] = control;
+  file.set("tokenizer.ggml.model", std::string("llama"));
+  file.set("tokenizer.ggml.tokens", words);
+  file.set("tokenizer.ggml.scores", tokenizer.scores());
+  file.set("tokenizer.ggml.token_type", types);
+  file.set("tokenizer.ggml.unknown_token_id", std::size_t{0});
+  file.set("tokenizer.ggml.bos_token_id", std::size_t{1});
+  file.set("tokenizer.ggml.eos_token_id", std::size_t{2});
+}
+
+/// One token a word: a unigram vocabulary in which no word is made of others.
+void write_whole_words(const llama::WordTokenizer& tokenizer, GgufWriter& file) {
+  std::vector<std::string> words;
+  std::vector<std::int32_t> types;
+  for (const std::string& word : tokenizer.words()) {
+    const bool is_control = word.starts_with('<') && word.ends_with('>');
+    words.push_back(is_control ? word : space + word);
+    types.push_back(is_control ? control : normal);
+  }
+  const auto begin = std::find(words.begin(), words.end(), "<bos>");
+  file.set("tokenizer.ggml.model", std::string("t5"));
+  file.set("tokenizer.ggml.tokens", words);
+  file.set("tokenizer.ggml.scores", std::vector<float>(words.size(), -1.0F));
+  file.set("tokenizer.ggml.token_type", types);
+  file.set("tokenizer.ggml.add_space_prefix", true);
+  file.set("tokenizer.ggml.remove_extra_whitespaces", true);
+  file.set("tokenizer.ggml.add_eos_token", false);
+  file.set("tokenizer.ggml.add_bos_token", begin != words.end());
+  file.set("tokenizer.ggml.unknown_token_id", std::size_t{0});
+  file.set("tokenizer.ggml.eos_token_id", std::size_t{0});
+  if (begin != words.end()) {
+    file.set("tokenizer.ggml.bos_token_id", static_cast<std::size_t>(begin - words.begin()));
+  }
+}
+
+void write_tokenizer(const llama::Tokenizer& tokenizer, GgufWriter& file) {
+  if (const auto* pairs = dynamic_cast<const llama::BytePairTokenizer*>(&tokenizer)) {
+    write_byte_pairs(*pairs, file);
+  } else {
+    write_whole_words(dynamic_cast<const llama::WordTokenizer&>(tokenizer), file);
+  }
+}
+
+void convert(const std::filesystem::path& from, const std::filesystem::path& to) {
+  const llama::ModelFiles files(from);
+  llama::Model model = files.load();
+  for (llama::Layer& layer : model.layers) {
+    pair_neighbours(model.config, layer.query);
+    pair_neighbours(model.config, layer.key);
+  }
+  GgufWriter file;
+  write_shape(model.config, file);
+  file.set("general.name", files.name());
+  write_tokenizer(*files.load_tokenizer(model.config), file);
+  write_weights(model, file);
+  file.save(to);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Converts a llama2.c checkpoint or a Hugging Face folder to GGUF, in float32.");
+  std::filesystem::path model;
+  std::filesystem::path output;
+  app.add_option("--model", model,
+                 "folder with config.json and safetensors, or a llama2.c checkpoint")
+      ->required();
+  app.add_option("--output", output, "the GGUF file")->required();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    convert(model, output);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "to_gguf: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}

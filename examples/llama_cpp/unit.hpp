@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The heads that decide together: one policy, and where in llama.cpp's cells its tokens lie.
+#ifndef MORPHKV_EXAMPLES_LLAMA_CPP_UNIT_HPP
+#define MORPHKV_EXAMPLES_LLAMA_CPP_UNIT_HPP
+
+#include <cmath>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "llama_cpp/cell_table.hpp"
+#include "morphkv/core/prompt_rows.hpp"
+#include "morphkv/policy/eviction_policy.hpp"
+
+namespace morphkv::llama_cpp {
+
+/// A policy numbers its own slots; this maps them to cells, and rows of attention back.
+///
+/// A token comes by `place`, `settle` and `observe`, a block by `vote`, `decide` and `admit`.
+/// `place`, `observe` and `admit` cost the unit tokens: take_spare() names their cells.
+///
+/// Thread safety: none; units are independent of each other.
+template <EvictionPolicy Policy>
+class Unit {
+ public:
+  /// \param cells of the cache
+  Unit(const typename Policy::Options& options, std::size_t index, std::size_t cells)
+      : policy_(options, index),
+        cells_(policy_.slots(), no_cell),
+        slots_(cells, no_slot),
+        row_(policy_.slots()) {}
+
+  [[nodiscard]] const Policy& policy() const noexcept { return policy_; }
+  /// The cell of a slot in use; no_cell where no token is.
+  [[nodiscard]] Cell cell(Slot slot) const noexcept { return cells_[slot]; }
+
+  /// Hands over the cells whose tokens the unit has lost since it was last asked.
+  void take_spare(std::vector<Cell>& cells) {
+    cells.clear();
+    cells.swap(spare_);
+  }
+
+  /// Makes room for the token at `position`, which is about to be decoded.
+  Status place(Position position) {
+    const Placement placement = policy_.place(position);
+    if (placement.status != Status::ok) return placement.status;
+    arriving_ = placement.slot;
+    retire(arriving_);
+    if constexpr (PerQueryPolicy<Policy>) {
+      // What the step must not see is what it drops in the end, since the unit has one query head.
+      const auto visible = policy_.visible(0);
+      for (Slot slot = 0; slot < visible.size(); ++slot) {
+        if (visible[slot] == 0) retire(slot);
+      }
+    }
+    return Status::ok;
+  }
+
+  /// The token that was placed lies in `cell`.
+  void settle(Cell cell) { assign(arriving_, cell); }
+
+  /// The attention of the token that was placed. \param weights [cells]
+  Status observe(const float* weights) {
+    const std::size_t size = policy_.size();
+    fill_row(weights, row_.data());
+    const Status status = policy_.observe(std::span<const float>(row_).first(size));
+    if (status == Status::ok) retire_dropped(size);
+    return status;
+  }
+
+  /// Lets a block of tokens vote, whose rows are at hand now.
+  /// \param block the cells of its tokens
+  /// \param rows  [tokens][columns]: a weight a cell
+  Status vote(Position first, std::span<const Cell> block, const float* rows, std::size_t columns) {
+    BlockRows source{this, block, rows, columns};
+    ballot_.emplace(
+        policy_.vote(first, PromptRows(block.size(), policy_.size() + block.size(), 1, &source,
+                                       &BlockRows::fused_row, &BlockRows::logit_row)));
+    return ballot_->status;
+  }
+
+  /// Finds what stays of the block that has voted, and of what was held before.
+  Status decide() { return policy_.decide(*ballot_); }
+
+  /// Keeps what was decided. \pre decide() == Status::ok
+  void admit(std::span<const Cell> block) {
+    placed_.assign(block.size(), no_slot);
+    policy_.admit(*ballot_, placed_);
+    ballot_.reset();
+    for (std::size_t token = 0; token < block.size(); ++token) {
+      if (placed_[token] == no_slot) {
+        spare_.push_back(block[token]);
+      } else {
+        retire(placed_[token]);
+        assign(placed_[token], block[token]);
+      }
+    }
+    retire_dropped(cells_.size());
+  }
+
+  /// Its token in `from` has been copied to `to`.
+  void move(Cell from, Cell to) {
+    const Slot slot = slots_[from];
+    slots_[from] = no_slot;
+    assign(slot, to);
+  }
+
+ private:
+  /// A block's rows in the order of columns that a policy asks for.
+  struct BlockRows {
+    const Unit* unit;
+    std::span<const Cell> block;
+    const float* rows;
+    std::size_t columns;
+
+    static Status fused_row(void* context, std::size_t query, float* row) {
+      const auto& self = *static_cast<const BlockRows*>(context);
+      const float* weights = self.rows + query * self.columns;
+      self.unit->fill_row(weights, row);
+      float* own = row + self.unit->policy_.size();
+      for (std::size_t token = 0; token < self.block.size(); ++token) {
+        own[token] = weights[self.block[token]];
+      }
+      return Status::ok;
+    }
+
+    /// Logits but for a constant, which no softmax sees.
+    static Status logit_row(void* context, std::size_t query, float* row) {
+      const auto& self = *static_cast<const BlockRows*>(context);
+      const Status status = fused_row(context, query, row);
+      const std::size_t count = self.unit->policy_.size() + self.block.size();
+      for (std::size_t c = 0; c < count; ++c) row[c] = std::log(row[c]);
+      return status;
+    }
+  };
+
+  /// From cells to slots in use; 0 where no token is.
+  void fill_row(const float* weights, float* row) const noexcept {
+    for (std::size_t slot = 0; slot < policy_.size(); ++slot) {
+      row[slot] = cells_[slot] == no_cell ? 0.0F : weights[cells_[slot]];
+    }
+  }
+
+  void assign(Slot slot, Cell cell) noexcept {
+    cells_[slot] = cell;
+    slots_[cell] = slot;
+  }
+
+  /// The unit has no more use for what lies in the cell of `slot`.
+  void retire(Slot slot) {
+    const Cell cell = cells_[slot];
+    if (cell == no_cell) return;
+    spare_.push_back(cell);
+    cells_[slot] = no_cell;
+    slots_[cell] = no_slot;
+  }
+
+  /// Retires those of the first `count` slots that the policy has emptied.
+  void retire_dropped(std::size_t count) {
+    const auto positions = policy_.positions();
+    for (Slot slot = 0; slot < count; ++slot) {
+      if (slot >= positions.size() || positions[slot] == no_position) retire(slot);
+    }
+  }
+
+  Policy policy_;
+  std::vector<Cell> cells_;   ///< of every slot
+  std::vector<Slot> slots_;   ///< of every cell
+  std::vector<Cell> spare_;   ///< cells whose tokens the unit has lost
+  std::vector<float> row_;    ///< work: a row in the order of slots
+  std::vector<Slot> placed_;  ///< work: the slots of a block's tokens
+  std::optional<typename Policy::Ballot> ballot_;
+  Slot arriving_ = no_slot;
+};
+
+}  // namespace morphkv::llama_cpp
+
+#endif  // MORPHKV_EXAMPLES_LLAMA_CPP_UNIT_HPP
