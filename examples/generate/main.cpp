@@ -102,7 +102,7 @@ void run(const Arguments& arguments) {
     print_result(write_text(session, model.config, *tokenizer, prompt, arguments.tokens),
                  prompt.size());
   };
-  support::with_policy(arguments.policy, prompt.size() + arguments.tokens, use);
+  support::with_policy(arguments.policy, prompt.size(), arguments.tokens, use);
   if (!arguments.trace.empty()) trace.write(arguments.trace, model.config);
 }
 

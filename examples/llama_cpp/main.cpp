@@ -130,13 +130,14 @@ Result generate(Arguments& arguments) {
   if (const std::string obstacle = model.obstacle(scope); !obstacle.empty()) {
     throw std::invalid_argument("--model " + arguments.model.string() + ": " + obstacle);
   }
-  support::with_policy(
-      arguments.policy, tokens, [&]<class Policy>(const typename Policy::Options& options) {
-        llama_cpp::Session<Policy> session(model, scope, options, arguments.context, tokens);
-        write_text(session, model, arguments, result);
-        result.cells = session.cell_use();
-        result.costs = session.costs();
-      });
+  support::with_policy(arguments.policy, result.prompt.size(), arguments.tokens,
+                       [&]<class Policy>(const typename Policy::Options& options) {
+                         llama_cpp::Session<Policy> session(model, scope, options,
+                                                            arguments.context, tokens);
+                         write_text(session, model, arguments, result);
+                         result.cells = session.cell_use();
+                         result.costs = session.costs();
+                       });
   return result;
 }
 

@@ -61,9 +61,11 @@ inline void add_policy_options(CLI::App& app, PolicyChoice& choice) {
 }
 
 /// Calls `use.template operator()<Policy>(options)` with the policy that was chosen.
-/// \param tokens of the prompt and the response together
+/// \param prompt   its tokens
+/// \param response its tokens, at most
 template <class Use>
-void with_policy(const PolicyChoice& c, std::size_t tokens, const Use& use) {
+void with_policy(const PolicyChoice& c, std::size_t prompt, std::size_t response, const Use& use) {
+  const std::size_t tokens = prompt + response;
   const auto call = [&]<class Policy>(typename Policy::Options options) {
     if (c.group) options.group = *c.group;
     use.template operator()<Policy>(options);
@@ -79,7 +81,7 @@ void with_policy(const PolicyChoice& c, std::size_t tokens, const Use& use) {
                                                        .panes = c.panes});
   } else if (c.policy == "morphkv_compat") {
     call.template operator()<MorphKVCompat>(MorphKVCompat::Options{
-        .capacity = c.capacity, .window = c.window, .fusion = c.fusion, .max_tokens = tokens});
+        .capacity = c.capacity, .window = c.window, .fusion = c.fusion, .max_tokens = prompt + 1});
   } else if (c.policy == "snapkv") {
     call.template operator()<SnapKV>(SnapKV::Options{.capacity = c.capacity,
                                                      .window = c.window,
