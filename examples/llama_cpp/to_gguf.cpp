@@ -44,8 +44,9 @@ class GgufWriter {
     gguf_set_val_u32(file_.get(), key.c_str(), static_cast<std::uint32_t>(value));
   }
   void set(const std::string& key, const std::vector<std::string>& values) {
-    std::vector<const char*> texts;
-    for (const std::string& value : values) texts.push_back(value.c_str());
+    std::vector<const char*> texts(values.size());
+    std::transform(values.begin(), values.end(), texts.begin(),
+                   [](const std::string& value) { return value.c_str(); });
     gguf_set_arr_str(file_.get(), key.c_str(), texts.data(), texts.size());
   }
   void set(const std::string& key, const std::vector<float>& values) {

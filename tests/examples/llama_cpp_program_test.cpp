@@ -32,21 +32,21 @@ class LlamaCppProgramTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     if (!std::filesystem::exists(program)) return;
-    folder_ = std::make_unique<TemporaryFolder>();
+    folder = std::make_unique<TemporaryFolder>();
     run(std::string("'") + converter + "' --model '" + model_folder + "' --output '" + gguf() +
         "' 2> '" + said_file() + "'");
     const llama::ModelFiles files(model_folder);
-    model_ = std::make_unique<llama::Model>(files.load());
-    tokenizer_ = files.load_tokenizer(model_->config);
-    prompt_ = tasks::TravelLog().make(tasks::Options{}, 1000003).prompt;
+    weights = std::make_unique<llama::Model>(files.load());
+    tokenizer = files.load_tokenizer(weights->config);
+    prompt = tasks::TravelLog().make(tasks::Options{}, 1000003).prompt;
   }
   static void TearDownTestSuite() {
-    folder_.reset();
-    model_.reset();
-    tokenizer_.reset();
+    folder.reset();
+    weights.reset();
+    tokenizer.reset();
   }
   void SetUp() override {
-    if (folder_ == nullptr) GTEST_SKIP() << "no llama.cpp was found when this was configured";
+    if (folder == nullptr) GTEST_SKIP() << "no llama.cpp was found when this was configured";
     ASSERT_TRUE(std::filesystem::exists(gguf())) << said();
   }
 
@@ -54,26 +54,26 @@ class LlamaCppProgramTest : public ::testing::Test {
   static json generate(const std::string& options, const std::string& cache_type = "f32") {
     std::filesystem::remove(result_file());
     EXPECT_EQ(exit_code(options + " --cache-type " + cache_type), 0) << options << '\n' << said();
-    const json result = json::parse(bytes_of(result_file()), nullptr, false);
+    json result = json::parse(bytes_of(result_file()), nullptr, false);
     EXPECT_FALSE(result.is_discarded()) << options;
     return result;
   }
   static int exit_code(const std::string& options, const std::string& model = gguf()) {
     return run(std::string("'") + program + "' --model '" + model + "' --json '" +
                result_file().string() + "' --threads 1 --ignore-end " + options + " > '" +
-               folder_->file("out").string() + "' 2> '" + said_file() + "'");
+               folder->file("out").string() + "' 2> '" + said_file() + "'");
   }
   static std::string said() { return bytes_of(said_file()); }
   static std::string prompt_option() {
-    const std::vector<int> words(prompt_.begin() + 1, prompt_.end());  // llama.cpp adds <bos>
-    return "--prompt '" + tokenizer_->decode(words) + "' ";
+    const std::vector<int> words(prompt.begin() + 1, prompt.end());  // llama.cpp adds <bos>
+    return "--prompt '" + tokenizer->decode(words) + "' ";
   }
 
   /// What our own engine writes, greedily.
   template <class Policy, class Stored = float>
   static std::vector<int> own_text(const typename Policy::Options& options, std::size_t tokens) {
-    llama::Session<Policy, Stored> session(*model_, options);
-    std::vector<int> written = {llama::most_likely(session.prefill(prompt_))};
+    llama::Session<Policy, Stored> session(*weights, options);
+    std::vector<int> written = {llama::most_likely(session.prefill(prompt))};
     while (written.size() < tokens) {
       written.push_back(llama::most_likely(session.step(written.back())));
     }
@@ -87,21 +87,19 @@ class LlamaCppProgramTest : public ::testing::Test {
     EXPECT_EQ(result.at("tokens"), json(own_text<Policy>(own, 400))) << options;
   }
 
-  static const std::vector<int>& prompt() { return prompt_; }
+  inline static std::unique_ptr<TemporaryFolder> folder;
+  inline static std::unique_ptr<llama::Model> weights;
+  inline static std::unique_ptr<llama::Tokenizer> tokenizer;
+  inline static std::vector<int> prompt;
 
  private:
   static int run(const std::string& command) {
     const int status = std::system(command.c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
-  static std::string gguf() { return folder_->file("model.gguf").string(); }
-  static std::string said_file() { return folder_->file("said").string(); }
-  static std::filesystem::path result_file() { return folder_->file("result.json"); }
-
-  inline static std::unique_ptr<TemporaryFolder> folder_;
-  inline static std::unique_ptr<llama::Model> model_;
-  inline static std::unique_ptr<llama::Tokenizer> tokenizer_;
-  inline static std::vector<int> prompt_;
+  static std::string gguf() { return folder->file("model.gguf").string(); }
+  static std::string said_file() { return folder->file("said").string(); }
+  static std::filesystem::path result_file() { return folder->file("result.json"); }
 };
 
 /// Cells that llama.cpp would write down if asked to save the sequence: its own count. A cell takes
@@ -113,7 +111,7 @@ std::size_t saved_cells(const json& result) {
 
 TEST_F(LlamaCppProgramTest, TheConvertedModelReadsAndWritesAsOurEngineDoes) {
   const json result = generate(prompt_option() + "--scope none --tokens 100");
-  EXPECT_EQ(result.at("prompt_tokens"), json(prompt()));
+  EXPECT_EQ(result.at("prompt_tokens"), json(prompt));
   EXPECT_EQ(result.at("tokens"), json(own_text<Full>({.max_tokens = 1024}, 100)));
 }
 
@@ -125,7 +123,7 @@ TEST_F(LlamaCppProgramTest, FullWritesWhatLlamaCppWritesAlone) {
           std::string("--policy full --scope ") + scope + " --block " + block;
       const json full = generate(prompt_option() + options + " --tokens 400");
       EXPECT_EQ(full.at("tokens"), alone.at("tokens")) << options;
-      EXPECT_EQ(full.at("cells").at("in_use"), prompt().size() + 399);
+      EXPECT_EQ(full.at("cells").at("in_use"), prompt.size() + 399);
     }
   }
 }
