@@ -309,6 +309,21 @@ TYPED_TEST(DecodeAttentionTest, TheRowIsOptional) {
   }
 }
 
+TYPED_TEST(DecodeAttentionTest, TheOutputIsOptionalAndTheRowTheSame) {
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    Problem<TypeParam> whole({140, 4, 64});
+    ASSERT_TRUE(kernels::decode_attention(whole.arguments()));
+    Problem<TypeParam> problem({140, 4, 64});
+    auto arguments = problem.arguments();
+    arguments.values = nullptr;
+    arguments.output = nullptr;
+    ASSERT_TRUE(kernels::decode_attention(arguments));
+    EXPECT_EQ(problem.results()[1], whole.results()[1]);
+    EXPECT_EQ(problem.results()[2], whole.results()[2]);
+  }
+}
+
 TYPED_TEST(DecodeAttentionTest, WhatIsReadNextMayBeAnything) {
   for (const Isa isa : isas()) {
     const OnIsa on(isa);

@@ -8,13 +8,14 @@
 #include <cstddef>
 #include <limits>
 #include <span>
-#include <vector>
 
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/prompt_rows.hpp"
 #include "morphkv/core/rows.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
+#include "morphkv/kernels/block_attention.hpp"
+#include "morphkv/kernels/convert.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
 
 namespace morphkv::inline v0 {
@@ -42,8 +43,9 @@ struct PrefillHead {
 /// Causal attention of the block over what the head holds and over itself. Keys and values are
 /// rounded to the cache's type first, so that a token sees what later tokens will see.
 ///
-/// Rows are computed when a policy asks for them; a query's output comes with its row, so that no
-/// query is computed twice. Memory: a copy of the head's keys and values, and of the block's.
+/// Rows are computed when a policy asks for them, outputs many queries at a time, so that keys and
+/// values are read once for all of these. Memory: a copy of the head's keys and of the block's, and
+/// of the values where outputs are wanted.
 /// Complexity: O(slots + tokens) x head_dim x group a query. Thread safety: none.
 template <Scalar T, ElementOf<T> E>
 class PrefillAttention {
@@ -54,13 +56,11 @@ class PrefillAttention {
         holes_(static_cast<std::size_t>(
             std::count(head.positions.begin(), head.positions.end(), no_position))),
         keys_((held_ + head.tokens) * head.head_dim),
-        values_(keys_.size()),
+        values_(head.block_outputs == nullptr ? 0 : keys_.size()),
         weights_(head.group * columns()),
-        query_(head.group * head.head_dim),
-        output_(query_.size()),
-        done_(head.tokens) {
+        query_(head.group * head.head_dim) {
     copy_tokens(head.keys, head.block_keys, keys_.data());
-    copy_tokens(head.values, head.block_values, values_.data());
+    if (!values_.span().empty()) copy_tokens(head.values, head.block_values, values_.data());
   }
 
   [[nodiscard]] std::size_t columns() const noexcept { return held_ + head_.tokens; }
@@ -77,13 +77,16 @@ class PrefillAttention {
         });
   }
 
-  /// Computes the outputs of the queries that no one has asked a row of.
+  /// Computes the outputs, if they are wanted. They do not depend on who asked for which row.
   Status finish_outputs() {
     if (head_.block_outputs == nullptr) return Status::ok;
-    std::vector<float> row(columns());
-    for (std::size_t query = 0; query < head_.tokens; ++query) {
-      if (done_[query] != 0) continue;
-      const Status status = fused_row(query, row.data());
+    AlignedBuffer<float> queries(kernels::block_queries * query_.size());
+    AlignedBuffer<float> outputs(queries.size());
+    AlignedBuffer<float> workspace(kernels::block_attention_workspace(head_.head_dim));
+    for (std::size_t begin = 0; begin < head_.tokens; begin += kernels::block_queries) {
+      const std::size_t end = std::min(begin + kernels::block_queries, head_.tokens);
+      const Status status =
+          attend_queries(begin, end, queries.data(), outputs.data(), workspace.data());
       if (status != Status::ok) return status;
     }
     return Status::ok;
@@ -101,19 +104,38 @@ class PrefillAttention {
       }
     }
     for (std::size_t token = 0; token < head_.tokens; ++token) {
-      const E* row = block + token * head_.key_stride;
-      out = std::transform(row, row + dim, out, [](E x) { return static_cast<T>(x); });
+      kernels::convert(block + token * head_.key_stride, dim, out);
+      out += dim;
     }
   }
 
-  void load_query(std::size_t query) noexcept {
-    const E* from = head_.block_queries + query * head_.query_stride;
-    std::transform(from, from + query_.size(), query_.data(),
-                   [](E x) { return static_cast<float>(x); });
+  void load_query(std::size_t query, float* to) const noexcept {
+    kernels::convert(head_.block_queries + query * head_.query_stride, query_.size(), to);
+  }
+
+  /// The outputs of the queries from `begin` to `end`.
+  [[nodiscard]] Status attend_queries(std::size_t begin, std::size_t end, float* queries,
+                                      float* outputs, float* workspace) noexcept {
+    const std::size_t width = query_.size();
+    for (std::size_t q = begin; q < end; ++q) load_query(q, queries + (q - begin) * width);
+    const bool finite = kernels::block_attention<T>({.queries = queries,
+                                                     .keys = keys_.data(),
+                                                     .values = values_.data(),
+                                                     .rows = end - begin,
+                                                     .tokens = live() + end,
+                                                     .group = head_.group,
+                                                     .head_dim = head_.head_dim,
+                                                     .stride = head_.head_dim,
+                                                     .scale = head_.scale,
+                                                     .outputs = outputs,
+                                                     .workspace = workspace});
+    if (!finite) return Status::bad_row;
+    for (std::size_t q = begin; q < end; ++q) store_output(q, outputs + (q - begin) * width);
+    return Status::ok;
   }
 
   [[nodiscard]] Status fused_row(std::size_t query, float* row) {
-    load_query(query);
+    load_query(query, query_.data());
     const std::size_t visible = live() + query + 1;
     const bool finite = kernels::decode_attention<T>({.query = query_.data(),
                                                       .keys = keys_.data(),
@@ -126,17 +148,16 @@ class PrefillAttention {
                                                       .fusion = head_.fusion,
                                                       .weights = weights_.data(),
                                                       .weight_stride = columns(),
-                                                      .output = output_.data(),
+                                                      .output = nullptr,
                                                       .row = row,
                                                       .log_sum_exp = nullptr});
     if (!finite) return Status::bad_row;
     spread(row, visible, 0.0F);
-    store_output(query);
     return Status::ok;
   }
 
   [[nodiscard]] Status logit_rows(std::size_t query, float* rows) {
-    load_query(query);
+    load_query(query, query_.data());
     const std::size_t visible = live() + query + 1;
     kernels::portable::attention_logits(query_.data(), Rows<const T>{keys_.data(), head_.head_dim},
                                         visible, head_.group, head_.head_dim, head_.scale, rows,
@@ -158,12 +179,8 @@ class PrefillAttention {
     }
   }
 
-  void store_output(std::size_t query) noexcept {
-    done_[query] = 1;
-    if (head_.block_outputs == nullptr) return;
-    std::transform(output_.span().begin(), output_.span().end(),
-                   head_.block_outputs + query * head_.query_stride,
-                   [](float x) { return static_cast<E>(x); });
+  void store_output(std::size_t query, const float* output) noexcept {
+    kernels::convert(output, query_.size(), head_.block_outputs + query * head_.query_stride);
   }
 
   PrefillHead<T, E> head_;
@@ -173,8 +190,6 @@ class PrefillAttention {
   AlignedBuffer<T> values_;
   AlignedBuffer<float> weights_;
   AlignedBuffer<float> query_;
-  AlignedBuffer<float> output_;
-  std::vector<char> done_;
 };
 
 }  // namespace morphkv::inline v0

@@ -38,7 +38,7 @@ struct DecodeAttention {
   GroupFusion fusion = GroupFusion::max;
   float* weights = nullptr;  ///< working space, [group][weight_stride]
   std::size_t weight_stride = 0;
-  float* output = nullptr;       ///< [group][head_dim]
+  float* output = nullptr;       ///< [group][head_dim], or null: then no value is read
   float* row = nullptr;          ///< [tokens]: the fused row, or null if not wanted
   float* log_sum_exp = nullptr;  ///< [group], or null if not wanted
   ReadSoon next[4] = {};  ///< what the caller reads next: a score's memory, another head's keys
@@ -77,23 +77,32 @@ struct ScorePrompt {
   return (tokens + 3) / 4 * 4 * group * 16;
 }
 
-/// One step of a sliding maximum over three blocks of R / 2 rows, which never does more at one step
-/// than at another: the oldest block leaves row by row, the middle one is whole, and the newest one
-/// grows in the rows that the oldest has left. All are rows of binary16 patterns, one a slot.
-///
-/// At step j of a block of B rows: `newest` is row j of the oldest block's memory; `suffix` is its
-/// row j + 1, null at the last step; `grown` is row B - 2 - j of the middle block and `grown_from`
-/// the row after it, both null at the last step, so that the middle block holds suffix maxima by
-/// the time it becomes the oldest. Then the newest block becomes the middle one.
-struct MaxBlocks {
-  std::uint16_t* newest = nullptr;
-  std::uint16_t* prefix = nullptr;        ///< maximum over the newest block
-  const std::uint16_t* middle = nullptr;  ///< maximum over the middle block: its last prefix
-  const std::uint16_t* suffix = nullptr;
-  std::uint16_t* grown = nullptr;
-  const std::uint16_t* grown_from = nullptr;
-  bool opens = false;  ///< step 0: the prefix begins anew
+/// The arguments of block_attention. Nothing is owned.
+template <Scalar T>
+struct BlockAttention {
+  const float* queries = nullptr;  ///< [rows][group][head_dim]
+  const T* keys = nullptr;         ///< [tokens][stride]
+  const T* values = nullptr;       ///< [tokens][stride]
+  std::size_t rows = 0;            ///< queries: the last ones of the tokens
+  std::size_t tokens = 0;          ///< at least rows; query r sees tokens 0 ... tokens - rows + r
+  std::size_t group = 1;
+  std::size_t head_dim = 0;
+  std::size_t stride = 0;      ///< elements between the rows of two tokens, at least head_dim
+  float scale = 1;             ///< of the logits
+  float* outputs = nullptr;    ///< [rows][group][head_dim]
+  float* workspace = nullptr;  ///< block_attention_workspace() numbers on a cache line
 };
+
+/// Tokens whose logits block_attention holds at once.
+inline constexpr std::size_t block_tokens = 64;
+/// Queries that block_attention serves at once, over the heads of a group: whole vectors of them.
+inline constexpr std::size_t block_queries = 64;
+
+/// Numbers of the workspace of block_attention.
+[[nodiscard]] constexpr std::size_t block_attention_workspace(std::size_t head_dim) noexcept {
+  const std::size_t width = (head_dim + 15) / 16 * 16;
+  return 2 * (block_queries + block_tokens) * width + block_queries * block_tokens;
+}
 
 }  // namespace morphkv::inline v0::kernels
 

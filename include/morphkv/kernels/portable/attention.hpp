@@ -125,8 +125,10 @@ template <Scalar T>
     finite = finite && std::isfinite(log_sum_exp);
     if (a.log_sum_exp != nullptr) a.log_sum_exp[g] = log_sum_exp;
   }
-  weighted_values(a.weights, a.weight_stride, a.value_rows(), a.tokens, a.group, a.head_dim,
-                  a.output);
+  if (a.output != nullptr) {
+    weighted_values(a.weights, a.weight_stride, a.value_rows(), a.tokens, a.group, a.head_dim,
+                    a.output);
+  }
   if (a.row != nullptr) {
     fuse_group(a.weights, a.weight_stride, a.tokens, a.group, a.fusion, a.row);
   }

@@ -275,10 +275,11 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
   for (std::size_t h = 0; h < a.group; ++h) {
     row_shares[h] = greatest_of_group ? shares[h] : shares[h] / static_cast<float>(a.group);
   }
-  std::fill_n(a.output, a.group * a.head_dim, 0.0F);
+  const bool wants_output = a.output != nullptr;
+  if (wants_output) std::fill_n(a.output, a.group * a.head_dim, 0.0F);
   for (std::size_t t = 0; t < a.tokens; t += value_tile) {
     const RowCursor<T> cursor(a.value_rows(), t);
-    for (std::size_t h = 0; h < a.group; h += head_block) {
+    for (std::size_t h = 0; wants_output && h < a.group; h += head_block) {
       values_of_heads(products, a, cursor, h, t, h == 0 ? lines : 0, ahead);
     }
     if (a.row == nullptr) continue;
@@ -286,7 +287,7 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
     greatest_of_group ? fuse_tile<true>(a, row_shares, t, end)
                       : fuse_tile<false>(a, row_shares, t, end);
   }
-  for (std::size_t h = 0; h < a.group; ++h) {
+  for (std::size_t h = 0; wants_output && h < a.group; ++h) {
     products.finish(a.output + h * a.head_dim, a.head_dim, shares[h]);
   }
   return finite;

@@ -75,7 +75,7 @@ class ReadAhead {
       return true;
     }
     if (range_ >= ranges) return false;
-    ++range_;
+    range_ += range_ == 0 && attention_.output == nullptr ? 2 : 1;  // no output, no values
     enter();
     return true;
   }

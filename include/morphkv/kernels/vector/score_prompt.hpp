@@ -117,8 +117,8 @@ using HeadLanes = float[prompt_heads * lanes];
 MORPHKV_VECTOR_WORD Floats only_visible(Floats logit, const float* last_token,
                                         std::size_t token) noexcept {
   const Floats hidden = sub(load(last_token), all(static_cast<float>(token)));
-  const Floats penalty = mul(lesser(hidden, zero()), all(1e30F));  // 0, or far below any logit
-  return add(logit, penalty);
+  const Floats sign = add(lesser(hidden, zero()), all(0.5F));
+  return lesser(mul(sign, all(std::numeric_limits<float>::infinity())), logit);  // NaN stays NaN
 }
 
 /// Logarithms of the sums of exponentials, lane by lane, of the queries from `row` on.

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Attention of a block of queries with AVX-512.
+#ifndef MORPHKV_KERNELS_AVX512_BLOCK_ATTENTION_HPP
+#define MORPHKV_KERNELS_AVX512_BLOCK_ATTENTION_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+#include "morphkv/kernels/arguments.hpp"
+#include "morphkv/kernels/avx512/score_prompt.hpp"
+#include "morphkv/kernels/avx512/vector.hpp"
+
+#ifdef MORPHKV_KERNELS_X86
+#define MORPHKV_ISA avx512
+MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_FEATURES)
+#include "morphkv/kernels/vector/block_attention.hpp"
+MORPHKV_TARGET_END
+#undef MORPHKV_ISA
+#endif
+
+#endif  // MORPHKV_KERNELS_AVX512_BLOCK_ATTENTION_HPP

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Attention of a block of queries over a bfloat16 cache with the CPU's bfloat16 dot products. A
+/// word is a pair of numbers: two dimensions of a query and a key, or two tokens' weights and
+/// values. Weights are rounded to bfloat16 before they meet the values (2^-9), but not in their
+/// sum.
+#ifndef MORPHKV_KERNELS_AVX512_BLOCK_ATTENTION_BF16_HPP
+#define MORPHKV_KERNELS_AVX512_BLOCK_ATTENTION_BF16_HPP
+
+#include <cstring>
+
+#include "morphkv/kernels/avx512/block_attention.hpp"
+
+#ifdef MORPHKV_KERNELS_X86
+MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
+namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512_bf16 {
+using namespace avx512;  // the vocabulary
+}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512_bf16
+#define MORPHKV_ISA avx512_bf16
+#include "morphkv/kernels/vector/block_attention.hpp"
+#undef MORPHKV_ISA
+
+namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512_bf16 {
+
+/// Products of pairs of bfloat16; FloatWords says what each member does. head_dim is even.
+struct BrainWords {
+  static constexpr std::size_t numbers = 2;
+
+  MORPHKV_VECTOR_WORD static __m512 multiply_add(__m512 a, __m512 b, __m512 sum) noexcept {
+    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+  }
+  static void pack_query(const float* query, std::size_t head_dim, float* lane) noexcept {
+    for (std::size_t d = 0; d < head_dim; d += 2) {
+      const Eigen::bfloat16 pair[] = {static_cast<Eigen::bfloat16>(query[d]),
+                                      static_cast<Eigen::bfloat16>(query[d + 1])};
+      std::memcpy(lane + d / 2 * lanes, pair, sizeof pair);
+    }
+  }
+  static void pack_key(const Eigen::bfloat16* key, std::size_t head_dim, float* words) noexcept {
+    std::memcpy(words, key, head_dim * sizeof *key);
+  }
+  static void pack_values(const Eigen::bfloat16* values, std::size_t stride, std::size_t count,
+                          std::size_t head_dim, float* words) noexcept {
+    for (std::size_t t = 0; t < count; t += 2, words += head_dim) {
+      const Eigen::bfloat16* even = values + t * stride;
+      const Eigen::bfloat16* odd = t + 1 < count ? even + stride : nullptr;
+      std::size_t d = 0;
+      for (; d + lanes <= head_dim; d += lanes) {
+        const __m512i low = _mm512_cvtepu16_epi32(load_half_vector(even + d));
+        const __m512i high = odd == nullptr ? _mm512_setzero_si512()
+                                            : _mm512_cvtepu16_epi32(load_half_vector(odd + d));
+        _mm512_storeu_si512(words + d, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+      }
+      for (; d < head_dim; ++d) {
+        const Eigen::bfloat16 pair[] = {even[d], odd == nullptr ? Eigen::bfloat16(0.0F) : odd[d]};
+        std::memcpy(words + d, pair, sizeof pair);
+      }
+    }
+  }
+  static void pack_weights(float* weights, std::size_t count) noexcept {
+    for (std::size_t k = 0; k < count; k += 2) {
+      const __m512 even = _mm512_loadu_ps(weights + k * lanes);
+      const __m512 odd =
+          k + 1 < count ? _mm512_loadu_ps(weights + (k + 1) * lanes) : _mm512_setzero_ps();
+      _mm512_storeu_si512(weights + k / 2 * lanes, interleaved(even, odd));
+    }
+  }
+
+ private:
+  static __m256i load_half_vector(const Eigen::bfloat16* p) noexcept {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  /// Pairs of a number of the first and one of the second.
+  static __m512i interleaved(__m512 even, __m512 odd) noexcept {
+    const auto low = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(even));
+    const auto high = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(odd));
+    return _mm512_or_si512(_mm512_cvtepu16_epi32(low),
+                           _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
+  }
+};
+
+/// Whether bfloat16 holds the numbers as they are.
+[[nodiscard]] inline bool are_brains(const float* numbers, std::size_t count) noexcept {
+  std::uint32_t lost = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, numbers + i, sizeof bits);
+    lost |= bits & 0xffffU;
+  }
+  return lost == 0;
+}
+
+/// See kernels::block_attention. Queries that bfloat16 does not hold are multiplied in float.
+[[nodiscard]] inline bool block_attention(const BlockAttention<Eigen::bfloat16>& a) noexcept {
+  if (a.head_dim % 2 != 0 || !are_brains(a.queries, a.rows * a.group * a.head_dim)) {
+    return attend_block<FloatWords>(a);
+  }
+  return attend_block<BrainWords>(a);
+}
+
+}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512_bf16
+MORPHKV_TARGET_END
+#endif  // MORPHKV_KERNELS_X86
+
+#endif  // MORPHKV_KERNELS_AVX512_BLOCK_ATTENTION_BF16_HPP

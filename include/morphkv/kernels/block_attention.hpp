@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Causal attention of a block of queries over one KV head: the outputs of a prompt.
+#ifndef MORPHKV_KERNELS_BLOCK_ATTENTION_HPP
+#define MORPHKV_KERNELS_BLOCK_ATTENTION_HPP
+
+#include <concepts>
+
+#include "morphkv/core/scalar.hpp"
+#include "morphkv/kernels/arguments.hpp"
+#include "morphkv/kernels/avx2/block_attention.hpp"
+#include "morphkv/kernels/avx512/block_attention.hpp"
+#include "morphkv/kernels/avx512/block_attention_bf16.hpp"
+#include "morphkv/kernels/dispatch.hpp"
+#include "morphkv/kernels/neon/block_attention.hpp"
+#include "morphkv/kernels/portable/block_attention.hpp"
+
+namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+
+/// outputs[r] = softmax(scale * queries[r] . keys) . values for the whole group, over the tokens
+/// that query r sees. Keys and values are read once for many queries, and no logit leaves the
+/// nearest caches: sums so far are scaled down when a greater logit comes (the online softmax of
+/// Milakov and Gimelshein, arXiv 1805.02867, as in FlashAttention, arXiv 2205.14135).
+///
+/// A logit of minus infinity is a weight of 0. A value that is not finite may spoil the outputs of
+/// queries up to `block_queries` before its token. No memory but the arguments'.
+/// O(rows group tokens head_dim).
+/// \return whether every weight is finite; if not, `outputs` hold no meaning
+template <Scalar T>
+[[nodiscard]] bool block_attention(const BlockAttention<T>& a) noexcept {
+  switch (active_isa()) {
+#if defined(MORPHKV_KERNELS_X86)
+    case Isa::avx512_bf16:
+      if constexpr (std::same_as<T, Eigen::bfloat16>) return avx512_bf16::block_attention(a);
+      [[fallthrough]];
+    case Isa::avx512:
+      return avx512::block_attention(a);
+    case Isa::avx2:
+      return avx2::block_attention(a);
+#elif defined(MORPHKV_KERNELS_NEON)
+    case Isa::neon:
+      return neon::block_attention(a);
+#endif
+    default:
+      return portable::block_attention(a);
+  }
+}
+
+}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
+
+#endif  // MORPHKV_KERNELS_BLOCK_ATTENTION_HPP
