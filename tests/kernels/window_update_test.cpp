@@ -205,54 +205,6 @@ TEST_F(WindowUpdateTest, SuffixMax) {
 }
 
 /// Drives the three blocks as their owner would, and compares with the plain maximum.
-TEST_F(WindowUpdateTest, ThreeBlocksAreTheMaximumOfTheLastRows) {
-  for (const std::size_t slots : Sizes{1, 15, 32, 65, 130}) {
-    for (const std::size_t half : Sizes{1, 2, 5, 16}) {
-      expect_same_bits([&] {
-        std::mt19937 engine(5);
-        std::vector<std::vector<std::uint16_t>> all;
-        std::vector<std::vector<std::uint16_t>> memory(2 * half, std::vector<std::uint16_t>(slots));
-        std::vector<std::vector<std::uint16_t>> prefixes(2, std::vector<std::uint16_t>(slots));
-        std::vector<std::uint64_t> leasts;
-        const auto words = protection(slots, 1, engine);
-        std::size_t oldest = 0;
-        for (std::size_t step = 0; step < 9 * half; ++step) {
-          const std::size_t j = step % half;
-          const std::size_t middle = 1 - oldest;
-          std::vector<float> row(slots);
-          for (float& weight : row) weight = draw(Shape::log_normal, engine);
-          all.emplace_back();
-          for (const float weight : row) all.back().push_back(to_half_bits(weight));
-          kernels::MaxBlocks blocks;
-          blocks.newest = memory[oldest * half + j].data();
-          blocks.prefix = prefixes[oldest].data();
-          blocks.middle = prefixes[middle].data();
-          if (j + 1 < half) {
-            blocks.suffix = memory[oldest * half + j + 1].data();
-            blocks.grown = memory[middle * half + half - 2 - j].data();
-            blocks.grown_from = memory[middle * half + half - 1 - j].data();
-          }
-          blocks.opens = j == 0;
-          const std::uint16_t least =
-              kernels::slide_max_blocks(row.data(), slots, words.data(), blocks);
-          if (j + 1 == half) oldest = middle;
-          std::uint16_t lowest = 0xffff;
-          for (std::size_t s = 0; s < slots; ++s) {
-            std::uint16_t highest = 0;
-            const std::size_t rows = std::min(all.size(), 2 * half);
-            for (std::size_t r = 0; r < rows; ++r)
-              highest = std::max(highest, all[all.size() - 1 - r][s]);
-            if (!test_bit(words.data(), s)) lowest = std::min(lowest, highest);
-          }
-          EXPECT_EQ(least, lowest) << "step " << step;
-          leasts.push_back(least);
-        }
-        return leasts;
-      });
-    }
-  }
-}
-
 TEST_F(WindowUpdateTest, ReplaceRow) {
   for_each_row(
       [&](const float* row, std::size_t slots, const std::uint64_t* words, std::size_t offset) {

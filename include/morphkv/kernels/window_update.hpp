@@ -13,7 +13,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/avx2/window_update.hpp"
 #include "morphkv/kernels/avx512/window_update.hpp"
 #include "morphkv/kernels/dispatch.hpp"
@@ -42,13 +41,6 @@ inline std::uint16_t slide_max(const float* row, std::size_t slots,
                                const std::uint64_t* protected_bits, const std::uint16_t* suffix,
                                std::uint16_t* newest, std::uint16_t* prefix) noexcept {
   MORPHKV_DISPATCH(slide_max(row, slots, protected_bits, suffix, newest, prefix));
-}
-
-/// One step of a maximum over three blocks; see MaxBlocks.
-inline std::uint16_t slide_max_blocks(const float* row, std::size_t slots,
-                                      const std::uint64_t* protected_bits,
-                                      const MaxBlocks& blocks) noexcept {
-  MORPHKV_DISPATCH(slide_max_blocks(row, slots, protected_bits, blocks));
 }
 
 /// rows[r] = max over rows r ... count - 1, for every r: the flip of a two-stack window.

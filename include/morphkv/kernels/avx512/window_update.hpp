@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <limits>
 
-#include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/avx512/vector.hpp"
 #include "morphkv/kernels/portable/window_update.hpp"
 

@@ -16,7 +16,6 @@
 
 #include "morphkv/core/bit_mask.hpp"
 #include "morphkv/core/half_bits.hpp"
-#include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable {
@@ -51,25 +50,6 @@ inline std::uint16_t slide_max(const float* row, std::size_t slots,
     newest[s] = to_half_bits(row[s]);
     prefix[s] = (std::max)(prefix[s], newest[s]);
     const std::uint16_t score = suffix == nullptr ? prefix[s] : (std::max)(prefix[s], suffix[s]);
-    if (is_candidate(protected_bits, s)) least = (std::min)(least, score);
-  }
-  return least;
-}
-
-/// See MaxBlocks.
-inline std::uint16_t slide_max_blocks(const float* row, std::size_t slots,
-                                      const std::uint64_t* protected_bits, const MaxBlocks& blocks,
-                                      std::size_t begin = 0) noexcept {
-  std::uint16_t least = std::numeric_limits<std::uint16_t>::max();
-  for (std::size_t s = begin; s < slots; ++s) {
-    const std::uint16_t bits = to_half_bits(row[s]);
-    blocks.prefix[s] = blocks.opens ? bits : (std::max)(blocks.prefix[s], bits);
-    std::uint16_t score = (std::max)(blocks.prefix[s], blocks.middle[s]);
-    if (blocks.suffix != nullptr) score = (std::max)(score, blocks.suffix[s]);
-    if (blocks.grown != nullptr) {
-      blocks.grown[s] = (std::max)(blocks.grown[s], blocks.grown_from[s]);
-    }
-    blocks.newest[s] = bits;
     if (is_candidate(protected_bits, s)) least = (std::min)(least, score);
   }
   return least;

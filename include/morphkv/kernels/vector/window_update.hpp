@@ -75,30 +75,6 @@ inline std::uint16_t slide_max(const float* row, std::size_t slots,
                     portable::slide_max(row, slots, protected_bits, suffix, newest, prefix, s));
 }
 
-inline std::uint16_t slide_max_blocks(const float* row, std::size_t slots,
-                                      const std::uint64_t* protected_bits,
-                                      const MaxBlocks& blocks) noexcept {
-  Shorts lowest = all_shorts(0xffffU);
-  std::size_t s = 0;
-  for (; s + short_lanes <= slots; s += short_lanes) {
-    const Shorts weights = narrow(load(row + s), load(row + s + lanes));
-    Shorts score = weights;
-    if (!blocks.opens) score = greater(score, load_shorts(blocks.prefix + s));
-    store_shorts(blocks.prefix + s, score);
-    score = greater(score, load_shorts(blocks.middle + s));
-    if (blocks.suffix != nullptr) score = greater(score, load_shorts(blocks.suffix + s));
-    if (blocks.grown != nullptr) {
-      store_shorts(blocks.grown + s,
-                   greater(load_shorts(blocks.grown + s), load_shorts(blocks.grown_from + s)));
-    }
-    store_shorts(blocks.newest + s, weights);
-    lowest = lesser_at(short_candidates(protected_bits, s), lowest, score);
-  }
-  if (s == slots) return least_short(lowest);
-  return (std::min)(least_short(lowest),
-                    portable::slide_max_blocks(row, slots, protected_bits, blocks, s));
-}
-
 /// Row by row from the last one up, over so many columns that two rows stay in the nearest cache;
 /// each step fetches its place in the row that comes next.
 inline void suffix_max(std::uint16_t* rows, std::size_t stride, std::size_t count,
