@@ -106,7 +106,8 @@ inline void write_page(const std::filesystem::path& path) {
           "content=\"width=device-width\"><title>morphkv: kernels</title><style>"
           ":root{color-scheme:light dark}body{font:15px/1.4 system-ui,sans-serif;max-width:75rem;"
           "margin:2rem auto;padding:0 1rem}td,th{padding:.2rem .6rem;text-align:left;"
-          "border-bottom:1px solid #8884}td:nth-child(2){text-align:right;white-space:nowrap}"
+          "border-bottom:1px solid "
+          "#8884}td:nth-child(2),td:nth-child(3){text-align:right;white-space:nowrap}"
           "</style><h1>What the kernels reach</h1><p>The line in the middle of a bar is the aim; "
           "green where it is met. Rows without a bar inform only.</p><table><tr><th>measure<th>"
           "value<th>aim<th>value against aim<th>limit";

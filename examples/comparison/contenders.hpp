@@ -111,7 +111,7 @@ template <class Cache, class OptionsAt>
 }
 
 template <class Cache, class MakeSettings>
-[[nodiscard]] auto cache_maker(const MakeSettings& make, std::size_t capacity, const Task& task,
+[[nodiscard]] auto cache_maker(MakeSettings make, std::size_t capacity, const Task& task,
                                const Knobs& knobs) {
   return [=](const CacheShape& shape, const Prompt& prompt) -> std::unique_ptr<AnyCache> {
     // A cache that grows gets the slots that this prompt needs, and no more.

@@ -74,8 +74,7 @@ void write_option(std::ostream& out, const std::string& name, const Value& value
   std::ostringstream out;
   out << "Options of each policy, [default]. A policy takes no other's.\n";
   each_policy([&]<class Policy>(const PolicyTag<Policy>& tag) {
-    out << "\n--policy " << tag.policy << (tag.mode.empty() ? "" : " --mode ") << tag.mode
-        << (tag.mode == "paper" ? " (default)" : "") << (has_budget<Policy> ? " (*)" : "") << '\n';
+    out << "\n--policy " << tag.policy << (has_budget<Policy> ? " (*)" : "") << '\n';
     typename Policy::Options options;
     each_option(options, [&](const char* name, auto& field, const char* meaning) {
       write_option(out, name, field, meaning);
@@ -117,7 +116,7 @@ inline void add_policy_flags(CLI::App& app, Flags& flags) {
       if (known.insert(name).second) add_flag<Value>(app, flags, name);
     });
   });
-  for (const char* name : {"mode", "budget", "beta", "layer", "layers", "floor"}) {
+  for (const char* name : {"budget", "beta", "layer", "layers", "floor"}) {
     add_flag<std::string>(app, flags, name);
   }
 }
@@ -130,7 +129,7 @@ inline void add_options(CLI::App& app, CommandLine& line) {
       ->required()
       ->type_name("FILE");
   app.add_option("--policy", line.settings.policy,
-                 "morphkv, snapkv, h2o, streaming_llm, tova, random or full [morphkv]")
+                 "One of those below [morphkv]")
       ->type_name("NAME");
   app.add_option_function<std::string>(
          "--scalar",

@@ -26,7 +26,7 @@ namespace detail {
 /// What is known before the first token.
 [[nodiscard]] inline nlohmann::ordered_json head_fields(const CommandLine& line, const Trace& trace,
                                                         const Session& session) {
-  nlohmann::ordered_json fields = {{"format", "morphkv-replay-1"},
+  nlohmann::ordered_json fields = {{"format", "morphkv-replay-2"},
                                    {"library_version", MORPHKV_VERSION_STRING}};
   fields.update(session.description());
   fields["scalar"] = line.settings.scalar;
@@ -77,7 +77,6 @@ inline void print_summary(const Session& session, const Trace& trace, const Loss
                           double seconds) {
   const nlohmann::ordered_json description = session.description();
   std::string text = "replay: " + description["policy"].get<std::string>();
-  if (description.contains("mode")) text += " (" + description["mode"].get<std::string>() + ")";
   text += ", " + std::to_string(trace.tokens) + " tokens";
   if (losses.size() > 1) {
     char numbers[96];

@@ -42,7 +42,7 @@ class Session {
   /// What a KV head's policy lets it keep.
   [[nodiscard]] virtual std::size_t capacity(std::size_t head) const = 0;
   [[nodiscard]] virtual MemoryUsage memory() const = 0;
-  /// {"policy", "mode", "options", "budget"}.
+  /// {"policy", "options", "budget"}.
   [[nodiscard]] virtual nlohmann::ordered_json description() const = 0;
 };
 
@@ -203,12 +203,11 @@ template <Scalar T, class Policy>
   fit_slots(options, settings.flags, trace);
   if (std::same_as<Policy, MorphKVCompat> && settings.chunk > 0) {
     throw std::invalid_argument(
-        "--chunk: --policy morphkv --mode compat has no such option; the authors' code takes a "
+        "--chunk: --policy morphkv_compat has no such option; the authors' code takes a "
         "prompt whole");
   }
   const BudgetFlags budget = parse_budget(settings.flags);
   nlohmann::ordered_json text = {{"policy", tag.policy}};
-  if (!tag.mode.empty()) text["mode"] = tag.mode;
   text["options"] = replay::describe(options);
   text["budget"] = describe(budget);
   return std::make_unique<CacheSession<T, Policy>>(

@@ -212,23 +212,23 @@ void each_option(Full::Options& o, auto&& visit) {
 
 // ---- the policies
 
+/// A policy by the name of its header.
 template <class Policy>
 struct PolicyTag {
   using Type = Policy;
   std::string_view policy;
-  std::string_view mode;  ///< empty where a policy has one only
 };
 
-/// visit(tag) for each policy and mode.
+/// visit(tag) for each policy.
 void each_policy(auto&& visit) {
-  visit(PolicyTag<MorphKV>{"morphkv", "paper"});
-  visit(PolicyTag<MorphKVCompat>{"morphkv", "compat"});
-  visit(PolicyTag<SnapKV>{"snapkv", ""});
-  visit(PolicyTag<H2O>{"h2o", ""});
-  visit(PolicyTag<StreamingLLM>{"streaming_llm", ""});
-  visit(PolicyTag<TOVA>{"tova", ""});
-  visit(PolicyTag<Random>{"random", ""});
-  visit(PolicyTag<Full>{"full", ""});
+  visit(PolicyTag<MorphKV>{"morphkv"});
+  visit(PolicyTag<MorphKVCompat>{"morphkv_compat"});
+  visit(PolicyTag<SnapKV>{"snapkv"});
+  visit(PolicyTag<H2O>{"h2o"});
+  visit(PolicyTag<StreamingLLM>{"streaming_llm"});
+  visit(PolicyTag<TOVA>{"tova"});
+  visit(PolicyTag<Random>{"random"});
+  visit(PolicyTag<Full>{"full"});
 }
 
 /// Whether heads or layers may have different capacities: where there is a score to divide by.
@@ -237,33 +237,23 @@ inline constexpr bool has_budget = std::same_as<Policy, MorphKV> || std::same_as
                                    std::same_as<Policy, H2O> || std::same_as<Policy, TOVA>;
 
 /// visit(tag) for the one that was chosen.
-/// \throws std::invalid_argument if there is no such policy or mode.
+/// \throws std::invalid_argument if there is no such policy.
 void with_policy(const Settings& settings, auto&& visit) {
-  const auto mode = settings.flags.find("mode");
-  std::string names;
-  std::string modes;
+  std::vector<std::string> names;
   bool found = false;
   each_policy([&](const auto& tag) {
-    if (!names.ends_with(tag.policy))
-      names += (names.empty() ? "" : ", ") + std::string(tag.policy);
+    names.emplace_back(tag.policy);
     if (tag.policy != settings.policy) return;
-    const bool is_default = modes.empty();
-    modes += (modes.empty() ? "" : ", ") + std::string(tag.mode);
-    const bool any_mode = mode == settings.flags.end() || tag.mode.empty();
-    if (found || (any_mode ? !is_default : mode->second != tag.mode)) return;
     found = true;
     visit(tag);
   });
-  if (found) return;
-  if (modes.empty()) refuse("policy", settings.policy, "one of " + names);
-  refuse("mode", mode->second, modes);
+  if (!found) refuse("policy", settings.policy, "one of " + joined(names, ", "));
 }
 
 /// The names of a policy's options.
 template <class Policy>
-[[nodiscard]] std::vector<std::string> option_names(const PolicyTag<Policy>& tag) {
+[[nodiscard]] std::vector<std::string> option_names() {
   std::vector<std::string> names;
-  if (!tag.mode.empty()) names.emplace_back("mode");
   typename Policy::Options options;
   each_option(options, [&](const char* name, auto&, const char*) { names.emplace_back(name); });
   if (has_budget<Policy>) {
@@ -279,13 +269,12 @@ template <class Policy>
 template <class Policy>
 [[nodiscard]] typename Policy::Options options_of(const PolicyTag<Policy>& tag,
                                                   const Flags& flags) {
-  const std::vector<std::string> names = option_names(tag);
+  const std::vector<std::string> names = option_names<Policy>();
   for (const auto& [name, text] : flags) {
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
     std::vector<std::string> allowed;
     std::transform(names.begin(), names.end(), std::back_inserter(allowed), flag_name);
-    const std::string mode = tag.mode.empty() ? "" : " --mode " + std::string(tag.mode);
-    throw std::invalid_argument(flag_name(name) + ": --policy " + std::string(tag.policy) + mode +
+    throw std::invalid_argument(flag_name(name) + ": --policy " + std::string(tag.policy) +
                                 " has no such option; it has " + joined(allowed, ", "));
   }
   typename Policy::Options options;

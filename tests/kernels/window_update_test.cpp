@@ -204,7 +204,6 @@ TEST_F(WindowUpdateTest, SuffixMax) {
   }
 }
 
-/// Drives the three blocks as their owner would, and compares with the plain maximum.
 TEST_F(WindowUpdateTest, ReplaceRow) {
   for_each_row(
       [&](const float* row, std::size_t slots, const std::uint64_t* words, std::size_t offset) {

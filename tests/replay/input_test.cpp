@@ -152,27 +152,24 @@ std::string complaint_of(const replay::Settings& settings) {
 
 TEST(ReplaySettingsTest, OptionsOfOtherPolicies) {
   expect_words(complaint_of({.policy = "morphkv", .flags = {{"kernel", "5"}}}),
-               {"--kernel: --policy morphkv --mode paper has no such option", "--panes"});
-  expect_words(complaint_of({.flags = {{"mode", "compat"}, {"sinks", "4"}}}),
-               {"--sinks: --policy morphkv --mode compat", "--evict-after"});
-  expect_words(complaint_of({.policy = "snapkv", .flags = {{"mode", "paper"}}}),
-               {"--mode: --policy snapkv"});
+               {"--kernel: --policy morphkv has no such option", "--panes"});
+  expect_words(complaint_of({.policy = "morphkv_compat", .flags = {{"sinks", "4"}}}),
+               {"--sinks: --policy morphkv_compat", "--evict-after"});
   expect_words(complaint_of({.policy = "random", .flags = {{"budget", "uniform"}}}),
                {"--budget: --policy random"});
-  expect_words(complaint_of({.chunk = 4, .flags = {{"mode", "compat"}}}), {"--chunk"});
+  expect_words(complaint_of({.policy = "morphkv_compat", .chunk = 4}), {"--chunk"});
 }
 
 TEST(ReplaySettingsTest, ValuesThatMeanNothing) {
-  expect_words(complaint_of({.policy = "lru"}), {"--policy = lru", "morphkv, snapkv, h2o"});
-  expect_words(complaint_of({.flags = {{"mode", "fast"}}}), {"--mode = fast", "paper, compat"});
+  expect_words(complaint_of({.policy = "lru"}), {"--policy = lru", "morphkv, morphkv_compat, snapkv"});
   for (const std::string text : {"", "-1", "1e3", "5x", "99999999999999999999", "2147483647"}) {
     expect_words(complaint_of({.flags = {{"capacity", text}}}),
                  {"--capacity = " + text, "from 0 to 2147483646"});
   }
   expect_words(complaint_of({.flags = {{"fusion", "mean"}}}), {"--fusion = mean", "sum, max"});
-  expect_words(complaint_of({.flags = {{"mode", "compat"}, {"evict_after", "often"}}}),
+  expect_words(complaint_of({.policy = "morphkv_compat", .flags = {{"evict_after", "often"}}}),
                {"--evict-after = often"});
-  expect_words(complaint_of({.flags = {{"mode", "compat"}, {"evict_after", "nan"}}}),
+  expect_words(complaint_of({.policy = "morphkv_compat", .flags = {{"evict_after", "nan"}}}),
                {"evict_after", "from 1"});
   expect_words(complaint_of({.policy = "random", .flags = {{"seed", "x"}}}), {"--seed = x"});
   // What the library knows better.

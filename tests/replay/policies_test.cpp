@@ -119,12 +119,11 @@ TEST(ReplayPoliciesTest, MorphKVAsTheAuthorsCode) {
     for (const std::size_t window : {1U, 2U, 8U}) {
       for (const std::string fusion : {"sum", "max"}) {
         for (const std::string evict_after : {"1", "1.5"}) {
-          const Flags flags = {{"mode", "compat"},
-                               {"capacity", "16"},
+          const Flags flags = {{"capacity", "16"},
                                {"window", std::to_string(window)},
                                {"fusion", fusion},
                                {"evict_after", evict_after}};
-          expect_steps(trace, {.flags = flags}, [&](const HeadTrace& head) {
+          expect_steps(trace, {.policy = "morphkv_compat", .flags = flags}, [&](const HeadTrace& head) {
             MorphKVCompat::Options options{.capacity = 16, .window = window};
             options.fusion = fusion == "sum" ? Fusion::sum : Fusion::max;
             options.evict_after = std::stod(evict_after);

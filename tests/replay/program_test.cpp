@@ -56,10 +56,9 @@ TEST_F(ReplayProgramTest, WritesWhatTheDocumentSays) {
                   "--sinks 2 --panes 2"))
       << said();
   const json written = result();
-  EXPECT_EQ(written.at("format"), "morphkv-replay-1");
+  EXPECT_EQ(written.at("format"), "morphkv-replay-2");
   EXPECT_EQ(written.at("library_version"), MORPHKV_VERSION_STRING);
   EXPECT_EQ(written.at("policy"), "morphkv");
-  EXPECT_EQ(written.at("mode"), "paper");
   EXPECT_EQ(written.at("options"), json({{"capacity", 16},
                                          {"window", 4},
                                          {"fusion", "max"},
@@ -107,7 +106,6 @@ TEST_F(ReplayProgramTest, WritesToTheStandardOutput) {
   EXPECT_EQ(written.at("kept").size(), 1U) << "no token follows the prompt";
   EXPECT_TRUE(written.at("lost_mass").is_null());
   EXPECT_TRUE(written.at("mean_output_error").is_null());
-  EXPECT_FALSE(written.contains("mode"));
 }
 
 TEST_F(ReplayProgramTest, StoresHalfAndBfloat16) {
@@ -164,7 +162,7 @@ TEST_F(ReplayProgramTest, AResultThatCannotBeWrittenEndsWithOne) {
 
 TEST_F(ReplayProgramTest, ExplainsItself) {
   ASSERT_TRUE(run("--help"));
-  expect_words(read_bytes(path("out")), {"--policy morphkv --mode compat", "--evict-after",
+  expect_words(read_bytes(path("out")), {"--policy morphkv_compat", "--evict-after",
                                          "--pooling avg|max", "--budget pyramid"});
   ASSERT_TRUE(run("--version"));
   expect_words(read_bytes(path("out")), {MORPHKV_VERSION_STRING});
