@@ -46,10 +46,49 @@ if(MORPHKV_SANITIZE)
   target_link_options(morphkv_dev_options INTERFACE ${morphkv_sanitizer})
 endif()
 
+# amalgamate: the whole library as one header, in build/<preset>/single_include. It has the name of
+# the header that includes everything, so a project changes from one to the other by its include path.
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_Interpreter_FOUND)
+  set(morphkv_single_header ${PROJECT_BINARY_DIR}/single_include/morphkv/morphkv.hpp)
+  add_custom_command(
+    OUTPUT ${morphkv_single_header}
+    COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/cmake/amalgamate.py
+            ${PROJECT_SOURCE_DIR}/include ${morphkv_single_header}
+    DEPENDS ${morphkv_headers} ${PROJECT_SOURCE_DIR}/cmake/amalgamate.py
+    COMMENT "Writing the single header"
+    VERBATIM)
+  add_custom_target(amalgamate DEPENDS ${morphkv_single_header})
+endif()
+
+# MORPHKV_AMALGAMATED: our programs see the single header and nothing of include/. A header that
+# they name leads to it.
+option(MORPHKV_AMALGAMATED "Build our own programs against the single header" OFF)
+set(morphkv_used morphkv::morphkv)
+if(MORPHKV_AMALGAMATED)
+  if(NOT TARGET amalgamate)
+    message(FATAL_ERROR "MORPHKV_AMALGAMATED is ON, which needs python3; it was not found")
+  endif()
+  set(forward_dir ${PROJECT_BINARY_DIR}/forward_to_single)
+  foreach(header IN LISTS morphkv_headers)
+    file(RELATIVE_PATH name ${PROJECT_SOURCE_DIR}/include ${header})
+    if(NOT name STREQUAL "morphkv/morphkv.hpp")
+      file(CONFIGURE OUTPUT ${forward_dir}/${name} CONTENT "#include <morphkv/morphkv.hpp>\n")
+    endif()
+  endforeach()
+  set(morphkv_used morphkv_single)
+  add_library(morphkv_single INTERFACE)
+  add_dependencies(morphkv_single amalgamate)
+  target_compile_features(morphkv_single INTERFACE cxx_std_20)
+  target_link_libraries(morphkv_single INTERFACE Eigen3::Eigen)
+  target_include_directories(morphkv_single INTERFACE ${PROJECT_BINARY_DIR}/single_include
+                                                      ${forward_dir})
+endif()
+
 # morphkv_program_options: what every program of ours may use. Headers shared by programs are
 # included by their path from examples/ or bench/.
 add_library(morphkv_program_options INTERFACE)
-target_link_libraries(morphkv_program_options INTERFACE morphkv_dev_options morphkv::morphkv
+target_link_libraries(morphkv_program_options INTERFACE morphkv_dev_options ${morphkv_used}
                                                         Threads::Threads)
 target_include_directories(morphkv_program_options INTERFACE ${PROJECT_SOURCE_DIR}/examples
                                                              ${PROJECT_SOURCE_DIR}/bench)
@@ -105,18 +144,3 @@ function(morphkv_add_program name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${morphkv_program_dir}
                                            CXX_EXTENSIONS OFF)
 endfunction()
-
-# amalgamate: the whole library as one header, in build/<preset>/single_include. It has the name of
-# the header that includes everything, so a project changes from one to the other by its include path.
-find_package(Python3 COMPONENTS Interpreter)
-if(Python3_Interpreter_FOUND)
-  set(morphkv_single_header ${PROJECT_BINARY_DIR}/single_include/morphkv/morphkv.hpp)
-  add_custom_command(
-    OUTPUT ${morphkv_single_header}
-    COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/cmake/amalgamate.py
-            ${PROJECT_SOURCE_DIR}/include ${morphkv_single_header}
-    DEPENDS ${morphkv_headers} ${PROJECT_SOURCE_DIR}/cmake/amalgamate.py
-    COMMENT "Writing the single header"
-    VERBATIM)
-  add_custom_target(amalgamate DEPENDS ${morphkv_single_header})
-endif()
