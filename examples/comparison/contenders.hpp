@@ -151,18 +151,6 @@ template <class Policy, class Cache = KVCache<Stored, Policy>, class MakeSetting
   return result;
 }
 
-namespace detail {
-
-/// Whether the prompt is protected: where it leaves room.
-[[nodiscard]] inline bool protects(const Knobs& knobs, std::size_t capacity, std::size_t recent,
-                                   const Task& task) {
-  return knobs.protect_prompt && task.prompt_tokens + recent + 1 < capacity;
-}
-
-[[nodiscard]] inline std::string kept_text(bool protect, std::size_t sinks) {
-  return protect ? ", prompt protected" : ", " + std::to_string(sinks) + " sinks";
-}
-
 /// The recent tokens that are kept.
 [[nodiscard]] inline std::size_t recent_for(std::size_t capacity, const Knobs& knobs) {
   const auto rows = static_cast<std::size_t>(static_cast<double>(capacity) * knobs.window);
@@ -175,6 +163,18 @@ namespace detail {
   return knobs.fusion == Fusion::sum ? (std::min<std::size_t>)(rows, 248) : rows;
 }
 
+namespace detail {
+
+/// Whether the prompt is protected: where it leaves room.
+[[nodiscard]] inline bool protects(const Knobs& knobs, std::size_t capacity, std::size_t recent,
+                                   const Task& task) {
+  return knobs.protect_prompt && task.prompt_tokens + recent + 1 < capacity;
+}
+
+[[nodiscard]] inline std::string kept_text(bool protect, std::size_t sinks) {
+  return protect ? ", prompt protected" : ", " + std::to_string(sinks) + " sinks";
+}
+
 [[nodiscard]] inline Settings<MorphKV::Options> morphkv_settings(std::size_t capacity,
                                                                  const Task& task,
                                                                  const Knobs& knobs) {
@@ -185,26 +185,27 @@ namespace detail {
            .fusion = knobs.fusion,
            .sinks = knobs.sinks,
            .protect_prompt = protect,
-           .panes = knobs.exact ? std::size_t{0} : 8},
+           .panes = 8},
           std::string(knobs.fusion == Fusion::sum ? "sum" : "max") + ", window " +
-              std::to_string(window) + (knobs.exact ? "" : " in 8 panes") +
-              kept_text(protect, knobs.sinks)};
+              std::to_string(window) + " in 8 panes" + kept_text(protect, knobs.sinks)};
 }
 
 [[nodiscard]] inline Settings<DecayedMax::Options> decayed_max_settings(std::size_t capacity,
                                                                         const Task& task,
                                                                         const Knobs& knobs) {
   const std::size_t window = recent_for(capacity, knobs);
+  const std::size_t distance = (std::min)(knobs.distance, window - 1);
   const bool protect = protects(knobs, capacity, window, task);
   const auto half_life =
       static_cast<std::size_t>((std::max)(knobs.half_life * static_cast<double>(capacity), 1.0));
   return {{.capacity = capacity,
            .window = window,
            .half_life = static_cast<double>(half_life),
+           .distance = distance,
            .sinks = knobs.sinks,
            .protect_prompt = protect},
           "window " + std::to_string(window) + ", half-life " + std::to_string(half_life) +
-              kept_text(protect, knobs.sinks)};
+              ", distance " + std::to_string(distance) + kept_text(protect, knobs.sinks)};
 }
 
 [[nodiscard]] inline Settings<SnapKV::Options> snapkv_settings(std::size_t capacity,
@@ -295,15 +296,23 @@ namespace detail {
   return result;
 }
 
-/// The policies of the library, by the names of their headers.
-[[nodiscard]] inline std::vector<Contender> library_contenders() {
-  const std::vector<double> windows = {0.5, 0.25, 0.375, 0.625};
-  std::vector<Knobs> faded;
-  for (const double half_life : {0.5, 0.25, 1.0, 2.0}) {
-    for (const Knobs& knobs : with_windows({.half_life = half_life}, windows)) {
-      faded.push_back(knobs);
+/// Distances in tokens: they go with the units of the text, not with the capacity.
+[[nodiscard]] inline std::vector<Knobs> decayed_max_candidates() {
+  std::vector<Knobs> result;
+  for (const double window : {0.625, 0.5, 0.75}) {
+    for (const double half_life : {4.0, 1.0, 64.0}) {
+      for (const std::size_t distance : {32U, 0U, 16U, 48U}) {
+        result.push_back({.window = window, .half_life = half_life, .distance = distance});
+      }
     }
   }
+  return result;
+}
+
+/// The policies of the library, by the names of their headers.
+[[nodiscard]] inline std::vector<Contender> library_contenders() {
+  const std::vector<double> windows = {0.5, 0.25, 0.375, 0.625, 0.75};
+  const std::vector<Knobs> faded = decayed_max_candidates();
   std::vector<Knobs> heavy = with_windows({}, windows);
   for (const Knobs& knobs : with_windows({.normalised = true}, windows)) heavy.push_back(knobs);
   return {
@@ -316,7 +325,7 @@ namespace detail {
                          with_windows({.fusion = Fusion::sum}, windows), detail::morphkv_settings),
       contender<DecayedMax>("decayed_max", "Decayed max",
                             "the recent tokens, and the older ones with the greatest single weight "
-                            "that any token paid them, which fades",
+                            "that a distant token paid them, which fades",
                             faded, detail::decayed_max_settings),
       contender<DecayedMax, SharedDecayedMax>(
           "decayed_max_shared", "Decayed max, shared",

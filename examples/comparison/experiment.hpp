@@ -25,7 +25,7 @@ namespace morphkv::comparison {
 struct Sample {
   Response response;
   Score score;                     ///< if the task has rules
-  double loss = 0;                 ///< if asked for; see full_cache_loss
+  double loss = 0;                 ///< of the first prompts, if asked for; see full_cache_loss
   double agreement = 0;            ///< share of tokens equal to the full cache's at the same place
   std::size_t agreeing_start = 0;  ///< tokens before the first difference
 };
@@ -106,7 +106,9 @@ inline void summarise(const Workload& workload, Outcome& outcome) {
   outcome.agreement =
       share_interval(each(samples, [](const Sample& s) { return s.agreement; }), count);
   outcome.agreeing_start = mean_of(each(samples, [](const Sample& s) { return s.agreeing_start; }));
-  outcome.loss = mean_of(each(samples, [](const Sample& s) { return s.loss; }));
+  std::vector<double> losses = each(samples, [](const Sample& s) { return s.loss; });
+  losses.resize((std::min)(losses.size(), workload.loss_prompts));
+  outcome.loss = mean_of(losses);
 }
 
 /// One prompt, by those of the outcomes that still write.
@@ -123,7 +125,7 @@ inline void write_samples(const llama::Model& model, const Workload& workload,
     Sample& sample = writing[i]->samples[prompt_index];
     sample.response = std::move(responses[i]);
     if (prompt.judge) sample.score = prompt.judge(sample.response.tokens);
-    if (workload.wants_loss) {
+    if (prompt_index < workload.loss_prompts) {
       sample.loss = full_cache_loss(model, prompt, sample.response.tokens);
     }
   }

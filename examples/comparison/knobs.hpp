@@ -13,10 +13,10 @@ namespace morphkv::comparison {
 
 /// One structure for all policies; each takes from it what it has.
 struct Knobs {
-  double window = 0.5;     ///< recent tokens that are kept, as a share of the capacity
-  double half_life = 0.5;  ///< of a decayed score, as a share of the capacity
+  double window = 0.5;       ///< recent tokens that are kept, as a share of the capacity
+  double half_life = 0.5;    ///< of a decayed score, as a share of the capacity
+  std::size_t distance = 0;  ///< from a token to the first that votes for it
   Fusion fusion = Fusion::max;
-  bool exact = false;  ///< a row of the window each, not 8 panes
   std::size_t sinks = default_sinks;
   bool protect_prompt = false;  ///< where the prompt fits beside the recent tokens
   bool normalised = false;      ///< H2O's sums, by the queries that attended

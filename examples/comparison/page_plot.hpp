@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// A plot of a page: memory against accuracy.
+/// Plots of a page: accuracy against memory, or against anything else.
 #ifndef MORPHKV_EXAMPLES_COMPARISON_PAGE_PLOT_HPP
 #define MORPHKV_EXAMPLES_COMPARISON_PAGE_PLOT_HPP
 
 namespace morphkv::comparison {
 
-/// `memoryPlot(place, results, { measureOf, measureName, policies })` draws into an element. The
-/// first result is the full cache's; `policies` describes each policy by its key.
+/// `linePlot(place, points, axis, policies)` draws a line a policy into an element, on a
+/// logarithmic axis. A point is { policy, name, at, mean, low, high, about, loose }: `about` is
+/// shown beside the pointer, and `loose` points are labelled by themselves. The axis is { low,
+/// high, title, measure, ticks: [[at, line, ...], ...], reference: { at, mean, name } or null },
+/// and `policies` describes each policy by its key.
+///
+/// `memoryPlot(place, results, { measureOf, measureName, policies })` is such a plot against the
+/// bytes of the cache. The first result is the full cache's.
 inline constexpr char page_plot_script[] = R"js(
-function memoryPlot(place, results, { measureOf, measureName, policies: descriptions }) {
+function linePlot(place, points, axis, descriptions) {
   const width = 992, height = 480, top = 34, bottom = 56, left = 54, right = 24;
-  const compared = results.slice(1);
-  const least = Math.min(...compared.map(r => r.bytes_share), 0.5);
-  const lowest = Math.log(least / 2), highest = Math.log(1.12);
-  const x = share => left + (width - left - right) * (Math.log(share) - lowest) / (highest - lowest);
+  const lowest = Math.log(axis.low), highest = Math.log(axis.high);
+  const x = at => left + (width - left - right) * (Math.log(at) - lowest) / (highest - lowest);
   const y = share => top + (height - top - bottom) * (1 - share);
   const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
-    "aria-label": `${measureName} against the bytes of the cache; the table below has the figures` });
+    "aria-label": `${axis.measure} against ${axis.title}; the tables have the figures` });
 
   for (let share = 0; share <= 1.001; share += 0.2) {
     svg.append(make("line", { x1: left, x2: width - right, y1: y(share), y2: y(share),
@@ -25,59 +29,53 @@ function memoryPlot(place, results, { measureOf, measureName, policies: descript
     svg.append(make("text", { x: left - 8, y: y(share) + 4, "text-anchor": "end", class: "tick" },
       percent(share)));
   }
-  for (const share of [0.02, 0.05, 0.1, 0.25, 0.5, 1]) {
-    if (Math.log(share) < lowest) continue;
-    svg.append(make("line", { x1: x(share), x2: x(share), y1: height - bottom,
+  for (const [at, ...lines] of axis.ticks) {
+    if (Math.log(at) < lowest || Math.log(at) > highest) continue;
+    svg.append(make("line", { x1: x(at), x2: x(at), y1: height - bottom,
       y2: height - bottom + 5, stroke: "var(--soft)" }));
-    svg.append(make("text", { x: x(share), y: height - bottom + 19, "text-anchor": "middle",
-      class: "tick" }, percent(share)));
-    svg.append(make("text", { x: x(share), y: height - bottom + 35, "text-anchor": "middle",
-      class: "tick" }, bytes(share * results[0].bytes)));
+    lines.forEach((line, i) => svg.append(make("text", { x: x(at), y: height - bottom + 19 + 16 * i,
+      "text-anchor": "middle", class: "tick" }, line)));
   }
-  svg.append(make("text", { x: left, y: height - 4, class: "axis-title" },
-    "Bytes of the whole cache, as a share of the full cache's (logarithmic)"));
-  svg.append(make("text", { x: 0, y: 14, class: "axis-title" }, measureName));
+  svg.append(make("text", { x: left, y: height - 4, class: "axis-title" }, axis.title));
+  svg.append(make("text", { x: 0, y: 14, class: "axis-title" }, axis.measure));
 
-  // The full cache is the ceiling that everything is measured against.
-  const full = measureOf(results[0]).mean;
-  svg.append(make("line", { x1: left, x2: width - right, y1: y(full), y2: y(full),
-    stroke: "var(--full)", "stroke-dasharray": "2 4" }));
-  svg.append(make("circle", { cx: x(1), cy: y(full), r: 5, fill: "var(--full)" }));
-  svg.append(make("text", { x: x(1) + 6, y: y(full) - 11, "text-anchor": "end", class: "label" },
-    `Full cache ${percent(full)}`));
+  if (axis.reference) {  // the ceiling that everything is measured against
+    const { at, mean, name } = axis.reference;
+    svg.append(make("line", { x1: left, x2: width - right, y1: y(mean), y2: y(mean),
+      stroke: "var(--full)", "stroke-dasharray": "2 4" }));
+    svg.append(make("circle", { cx: x(at), cy: y(mean), r: 5, fill: "var(--full)" }));
+    svg.append(make("text", { x: x(at) + 6, y: y(mean) - 11, "text-anchor": "end", class: "label" },
+      `${name} ${percent(mean)}`));
+  }
 
-  const policies = [...new Set(compared.map(r => r.policy))];
+  const policies = [...new Set(points.map(p => p.policy))];
   const groups = new Map();
-  const dodge = policy => (policies.indexOf(policy) - (policies.length - 1) / 2) * 5;
-  const px = r => x(r.bytes_share) + (r.within_budget ? dodge(r.policy) : 0);
+  const spread = Math.min(5, 36 / policies.length);
+  const dodge = policy => (policies.indexOf(policy) - (policies.length - 1) / 2) * spread;
+  const px = p => x(p.at) + (p.loose ? 0 : dodge(p.policy));
   const highlight = chosen => groups.forEach((group, policy) =>
     group.classList.toggle("dim", chosen !== null && policy !== chosen));
 
   const labels = [];
   for (const policy of policies) {
-    const line = compared.filter(r => r.policy === policy)
-      .sort((a, b) => a.bytes_share - b.bytes_share);
+    const line = points.filter(p => p.policy === policy).sort((a, b) => a.at - b.at);
     const stroke = colour(line[0]);
     const group = make("g", { stroke, fill: stroke });
     groups.set(policy, group);
-    const strong = policy.startsWith("morphkv");
+    const strong = policy.startsWith("morphkv") || policy === "recommended";
     group.append(make("path", { fill: "none", "stroke-width": strong ? 2.8 : 1.8,
       "stroke-linejoin": "round",
-      d: line.map((r, i) => `${i ? "L" : "M"}${px(r)},${y(measureOf(r).mean)}`).join("") }));
-    for (const r of line) {
-      const m = measureOf(r);
-      group.append(make("line", { x1: px(r), x2: px(r), y1: y(m.low), y2: y(m.high),
+      d: line.map((p, i) => `${i ? "L" : "M"}${px(p)},${y(p.mean)}`).join("") }));
+    for (const p of line) {
+      group.append(make("line", { x1: px(p), x2: px(p), y1: y(p.low), y2: y(p.high),
         "stroke-width": 1.2, opacity: 0.65 }));
-      group.append(make("circle", { cx: px(r), cy: y(m.mean), r: strong ? 4.6 : 3.8 }));
-      const target = make("circle", { cx: px(r), cy: y(m.mean), r: 13, opacity: 0, tabindex: 0 });
+      group.append(make("circle", { cx: px(p), cy: y(p.mean), r: strong ? 4.6 : 3.8 }));
+      const target = make("circle", { cx: px(p), cy: y(p.mean), r: 13, opacity: 0, tabindex: 0 });
       const show = event => {
         highlight(policy);
         const box = target.getBoundingClientRect();
         const at = event.pageX ? event : { pageX: box.right + scrollX, pageY: box.top + scrollY };
-        showTip(at, r.name, [
-          `${percent(m.mean, 1)} (${interval(m)})`,
-          `${bytes(r.bytes)}, ${percent(r.bytes_share, 1)} of the full cache`,
-          `capacity ${r.capacity}: ${r.settings}`]);
+        showTip(at, p.name, [`${percent(p.mean, 1)} (${interval(p)})`, ...p.about]);
       };
       const leave = () => { hideTip(); highlight(null); };
       target.addEventListener("pointermove", show);
@@ -87,8 +85,8 @@ function memoryPlot(place, results, { measureOf, measureName, policies: descript
       group.append(target);
     }
     svg.append(group);
-    labels.push({ policy, name: line[0].name, group, stroke, x: px(line[0]),
-      y: y(measureOf(line[0]).mean), bound: line.some(r => r.within_budget) });
+    labels.push({ policy, name: line[0].name, group, stroke, x: px(line[0]), y: y(line[0].mean),
+      bound: line.some(p => !p.loose) });
   }
 
   // A name beside the first point of its line; those at the same place are moved apart.
@@ -97,6 +95,7 @@ function memoryPlot(place, results, { measureOf, measureName, policies: descript
     list.forEach((l, i) => { l.at = i ? Math.max(l.y, list[i - 1].at + 17) : l.y; });
     const excess = Math.max(0, (list.at(-1)?.at ?? 0) - (height - bottom - 4));
     list.forEach(l => { l.at -= excess; });
+    for (let i = list.length - 2; i >= 0; --i) list[i].at = Math.min(list[i].at, list[i + 1].at - 17);
     const edge = Math.min(...list.map(l => l.x)) - 26;
     for (const l of list) {
       l.group.append(make("path", { d: `M${edge + 4},${l.at}L${l.x - 7},${l.y}`, fill: "none",
@@ -110,7 +109,7 @@ function memoryPlot(place, results, { measureOf, measureName, policies: descript
 
   const legend = make("ul", { class: "legend", "aria-label": "Policies" });
   for (const policy of policies) {
-    const name = compared.find(r => r.policy === policy).name;
+    const name = points.find(p => p.policy === policy).name;
     const button = make("button", { type: "button", title: descriptions[policy] ?? "" },
       make("span", { class: "swatch", style: `background: var(--${policy})` }), name);
     button.addEventListener("pointerenter", () => highlight(policy));
@@ -120,6 +119,19 @@ function memoryPlot(place, results, { measureOf, measureName, policies: descript
     legend.append(make("li", {}, button));
   }
   place.append(svg, legend);
+}
+
+function memoryPlot(place, results, { measureOf, measureName, policies }) {
+  const [full, ...compared] = results;
+  const points = compared.map(r => ({ policy: r.policy, name: r.name, at: r.bytes_share,
+    ...measureOf(r), loose: !r.within_budget, about: [
+      `${bytes(r.bytes)}, ${percent(r.bytes_share, 1)} of the full cache`,
+      `capacity ${r.capacity}: ${r.settings}`] }));
+  const least = Math.min(...points.map(p => p.at), 0.5);
+  linePlot(place, points, { low: least / 2, high: 1.12, measure: measureName,
+    title: "Bytes of the whole cache, as a share of the full cache's (logarithmic)",
+    ticks: [0.02, 0.05, 0.1, 0.25, 0.5, 1].map(s => [s, percent(s), bytes(s * full.bytes)]),
+    reference: { at: 1, mean: measureOf(full).mean, name: "Full cache" } }, policies);
 }
 )js";
 

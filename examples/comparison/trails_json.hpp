@@ -59,21 +59,21 @@ namespace detail {
 
 }  // namespace detail
 
-/// The first prompt, response by response: what each head held, and the words.
+/// The responses of some outcomes to the first prompt: what each head held, and the words.
 [[nodiscard]] inline nlohmann::ordered_json trails_json(const Workload& workload,
-                                                        std::span<const Outcome> outcomes,
+                                                        std::span<const Outcome* const> outcomes,
                                                         const llama::Tokenizer& tokenizer) {
   const Prompt& prompt = workload.prompts.front();
   nlohmann::ordered_json json = {{"prompt", prompt.tokens},
                                  {"line_token", workload.line_token},
                                  {"needs", nlohmann::ordered_json::array()}};
-  const Lifetimes& lifetimes = outcomes.front().samples.front().response.lifetimes;
+  const Lifetimes& lifetimes = outcomes.front()->samples.front().response.lifetimes;
   json["layers"] = lifetimes.layers();
   json["heads"] = lifetimes.heads();
   for (const Need& need : prompt.needs) json["needs"].push_back({need.step, need.position});
   std::set<int> used(prompt.tokens.begin(), prompt.tokens.end());
-  for (const Outcome& outcome : outcomes) {
-    const Sample& sample = outcome.samples.front();
+  for (const Outcome* outcome : outcomes) {
+    const Sample& sample = outcome->samples.front();
     used.insert(sample.response.tokens.begin(), sample.response.tokens.end());
     json["trails"].push_back(detail::trail_json(sample));
   }

@@ -12,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include "comparison/task_prompt.hpp"
 #include "comparison/workload.hpp"
 #include "llama/tokenizer.hpp"
 #include "tasks/grader.hpp"
@@ -54,18 +55,7 @@ namespace detail {
 [[nodiscard]] inline Prompt travel_log_prompt(const std::shared_ptr<const tasks::TravelLog>& task,
                                               const tasks::Options& options, std::uint64_t seed) {
   const auto example = std::make_shared<const tasks::Example>(task->make(options, seed));
-  Prompt prompt;
-  prompt.tokens = example->prompt;
-  prompt.response_tokens = example->response.size();
-  for (std::size_t step = 0; step < example->response.size(); ++step) {
-    const tasks::ResponseToken& token = example->response[step];
-    const bool graded = token.kind == tasks::TokenKind::once ||
-                        token.kind == tasks::TokenKind::range ||
-                        token.kind == tasks::TokenKind::periodic;
-    if (graded && token.source >= 0) {
-      prompt.needs.push_back({step, static_cast<std::size_t>(token.source)});
-    }
-  }
+  Prompt prompt = task_prompt(*example);
   prompt.judge = [task, example](std::span<const int> response) {
     return judge_travel_log(*task, *example, response);
   };

@@ -33,10 +33,17 @@ struct Need {
   std::size_t position = 0;
 };
 
+/// Chooses a response's next token from its logits.
+using Chooser = std::function<int(std::span<const float>)>;
+
 struct Prompt {
   std::vector<int> tokens;
   std::size_t response_tokens = 0;  ///< how long the response is to be
-  std::vector<Need> needs;          ///< ascending by step; empty if nobody knows
+  /// Whether a response has come to its end; empty to go on to the length.
+  std::function<bool(std::span<const int>)> is_complete;
+  /// A chooser for one response, the same for every policy; empty to take the likeliest token.
+  std::function<Chooser()> make_chooser;
+  std::vector<Need> needs;  ///< ascending by step; empty if nobody knows
   /// Judges a response; empty if the task has no rules.
   std::function<Score(std::span<const int>)> judge;
 };
@@ -55,7 +62,7 @@ struct Workload {
   std::vector<Prompt> prompts;
   std::size_t line_token = 0;        ///< begins a new line in print; 0 for none
   std::vector<std::string> columns;  ///< what the accuracy consists of
-  bool wants_loss = false;           ///< whether the full cache's loss on a response is of interest
+  std::size_t loss_prompts = 0;  ///< for how many the full cache's loss on a response is measured
 
   [[nodiscard]] bool is_graded() const { return !measure.empty(); }
 };

@@ -36,8 +36,8 @@ struct Response {
 }
 
 /// Writes the responses token by token side by side, so that each weight of the model is fetched
-/// once for all of them; the prompt's pass through the model is shared too. Decoding is greedy: no
-/// token comes from anywhere but the model.
+/// once for all of them; the prompt's pass through the model is shared too. No token comes from
+/// anywhere but the model: they are the likeliest, or drawn as the prompt says.
 class ResponseWriter {
  public:
   /// \param caches empty ones, of the model's shape
@@ -73,24 +73,27 @@ class ResponseWriter {
         outputs = {};
       }
     });
-    const int first = llama::most_likely(transformer_.last_logits());
+    const std::span<const float> logits = transformer_.last_logits();
     for (std::size_t i = 0; i < caches_.size(); ++i) {
+      choosers_.push_back(prompt_.make_chooser ? prompt_.make_chooser() : llama::most_likely);
       if (record_) {
         const std::size_t positions_in_all = prompt_.tokens.size() + prompt_.response_tokens;
         responses_[i].lifetimes = Lifetimes(model_.config.shape(), positions_in_all);
       }
-      add(i, first);
+      add(i, logits);
     }
   }
 
   /// Appends a token to a response, which goes on unless it is complete.
-  void add(std::size_t index, int token) {
+  void add(std::size_t index, std::span<const float> logits) {
     Response& response = responses_[index];
     if (prompt_.response_tokens == 0) return;
+    const int token = choosers_[index](logits);
     if (record_) caches_[index]->record(response.lifetimes, response.tokens.size());
     response.tokens.push_back(token);
     const std::vector<int>& stops = model_.config.stop_tokens;
     if (std::find(stops.begin(), stops.end(), token) != stops.end()) return;
+    if (prompt_.is_complete && prompt_.is_complete(response.tokens)) return;
     if (response.tokens.size() < prompt_.response_tokens) writing_.push_back(index);
   }
 
@@ -106,7 +109,7 @@ class ResponseWriter {
     const llama::Matrix& logits = transformer_.logits();
     const std::vector<std::size_t> written = std::exchange(writing_, {});
     for (std::size_t row = 0; row < written.size(); ++row) {
-      add(written[row], llama::most_likely(row_of(logits, row)));
+      add(written[row], row_of(logits, row));
     }
   }
 
@@ -130,7 +133,8 @@ class ResponseWriter {
   const Prompt& prompt_;
   llama::Transformer transformer_;
   std::vector<std::unique_ptr<AnyCache>> caches_;
-  std::vector<Response> responses_;   ///< one a cache
+  std::vector<Response> responses_;  ///< one a cache, as the next
+  std::vector<Chooser> choosers_;
   std::vector<std::size_t> writing_;  ///< those that are not complete
   bool record_;
 };

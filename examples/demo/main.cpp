@@ -7,13 +7,13 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "comparison/contenders.hpp"
 #include "comparison/experiment.hpp"
+#include "comparison/files.hpp"
 #include "comparison/progress.hpp"
 #include "comparison/trails_json.hpp"
 #include "comparison/travel_log_workload.hpp"
@@ -102,12 +102,6 @@ std::vector<Variant> make_variants(const Arguments& arguments, const CacheShape&
   return variants;
 }
 
-void write_file(const std::filesystem::path& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary);
-  file << text;
-  if (!file.flush()) throw std::runtime_error(path.string() + ": the file cannot be written");
-}
-
 void introduce(const Arguments& arguments, const llama::Config& c, const Workload& workload) {
   const Prompt& first = workload.prompts.front();
   std::printf(
@@ -121,7 +115,6 @@ void introduce(const Arguments& arguments, const llama::Config& c, const Workloa
 
 void run(const Arguments& arguments, const std::string& command) {
   const auto start = std::chrono::steady_clock::now();
-  std::filesystem::create_directories(arguments.output);
   const llama::ModelFiles files(arguments.model);
   const llama::Model model = files.load();
   const std::unique_ptr<llama::Tokenizer> tokenizer = files.load_tokenizer(model.config);
@@ -136,17 +129,13 @@ void run(const Arguments& arguments, const std::string& command) {
                        seconds_since(start)};
   const auto figures = figures_json(model, workload, outcomes, facts);
   write_file(arguments.output / "demo.json", figures.dump(1) + "\n");
+  std::vector<const Outcome*> all;
+  for (const Outcome& outcome : outcomes) all.push_back(&outcome);
   write_file(arguments.output / "demo.html",
-             make_page(figures, trails_json(workload, outcomes, *tokenizer)));
+             make_page(figures, trails_json(workload, all, *tokenizer)));
   std::printf("\n%s.\n%s, %s (%.0f s)\n", headline(outcomes, workload).c_str(),
               (arguments.output / "demo.html").string().c_str(),
               (arguments.output / "demo.json").string().c_str(), facts.seconds);
-}
-
-std::string join(int count, char** words) {
-  std::string text = std::filesystem::path(words[0]).filename().string();
-  for (int i = 1; i < count; ++i) text += std::string(" ") + words[i];
-  return text;
 }
 
 }  // namespace
@@ -157,7 +146,7 @@ int main(int argc, char** argv) {
   add_options(app, arguments);
   CLI11_PARSE(app, argc, argv);
   try {
-    run(arguments, join(argc, argv));
+    run(arguments, command_text(argc, argv));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "demo: %s\n", error.what());
     return 1;

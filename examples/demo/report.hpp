@@ -11,6 +11,7 @@
 
 #include "comparison/contenders.hpp"
 #include "comparison/experiment.hpp"
+#include "comparison/outcome_json.hpp"
 #include "comparison/run_json.hpp"
 #include "comparison/workload.hpp"
 #include "demo/headline.hpp"
@@ -39,49 +40,6 @@ namespace detail {
           {"mean_response_tokens", response_tokens / count}};
 }
 
-[[nodiscard]] inline Json sample_json(const Sample& sample, bool graded) {
-  Json json = {{"tokens", sample.response.tokens.size()},
-               {"cache_seconds", sample.response.cache_seconds},
-               {"bytes", sample.response.memory.total()},
-               {"agreement", sample.agreement},
-               {"agreeing_start", sample.agreeing_start}};
-  if (graded) {
-    std::size_t correct = 0;
-    for (const Check& check : sample.score.checks) correct += check.correct ? 1 : 0;
-    json["accuracy"] = sample.score.accuracy;
-    json["checks"] = sample.score.checks.size();
-    json["correct"] = correct;
-  } else {
-    json["loss"] = sample.loss;
-  }
-  return json;
-}
-
-[[nodiscard]] inline Json outcome_json(const Outcome& outcome, bool graded) {
-  const Variant& variant = outcome.variant;
-  Json json = {{"policy", variant.policy},
-               {"name", variant.name},
-               {"settings", variant.settings},
-               {"budget", variant.budget},
-               {"within_budget", variant.fits},
-               {"capacity", variant.capacity},
-               {"bytes", outcome.bytes},
-               {"bytes_share", outcome.bytes_share},
-               {"bytes_by_kind", memory_json(outcome.samples.front().response.memory)}};
-  if (graded) {
-    json["accuracy"] = interval_json(outcome.accuracy);
-  } else {
-    json["loss"] = outcome.loss;
-  }
-  json["agreement"] = interval_json(outcome.agreement);
-  json["agreeing_start"] = outcome.agreeing_start;
-  json["cache_microseconds"] = outcome.cache_microseconds;
-  for (const Sample& sample : outcome.samples) {
-    json["prompts"].push_back(sample_json(sample, graded));
-  }
-  return json;
-}
-
 }  // namespace detail
 
 /// The figures: demo.json.
@@ -97,7 +55,7 @@ namespace detail {
     json["policies"][contender.key] = contender.description;
   }
   for (const Outcome& outcome : outcomes) {
-    json["results"].push_back(detail::outcome_json(outcome, workload.is_graded()));
+    json["results"].push_back(outcome_json(outcome, workload.is_graded()));
   }
   return json;
 }

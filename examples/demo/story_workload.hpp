@@ -45,7 +45,7 @@ using namespace comparison;
     std::swap(openings[i - 1], openings[random() % i]);
   Workload workload;
   workload.task = "stories";
-  workload.wants_loss = true;
+  workload.loss_prompts = openings.size();
   workload.description =
       "The model continues the first sentence of a story. There is no right answer, so each "
       "policy's "

@@ -14,6 +14,7 @@
 #include "morphkv/policy/morphkv.hpp"
 #include "morphkv/policy/morphkv_compat.hpp"
 #include "morphkv/policy/random.hpp"
+#include "morphkv/policy/recommended.hpp"
 #include "morphkv/policy/snapkv.hpp"
 #include "morphkv/policy/streaming_llm.hpp"
 #include "morphkv/policy/tova.hpp"

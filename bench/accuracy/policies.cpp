@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "accuracy/policies.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "accuracy/snapkv_recent.hpp"
+#include "comparison/contenders.hpp"
+#include "morphkv/policy/recommended.hpp"
+
+namespace morphkv::accuracy {
+
+namespace {
+
+/// As in the paper: a row of the window a token, no sinks.
+comparison::Settings<MorphKV::Options> plain_settings(std::size_t capacity, const comparison::Task&,
+                                                      const comparison::Knobs& knobs) {
+  const std::size_t window = comparison::window_for(capacity, knobs);
+  return {{.capacity = capacity, .window = window, .fusion = knobs.fusion, .sinks = 0},
+          std::string(knobs.fusion == Fusion::sum ? "sum" : "max") + ", window " +
+              std::to_string(window) + ", no sinks"};
+}
+
+comparison::Settings<DecayedMax::Options> recommended_settings(std::size_t capacity,
+                                                               const comparison::Task&,
+                                                               const comparison::Knobs&) {
+  const DecayedMax::Options options = recommended(capacity);
+  return {options, "window " + std::to_string(options.window) + ", distance " +
+                       std::to_string(options.distance)};
+}
+
+comparison::Settings<SnapKVRecent::Options> snapkv_recent_settings(std::size_t capacity,
+                                                                   const comparison::Task&,
+                                                                   const comparison::Knobs& knobs) {
+  const std::size_t recent = comparison::recent_for(capacity, knobs);
+  return {{.capacity = capacity, .recent = recent, .kernel = knobs.kernel},
+          std::to_string(recent) + " recent, the rest of the prompt"};
+}
+
+comparison::Settings<StreamingLLM::Options> pinned_settings(std::size_t capacity,
+                                                            const comparison::Task& task,
+                                                            const comparison::Knobs&) {
+  return {{.capacity = capacity, .protect_prompt = true},
+          "the prompt, and the rest recent",
+          task.prompt_tokens + comparison::least_capacity < capacity};
+}
+
+std::vector<comparison::Contender> make_contenders() {
+  using comparison::contender;
+  using comparison::Knobs;
+  const std::vector<double> windows = {0.5, 0.25, 0.375, 0.625, 0.75};
+  std::vector<Knobs> plain;
+  for (const Fusion fusion : {Fusion::max, Fusion::sum}) {
+    for (const Knobs& knobs :
+         comparison::with_windows({.fusion = fusion}, {0.25, 0.125, 0.375, 0.5})) {
+      plain.push_back(knobs);
+    }
+  }
+  std::vector<comparison::Contender> contenders = comparison::library_contenders();
+  std::erase_if(contenders, [](const auto& c) { return c.key == "morphkv_compat"; });
+  contenders.push_back(contender<DecayedMax>(
+      recommended_key, "Recommended", "morphkv::recommended(capacity): one rule for every task",
+      {Knobs{}}, recommended_settings));
+  contenders.push_back(contender<MorphKV>(
+      plain_key, "MorphKV as in the paper",
+      "MorphKV with the whole window of attention rows, and no sinks", plain, plain_settings));
+  contenders.push_back(contender<SnapKVRecent>(
+      snapkv_recent_key, "SnapKV + recent",
+      "SnapKV's choice of the prompt, and the recent tokens of the response: a variant of ours, "
+      "since SnapKV itself keeps the whole response",
+      comparison::with_windows({}, windows), snapkv_recent_settings));
+  contenders.push_back(contender<StreamingLLM>(
+      "pinned", "Prompt + recent", "the whole prompt and the most recent tokens: a control",
+      {Knobs{}}, pinned_settings));
+  return contenders;
+}
+
+}  // namespace
+
+const std::vector<comparison::Contender>& all_contenders() {
+  static const std::vector<comparison::Contender> contenders = make_contenders();
+  return contenders;
+}
+
+}  // namespace morphkv::accuracy

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The policies that the benchmark compares: those of the library, and controls.
+#ifndef MORPHKV_BENCH_ACCURACY_POLICIES_HPP
+#define MORPHKV_BENCH_ACCURACY_POLICIES_HPP
+
+#include <vector>
+
+#include "comparison/contenders.hpp"
+
+namespace morphkv::accuracy {
+
+/// What the rows of the report call MorphKV, SnapKV and H2O.
+inline constexpr char recommended_key[] = "recommended";
+inline constexpr char plain_key[] = "morphkv_plain";
+inline constexpr char snapkv_key[] = "snapkv";
+inline constexpr char snapkv_recent_key[] = "snapkv_recent";
+inline constexpr char h2o_key[] = "h2o";
+
+/// To enter another, add it in policies.cpp; what tuning may choose for it are its candidates.
+[[nodiscard]] const std::vector<comparison::Contender>& all_contenders();
+
+}  // namespace morphkv::accuracy
+
+#endif  // MORPHKV_BENCH_ACCURACY_POLICIES_HPP

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Settings for those who do not want to choose.
+#ifndef MORPHKV_POLICY_RECOMMENDED_HPP
+#define MORPHKV_POLICY_RECOMMENDED_HPP
+
+#include <algorithm>
+#include <cstddef>
+
+#include "morphkv/core/error.hpp"
+#include "morphkv/policy/decayed_max.hpp"
+
+namespace morphkv::inline v0 {
+
+/// The best settings known for a capacity, from the capacity alone: five eighths of it for recent
+/// tokens, votes from a distance of 32 tokens (half the window where that is less), and a half-life
+/// of four capacities. docs/choose_a_policy.md has the measurements; they come from small models,
+/// so measure your own where it matters.
+///
+///     KVCache<Eigen::bfloat16, DecayedMax> cache(shape, recommended(2048));
+///
+/// \param capacity tokens a head holds, at least 2
+/// \throws std::invalid_argument if it is less
+[[nodiscard]] inline DecayedMax::Options recommended(std::size_t capacity) {
+  require(capacity >= 2, "capacity", capacity, "at least 2");
+  const std::size_t window = (std::max)(capacity * 5 / 8, std::size_t{1});
+  return {.capacity = capacity,
+          .window = window,
+          .half_life = 4 * static_cast<double>(capacity),
+          .distance = (std::min)(window / 2, std::size_t{32}),
+          .sinks = (std::min)(capacity - window - 1, default_sinks)};
+}
+
+}  // namespace morphkv::inline v0
+
+#endif  // MORPHKV_POLICY_RECOMMENDED_HPP

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "morphkv/policy/recommended.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+
+#include "support/errors.hpp"
+
+namespace morphkv::testing {
+namespace {
+
+TEST(Recommended, FitsEveryCapacity) {
+  for (std::size_t capacity = 2; capacity < 3000; ++capacity) {
+    const DecayedMax::Options options = recommended(capacity);
+    ASSERT_NO_THROW(DecayedMax{options}) << capacity;
+    ASSERT_EQ(options.capacity, capacity);
+    ASSERT_LT(options.window + options.sinks, capacity) << "the score decides over some";
+  }
+  EXPECT_EQ(recommended(2048).window, 1280U);
+  EXPECT_EQ(recommended(2048).distance, 32U);
+}
+
+TEST(Recommended, RefusesLessThanTwo) {
+  expect_refused([] { (void)recommended(1); }, "capacity = 1");
+}
+
+}  // namespace
+}  // namespace morphkv::testing
