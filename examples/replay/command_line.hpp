@@ -128,8 +128,7 @@ inline void add_options(CLI::App& app, CommandLine& line) {
   app.add_option("--output", line.output, "The result: a JSON file, or - for the standard output")
       ->required()
       ->type_name("FILE");
-  app.add_option("--policy", line.settings.policy,
-                 "One of those below [morphkv]")
+  app.add_option("--policy", line.settings.policy, "One of those below [morphkv]")
       ->type_name("NAME");
   app.add_option_function<std::string>(
          "--scalar",

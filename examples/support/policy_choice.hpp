@@ -23,6 +23,8 @@ struct PolicyChoice {
   Fusion fusion = Fusion::sum;
   std::optional<GroupFusion> group;  ///< none: the policy's own
   std::size_t panes = 0;
+  double half_life = DecayedMax::Options{}.half_life;
+  std::size_t distance = 0;
   std::size_t heavy = 0;  ///< 0: half of the capacity
   bool normalised = false;
   std::size_t kernel = 5;
@@ -36,8 +38,8 @@ inline void add_policy_options(CLI::App& app, PolicyChoice& choice) {
   const std::map<std::string, GroupFusion> groups = {{"max", GroupFusion::max},
                                                      {"mean", GroupFusion::mean}};
   app.add_option("--policy", choice.policy, "what the cache keeps")
-      ->check(CLI::IsMember({"full", "morphkv", "morphkv_compat", "snapkv", "h2o", "streaming_llm",
-                             "tova", "random"}))
+      ->check(CLI::IsMember({"full", "morphkv", "morphkv_compat", "decayed_max", "snapkv", "h2o",
+                             "streaming_llm", "tova", "random"}))
       ->capture_default_str();
   app.add_option("--capacity", choice.capacity, "tokens a head keeps")->capture_default_str();
   app.add_option("--window", choice.window, "recent tokens that are kept, and that vote")
@@ -49,6 +51,12 @@ inline void add_policy_options(CLI::App& app, PolicyChoice& choice) {
       ->transform(CLI::CheckedTransformer(groups))
       ->default_str("the policy's own");
   app.add_option("--panes", choice.panes, "morphkv: parts of the window, 0 for exact")
+      ->capture_default_str();
+  app.add_option("--half-life", choice.half_life,
+                 "decayed_max: tokens after which a vote counts half")
+      ->capture_default_str();
+  app.add_option("--distance", choice.distance,
+                 "decayed_max: from a token to the first that votes for it")
       ->capture_default_str();
   app.add_option("--heavy", choice.heavy, "h2o: heavy hitters; 0 is half of the capacity")
       ->capture_default_str();
@@ -82,6 +90,13 @@ void with_policy(const PolicyChoice& c, std::size_t prompt, std::size_t response
   } else if (c.policy == "morphkv_compat") {
     call.template operator()<MorphKVCompat>(MorphKVCompat::Options{
         .capacity = c.capacity, .window = c.window, .fusion = c.fusion, .max_tokens = prompt + 1});
+  } else if (c.policy == "decayed_max") {
+    call.template operator()<DecayedMax>(DecayedMax::Options{.capacity = c.capacity,
+                                                             .window = c.window,
+                                                             .half_life = c.half_life,
+                                                             .distance = c.distance,
+                                                             .sinks = c.sinks,
+                                                             .protect_prompt = c.protect_prompt});
   } else if (c.policy == "snapkv") {
     call.template operator()<SnapKV>(SnapKV::Options{.capacity = c.capacity,
                                                      .window = c.window,

@@ -133,6 +133,7 @@ TEST_F(LlamaCppProgramTest, HeadsThatDecideAloneWriteWhatOurCacheWrites) {
   agree<MorphKV>(
       "--window 32 --fusion max --group mean",
       {.capacity = 128, .window = 32, .fusion = Fusion::max, .group = GroupFusion::mean});
+  agree<DecayedMax>("--policy decayed_max --window 32", {.capacity = 128, .window = 32});
   agree<H2O>("--policy h2o", {.heavy = 64, .recent = 64});
   agree<SnapKV>("--policy snapkv --window 32", {.capacity = 128, .window = 32, .max_tokens = 1024});
   agree<TOVA>("--policy tova", {.capacity = 128});
@@ -153,7 +154,7 @@ TEST_F(LlamaCppProgramTest, HalfPrecisionKeysAndValuesAreCopiedWhole) {
 
 TEST_F(LlamaCppProgramTest, NoPolicyHoldsMoreThanItsCapacityAndTheTokenThatAttends) {
   for (const char* policy :
-       {"morphkv", "morphkv_compat", "h2o", "streaming_llm", "tova", "random"}) {
+       {"morphkv", "morphkv_compat", "decayed_max", "h2o", "streaming_llm", "tova", "random"}) {
     for (const char* scope : {"sequence", "layer", "head"}) {
       const json result = generate(std::string("--prompt 'rules begin' --tokens 400 --capacity 64 "
                                                "--window 16 --policy ") +

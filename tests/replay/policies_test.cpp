@@ -123,12 +123,13 @@ TEST(ReplayPoliciesTest, MorphKVAsTheAuthorsCode) {
                                {"window", std::to_string(window)},
                                {"fusion", fusion},
                                {"evict_after", evict_after}};
-          expect_steps(trace, {.policy = "morphkv_compat", .flags = flags}, [&](const HeadTrace& head) {
-            MorphKVCompat::Options options{.capacity = 16, .window = window};
-            options.fusion = fusion == "sum" ? Fusion::sum : Fusion::max;
-            options.evict_after = std::stod(evict_after);
-            return CompatSteps(head, options).run();
-          });
+          expect_steps(trace, {.policy = "morphkv_compat", .flags = flags},
+                       [&](const HeadTrace& head) {
+                         MorphKVCompat::Options options{.capacity = 16, .window = window};
+                         options.fusion = fusion == "sum" ? Fusion::sum : Fusion::max;
+                         options.evict_after = std::stod(evict_after);
+                         return CompatSteps(head, options).run();
+                       });
         }
       }
     }

@@ -83,7 +83,7 @@ TEST_F(ReplayProgramTest, WritesWhatTheDocumentSays) {
     ASSERT_EQ(written.at(name).size(), 21U) << name;
     for (const json& step : written.at(name)) EXPECT_EQ(step.size(), 2U) << name;
   }
-  expect_words(said(), {"morphkv (paper)", "50 tokens", "mean lost mass", "mean output error",
+  expect_words(said(), {"replay: morphkv, ", "50 tokens", "mean lost mass", "mean output error",
                         "bytes", " s"});
 }
 
