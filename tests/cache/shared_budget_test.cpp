@@ -152,11 +152,12 @@ void check_rows(const Cache& cache, const Script& script) {
       const auto positions = cache.positions(layer, head);
       for (std::size_t slot = 0; slot < positions.size(); ++slot) {
         const Tokens token = script.at(shape, layer, positions[slot]);
+        const auto at = static_cast<std::ptrdiff_t>(4 * head);
         const auto key = cache.key(layer, head, slot);
         const auto value = cache.value(layer, head, slot);
         ASSERT_TRUE(rows.insert(key.data()).second);
-        ASSERT_TRUE(std::equal(key.begin(), key.end(), token.keys.begin() + 4 * head));
-        ASSERT_TRUE(std::equal(value.begin(), value.end(), token.values.begin() + 4 * head));
+        ASSERT_TRUE(std::equal(key.begin(), key.end(), token.keys.begin() + at));
+        ASSERT_TRUE(std::equal(value.begin(), value.end(), token.values.begin() + at));
       }
     }
   }

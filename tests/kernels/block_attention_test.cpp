@@ -188,9 +188,9 @@ TYPED_TEST(BlockAttentionTest, RisingAndFallingLogits) {
       const OnIsa on(isa);
       Problem<TypeParam> problem({24, 280, 4, 64, 0, 0, 8});
       for (std::size_t i = 0; i < problem.keys().size(); ++i) {
-        const auto token = static_cast<float>(i / 64);
-        problem.keys()[i] =
-            static_cast<TypeParam>(static_cast<float>(problem.keys()[i]) + slope * token / 64);
+        const std::size_t token = i / 64;
+        const float rise = slope * static_cast<float>(token) / 64;
+        problem.keys()[i] = static_cast<TypeParam>(static_cast<float>(problem.keys()[i]) + rise);
       }
       ASSERT_TRUE(problem.attend());
       problem.expect_exact(isa == Isa::avx512_bf16);
