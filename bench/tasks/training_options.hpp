@@ -26,6 +26,11 @@ namespace morphkv::tasks {
   options.once = crowded ? random.uniform(3, length / 40) : random.uniform(1, 4);
   options.range = crowded ? random.uniform(1, length / 80) : random.uniform(1, 3);
   options.periodic = random.uniform(1, 3);
+  if (length >= 384 && one_in(3, random)) {  // as many as in a long response
+    options.once = 4;
+    options.range = 3;
+    options.periodic = 3;
+  }
   const int rules = options.once + options.range + options.periodic;
   options.phrases = crowded || one_in(2, random) ? 1 : random.uniform(2, length < 512 ? 4 : 14);
   const int least = 20 + 7 * rules + 6 * options.phrases;  // tokens of a prompt
@@ -35,8 +40,10 @@ namespace morphkv::tasks {
   const int shown = (length - std::max(options.prompt_tokens, least)) / shortest_entry + 1;
   options.entries = std::clamp(one_in(4, random) ? random.uniform(shown, days) : shown, 4, days);
   options.longest_wait = one_in(2, random) ? 40 : days;
-  options.longest_period =
-      one_in(2, random) ? 8 : random.uniform(8, std::clamp(shown, 8, Vocabulary::period_count - 1));
+  if (!one_in(3, random)) {
+    options.longest_period = random.uniform(8, Vocabulary::period_count - 1);
+    options.shortest_period = random.uniform(3, options.longest_period);
+  }
   const int latest_start = Vocabulary::number_count - 1 - options.entries;
   options.first_day = one_in(2, random) ? 0 : random.uniform(0, latest_start);
   return options;
@@ -70,8 +77,8 @@ namespace morphkv::tasks {
   options.asked = {};
   constexpr std::array<int, 4> most = {18, 9, 14, 20};  // asked, and others
   const auto spread = [&](int facts, QuestionCounts& counts) {
-    for (int i = 0; i < facts; ++i) {
-      int& count = counts[static_cast<std::size_t>(random.uniform(0, 3))];
+    for (int i = 0; i < facts; ++i) {  // counting is the hardest, and gets two shares of five
+      int& count = counts[static_cast<std::size_t>(std::min(random.uniform(0, 4), 3))];
       count = std::min(count + 1, most[static_cast<std::size_t>(&count - counts.data())]);
     }
   };

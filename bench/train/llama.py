@@ -20,9 +20,9 @@ class Config:
     num_attention_heads: int = 4
     num_key_value_heads: int = 2
     head_dim: int = 32
-    rope_theta: float = 10000.0
+    rope_theta: float = 1e6
     rms_norm_eps: float = 1e-5
-    max_position_embeddings: int = 2048
+    max_position_embeddings: int = 20480
 
 
 class RMSNorm(nn.Module):
@@ -58,14 +58,14 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(c.hidden_size, self.kv_heads * self.dim, bias=False)
         self.o_proj = nn.Linear(self.heads * self.dim, c.hidden_size, bias=False)
 
-    def forward(self, x, cos, sin):
+    def forward(self, x, cos, sin, bias=None):
         b, t, _ = x.shape
         q = rotate(self.q_proj(x).view(b, t, self.heads, self.dim).transpose(1, 2), cos, sin)
         k = rotate(self.k_proj(x).view(b, t, self.kv_heads, self.dim).transpose(1, 2), cos, sin)
         v = self.v_proj(x).view(b, t, self.kv_heads, self.dim).transpose(1, 2)
         group = self.heads // self.kv_heads
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=bias is None)
         return self.o_proj(y.transpose(1, 2).reshape(b, t, -1))
 
 
@@ -88,8 +88,8 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
         self.mlp = MLP(c)
 
-    def forward(self, x, cos, sin):
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+    def forward(self, x, cos, sin, bias=None):
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, bias)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -112,12 +112,16 @@ class Llama(nn.Module):
             for out in (layer.self_attn.o_proj, layer.mlp.down_proj):
                 nn.init.zeros_(out.weight)
 
-    def forward(self, ids):
-        """The final hidden states, [batch, tokens, hidden_size]; `logits` makes words of them."""
-        t = ids.shape[1]
+    def forward(self, ids, positions, bias=None):
+        """The final hidden states, [batch, tokens, hidden_size]; `logits` makes words of them.
+
+        positions: [batch, tokens]. bias: what is added to the attention's logits, [batch, 1, tokens,
+        tokens], with -inf for what is not seen; without it, attention is causal.
+        """
         x = self.embed_tokens(ids)
+        cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
         for layer in self.layers:
-            x = layer(x, self.cos[:t], self.sin[:t])
+            x = layer(x, cos, sin, bias)
         return self.norm(x)
 
     def logits(self, hidden):
@@ -125,36 +129,25 @@ class Llama(nn.Module):
 
 
 @torch.no_grad()
-def generate(model, prompts, tokens):
-    """Greedy continuation of prompts of different lengths, all in step; returns lists of ids."""
-    c, batch = model.config, len(prompts)
-    total = max(map(len, prompts)) + tokens
-    group = c.num_attention_heads // c.num_key_value_heads
-    keys, values = (
-        torch.zeros(c.num_hidden_layers, batch, c.num_key_value_heads, total, c.head_dim)
-        for _ in range(2)
-    )
-    ids = torch.zeros(batch, total, dtype=torch.long)
-    given = torch.zeros(batch, total, dtype=torch.bool)
-    for b, prompt in enumerate(prompts):
-        ids[b, : len(prompt)] = torch.tensor(prompt)
-        given[b, : len(prompt)] = True
-    for t in range(total - 1):
-        x = model.embed_tokens(ids[:, t])
-        cos, sin = model.cos[t], model.sin[t]
-        for n, layer in enumerate(model.layers):
-            a, h = layer.self_attn, layer.input_layernorm(x)
-            q = rotate(a.q_proj(h).view(batch, c.num_key_value_heads, group, c.head_dim), cos, sin)
-            k = rotate(a.k_proj(h).view(batch, c.num_key_value_heads, c.head_dim), cos, sin)
-            keys[n, :, :, t] = k
-            values[n, :, :, t] = a.v_proj(h).view_as(k)
-            scores = q @ keys[n, :, :, : t + 1].transpose(-1, -2) * c.head_dim**-0.5
-            y = scores.softmax(-1) @ values[n, :, :, : t + 1]
-            x = x + a.o_proj(y.reshape(batch, -1))
-            x = x + layer.mlp(layer.post_attention_layernorm(x))
-        best = model.logits(model.norm(x)).argmax(-1)
-        ids[:, t + 1] = torch.where(given[:, t + 1], ids[:, t + 1], best)
-    return [row[len(p) : len(p) + tokens].tolist() for row, p in zip(ids, prompts)]
+def load_weights(model, folder, words):
+    """Takes what an exported model knows; words that it does not know keep their random rows."""
+    folder = Path(folder)
+    known = json.loads((folder / "vocab.json").read_text())
+    blob = (folder / "model.safetensors").read_bytes()
+    (length,) = struct.unpack_from("<Q", blob)
+    header = json.loads(blob[8 : 8 + length])
+    state = model.state_dict()
+    for key, target in state.items():
+        entry = header["model." + key]
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
+        dtype = {"F16": torch.float16, "F32": torch.float32}[entry["dtype"]]
+        values = torch.frombuffer(bytearray(blob[begin:end]), dtype=dtype).view(entry["shape"]).float()
+        if key == "embed_tokens.weight":
+            target *= values.std() / target.std()
+            for word, row in known.items():
+                target[words.index(word)] = values[row]
+        else:
+            target.copy_(values)
 
 
 def export(model, folder, words, dtype=torch.float16):
@@ -178,7 +171,7 @@ def export(model, folder, words, dtype=torch.float16):
     (folder / "vocab.json").write_text(json.dumps(vocabulary, indent=0) + "\n")
     header, blobs, offset = {"__metadata__": {"format": "pt"}}, [], 0
     for key, tensor in sorted(model.state_dict().items()):
-        blob = tensor.detach().to(dtype).contiguous().numpy().tobytes()
+        blob = tensor.detach().cpu().to(dtype).contiguous().numpy().tobytes()
         span = [offset, offset + len(blob)]
         header["model." + key] = {"dtype": name[1], "shape": list(tensor.shape), "data_offsets": span}
         blobs.append(blob)
