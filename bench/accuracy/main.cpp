@@ -166,6 +166,7 @@ void study(const Arguments& arguments, const Plan& plan, const KnobTable& table,
   results.trails[family.key] = shown_trails(run, *writer.tokenizer);
   const std::vector<Advice> advice = advise(run, plan.budgets);
   print_advice(advice);
+  std::fflush(stdout);
   for (const Advice& one : advice) results.report["advice"].push_back(advice_json(one));
   if (family.key != all_families().front().key) return;
 
