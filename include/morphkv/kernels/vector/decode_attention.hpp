@@ -253,6 +253,15 @@ void values_of_heads(const Products& products, const DecodeAttention<T>& a,
   }
 }
 
+template <class Products, Scalar T>
+void values_of_group(const Products& products, const DecodeAttention<T>& a, std::size_t token,
+                     std::size_t lines, ReadAhead<T>& ahead) noexcept {
+  const RowCursor<T> cursor(a.value_rows(), token);
+  for (std::size_t h = 0; h < a.group; h += head_block) {
+    values_of_heads(products, a, cursor, h, token, h == 0 ? lines : 0, ahead);
+  }
+}
+
 /// Decode attention by some way of computing its two products.
 template <class Products, Scalar T>
 bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept {
@@ -278,10 +287,7 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
   const bool wants_output = a.output != nullptr;
   if (wants_output) std::fill_n(a.output, a.group * a.head_dim, 0.0F);
   for (std::size_t t = 0; t < a.tokens; t += value_tile) {
-    const RowCursor<T> cursor(a.value_rows(), t);
-    for (std::size_t h = 0; wants_output && h < a.group; h += head_block) {
-      values_of_heads(products, a, cursor, h, t, h == 0 ? lines : 0, ahead);
-    }
+    if (wants_output) values_of_group(products, a, t, lines, ahead);
     if (a.row == nullptr) continue;
     const std::size_t end = (std::min)(t + value_tile, a.tokens);
     greatest_of_group ? fuse_tile<true>(a, row_shares, t, end)
