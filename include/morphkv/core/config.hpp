@@ -19,4 +19,11 @@
 #define MORPHKV_ASSERT(condition) assert(condition)
 #endif
 
+// Before a function that a GPU's compiler may call in device code too; nothing for others.
+#if defined(__CUDACC__)
+#define MORPHKV_HOST_DEVICE __host__ __device__
+#else
+#define MORPHKV_HOST_DEVICE
+#endif
+
 #endif  // MORPHKV_CORE_CONFIG_HPP

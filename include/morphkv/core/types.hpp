@@ -27,6 +27,21 @@ inline constexpr Slot no_slot = std::numeric_limits<Slot>::max();
 /// fused row is never above 1.
 enum class GroupFusion { max, mean, sum };
 
+/// How the rows of a window become one score a token.
+enum class Fusion { sum, max };
+
+/// How neighbours smooth a score: the mean over the kernel, in which places beyond the ends count
+/// as zeros, or the maximum.
+enum class Pooling { average, max };
+
+/// When a policy evicts.
+enum class Schedule {
+  on_arrival,       ///< a new token is written over the least wanted: `capacity` tokens, always
+  after_attention,  ///< the step's attention still sees it: one token more than `capacity`
+  after_prompt,     ///< once, when the first prompt is longer than `capacity`
+  never
+};
+
 /// Where a policy puts a new token.
 struct Placement {
   Status status = Status::ok;

@@ -26,14 +26,6 @@
 
 namespace morphkv::inline v0 {
 
-/// When a policy evicts.
-enum class Schedule {
-  on_arrival,       ///< a new token is written over the least wanted: `capacity` tokens, always
-  after_attention,  ///< the step's attention still sees it: one token more than `capacity`
-  after_prompt,     ///< once, when the first prompt is longer than `capacity`
-  never
-};
-
 struct EvictionRules {
   std::size_t capacity = 0;  ///< tokens that stay; with Schedule::never the slots
   Schedule schedule = Schedule::on_arrival;

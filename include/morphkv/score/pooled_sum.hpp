@@ -17,10 +17,6 @@
 
 namespace morphkv::inline v0 {
 
-/// How neighbours smooth a score: the mean over the kernel, in which places beyond the ends count
-/// as zeros, or the maximum.
-enum class Pooling { average, max };
-
 /// s = sum of the last `rows` rows; score[j] = pool of s[j - kernel / 2 ... j + kernel / 2], within
 /// the columns that are asked for. Sums are in double.
 ///

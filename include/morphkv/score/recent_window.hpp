@@ -26,9 +26,6 @@
 
 namespace morphkv::inline v0 {
 
-/// How the rows of a window become one score a token.
-enum class Fusion { sum, max };
-
 /// The last `rows` rows over `columns` slots.
 ///
 /// With `panes` = P below `rows`, the rows are kept as P partial aggregates of rows / P rows each,

@@ -11,6 +11,7 @@
 #include <span>
 
 #include "morphkv/core/row_matrix.hpp"
+#include "morphkv/core/weight_units.hpp"
 #include "morphkv/kernels/search.hpp"
 #include "morphkv/kernels/window_update.hpp"
 #include "morphkv/score/score.hpp"
@@ -78,8 +79,7 @@ class RunningSum {
     for (; count > 0; --count) {
       --step_;
       const float* row = rows_.row(journal_index());
-      for (std::size_t s = 0; s < options_.columns; ++s)
-        sums_.row(0)[s] -= kernels::portable::fine_units(row[s]);
+      for (std::size_t s = 0; s < options_.columns; ++s) sums_.row(0)[s] -= fine_units(row[s]);
       const Renewal& renewal = renewals_[journal_index()];
       sums_.row(0)[renewal.slot] = renewal.sum;
       if (options_.normalised) births_.row(0)[renewal.slot] = renewal.birth;

@@ -11,13 +11,12 @@
 
 #include "morphkv/core/bit_mask.hpp"
 #include "morphkv/core/types.hpp"
+#include "morphkv/core/weight_units.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
 namespace morphkv::inline v0::kernels {
 
-/// The greatest weight of a row: 1, and room for the rounding of a softmax. 255 rows of it still
-/// fit the 32-bit sums of a window.
-inline constexpr float greatest_weight = 1.0F + 1.0F / 1024;
+using morphkv::greatest_weight;
 
 }  // namespace morphkv::inline v0::kernels
 

@@ -9,13 +9,13 @@
 #define MORPHKV_KERNELS_PORTABLE_WINDOW_UPDATE_HPP
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 
 #include "morphkv/core/bit_mask.hpp"
 #include "morphkv/core/half_bits.hpp"
+#include "morphkv/core/weight_units.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable {
@@ -73,11 +73,6 @@ inline float replace_row(const float* row, std::size_t slots, const std::uint64_
     if (is_candidate(protected_bits, s)) least = (std::min)(least, scores[s]);
   }
   return least;
-}
-
-/// A weight in units of 2^-40, rounded half up.
-[[nodiscard]] inline std::uint64_t fine_units(float weight) noexcept {
-  return static_cast<std::uint64_t>(std::floor(static_cast<double>(weight) * 0x1p40 + 0.5));
 }
 
 /// sums += row, in units of 2^-40.
