@@ -114,6 +114,20 @@ foreach(library IN ITEMS CLI11::CLI11 nlohmann_json::nlohmann_json)
   endif()
 endforeach()
 
+# The headers for GPUs: warnings that nvcc understands, and its host compiler's where they make sense.
+if(MORPHKV_CUDA)
+  enable_language(CUDA)
+  add_library(morphkv_cuda_options INTERFACE)
+  target_link_libraries(morphkv_cuda_options INTERFACE morphkv::cuda)
+  target_compile_options(
+    morphkv_cuda_options
+    INTERFACE
+      $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Wshadow;-diag-suppress=20012,20014,1675>
+  )
+  target_include_directories(morphkv_cuda_options INTERFACE ${PROJECT_SOURCE_DIR}/examples
+                                                            ${PROJECT_SOURCE_DIR}/bench)
+endif()
+
 # All programs land in one folder: build/<preset>/bin.
 set(morphkv_program_dir ${PROJECT_BINARY_DIR}/bin)
 

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// A decode step of a batch: the new token is written over its victim, the group attends, the
+/// window moves and the next victim is found, in one kernel.
+#ifndef MORPHKV_CUDA_DECODE_CUH
+#define MORPHKV_CUDA_DECODE_CUH
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "morphkv/core/types.hpp"
+#include "morphkv/cuda/block_attention.cuh"
+#include "morphkv/cuda/block_team.cuh"
+#include "morphkv/cuda/cache_rows.cuh"
+#include "morphkv/cuda/elements.cuh"
+#include "morphkv/cuda/eviction.hpp"
+#include "morphkv/cuda/head_state.hpp"
+#include "morphkv/cuda/policy.hpp"
+#include "morphkv/cuda/warp_dots.cuh"
+
+namespace morphkv::inline v0::cuda {
+
+/// One layer of a batch. All pointers are of the device; nothing is owned. Queries, keys, values
+/// and outputs of a sequence are [heads][head_dim], each on 16 bytes; query head h reads KV head
+/// h / group.
+template <Element T>
+struct DecodeArguments {
+  const T* queries = nullptr;  ///< [sequences][kv_heads * group][head_dim]
+  const T* keys = nullptr;     ///< [sequences][kv_heads][head_dim], rotated
+  const T* values = nullptr;   ///< [sequences][kv_heads][head_dim]
+  T* outputs = nullptr;        ///< as the queries
+  CacheRows<T> cache_keys{};
+  CacheRows<T> cache_values{};
+  /// [sequences]: where the tokens stand; below 0 for a sequence that has none, of which nothing is
+  /// read or written. Null: each stands one after its last.
+  const Position* positions = nullptr;
+  std::uint32_t sequences = 0;
+  std::uint32_t kv_heads = 0;
+  std::uint32_t group = 1;
+  float scale = 1;  ///< of the logits; usually 1 / sqrt(head_dim)
+  Policy policy{};
+  void* state = nullptr;         ///< state_bytes(), after reset_state()
+  Status* statuses = nullptr;    ///< [sequences][kv_heads], or null
+  Slot* slots = nullptr;         ///< [sequences][kv_heads]: where the token was written, or null
+  float* rows = nullptr;         ///< [sequences][kv_heads][policy.slots]: fused rows, or null
+  float* log_sum_exp = nullptr;  ///< [sequences][kv_heads * group], or null
+};
+
+namespace detail {
+
+inline constexpr unsigned decode_threads = 256;
+
+/// The shared memory of a decode block, in bytes: the fused row, and the weights, over which the
+/// warps' outputs are written when these are done with.
+struct DecodeMemory {
+  std::uint32_t slots_per_block = 0;
+  std::size_t row = 0;  ///< where the fused row begins
+  std::size_t bytes = 0;
+};
+
+[[nodiscard]] inline DecodeMemory decode_memory(std::uint32_t slots, std::uint32_t blocks,
+                                                std::size_t heads, std::size_t head_dim) {
+  DecodeMemory memory;
+  memory.slots_per_block = ((slots + blocks - 1) / blocks + 31) / 32 * 32;
+  const std::size_t weights = sizeof(float) * heads * memory.slots_per_block;
+  const std::size_t outputs = sizeof(float) * heads * head_dim * (decode_threads / warp_lanes);
+  memory.row = (std::max)(weights, outputs);
+  memory.bytes = memory.row + sizeof(float) * memory.slots_per_block;
+  return memory;
+}
+
+/// The token's key and value, into the slot that it was given.
+template <Element T, int head_dim>
+__device__ void write_token(const DecodeArguments<T>& a, std::size_t cell, const Rows<T>& keys,
+                            const Rows<T>& values, Slot slot) {
+  copy_row(a.keys + cell * head_dim, row_of(keys, slot), head_dim, threadIdx.x, blockDim.x);
+  copy_row(a.values + cell * head_dim, row_of(values, slot), head_dim, threadIdx.x, blockDim.x);
+}
+
+/// A cell is a KV head of a sequence: one block, or a cluster of `blocks`. `heads` query heads of
+/// its group are served at once.
+template <Element T, int head_dim, int heads>
+__global__ void __launch_bounds__(decode_threads, 2)
+    decode_kernel(const __grid_constant__ DecodeArguments<T> a,
+                  const __grid_constant__ StateLayout layout, const DecodeMemory memory,
+                  const std::uint32_t blocks) {
+  extern __shared__ __align__(16) unsigned char dynamic[];
+  __shared__ TeamStorage team_storage;
+  __shared__ SoftmaxStorage<heads> softmax;
+  auto* weights = reinterpret_cast<PerHead<heads>*>(dynamic);
+  auto* fused = reinterpret_cast<float*>(dynamic + memory.row);
+
+  const std::size_t cell = blockIdx.x / blocks;
+  const std::size_t sequence = cell / a.kv_heads;
+  const std::size_t head = cell % a.kv_heads;
+  const HeadView view(a.state, layout, cell);
+  HeadState state = *view.head;
+  const Position position = a.positions == nullptr ? state.newest + 1 : a.positions[sequence];
+  if (position < 0) return;  // so do all threads of the cluster
+
+  const Cluster cluster(blocks);
+  const BlockTeam team(team_storage, cluster, memory.slots_per_block);
+  const Placement placement = place(team, a.policy, view, position, state);
+  state.status = placement.status;
+  if (placement.status == Status::ok) {
+    const Rows<T> keys = a.cache_keys.head(sequence, head);
+    const Rows<T> values = a.cache_values.head(sequence, head);
+    const std::uint32_t begin = team.first_slot();
+    const std::uint32_t end = max(begin, team.end(state.size));
+    const std::uint32_t tokens = end - begin;
+    if (placement.slot >= begin && placement.slot < end) {
+      write_token<T, head_dim>(a, cell, keys, values, placement.slot);
+    }
+    __syncthreads();
+
+    const std::uint32_t column =
+        threadIdx.x % 32 % RowLanes<T, head_dim>::lanes * RowLanes<T, head_dim>::elements;
+    for (std::uint32_t first = 0; first < a.group; first += heads) {
+      const std::uint32_t count = min(a.group - first, static_cast<std::uint32_t>(heads));
+      const std::size_t query_head = cell * a.group + first;
+      {
+        constexpr float log2_e = 1.44269504088896341F;
+        QueryPart<heads, RowLanes<T, head_dim>::elements> query;
+        query.load(a.queries + query_head * head_dim, count, head_dim, column, a.scale * log2_e);
+        block_logits<T, head_dim, heads>(
+            query, keys, begin, end,
+            [&](std::uint32_t token, int h, float logit) { weights[token - begin].x[h] = logit; });
+      }
+      block_softmax<heads>(cluster, weights, tokens, softmax);
+      fuse_heads<heads>(weights, tokens, softmax, first, a.group, a.policy.group, fused);
+      if (threadIdx.x < count && cluster.rank() == 0 && a.log_sum_exp != nullptr) {
+        a.log_sum_exp[query_head + threadIdx.x] = softmax.log_sum_exp[threadIdx.x];
+      }
+      for (std::uint32_t h = 0; h < count; ++h) {
+        if (!is_finite(softmax.log_sum_exp[h])) state.status = Status::bad_row;
+      }
+      OutputPart<T, head_dim, heads> output;
+      output.accumulate(weights, values, begin, end);
+      __syncthreads();  // the weights have been read
+      auto* sums = reinterpret_cast<float*>(dynamic);
+      output.store(sums + threadIdx.x / warp_lanes * (heads * head_dim));
+      store_output<T, head_dim, heads>(cluster, sums, softmax, count,
+                                       a.outputs + query_head * head_dim);
+    }
+    if (a.rows != nullptr) {
+      for (std::uint32_t t = threadIdx.x; t < tokens; t += blockDim.x) {
+        a.rows[cell * a.policy.slots + begin + t] = fused[t];
+      }
+    }
+    if (state.status == Status::ok && a.policy.evicts()) {
+      observe(team, a.policy, view, state, [&](Slot slot) { return fused[slot - begin]; });
+    }
+  }
+  cluster.sync();  // no block reads the state or a peer's memory any more
+  if (!team.is_leader()) return;
+  if (placement.status == Status::ok) {
+    *view.head = state;
+    if (a.slots != nullptr) a.slots[cell] = placement.slot;
+  } else {
+    view.head->status = placement.status;
+  }
+  if (a.statuses != nullptr) a.statuses[cell] = state.status;
+}
+
+/// Blocks of a cluster: one, if the cells fill the device and a block's memory is enough, else as
+/// many as help.
+struct DecodePlan {
+  std::uint32_t blocks = 1;
+  DecodeMemory memory;
+};
+
+[[nodiscard]] inline cudaError_t plan_decode(std::uint32_t slots, std::size_t cells,
+                                             std::size_t heads, std::size_t head_dim,
+                                             DecodePlan& plan) {
+  int device = 0;
+  int multiprocessors = 0;
+  int most_bytes = 0;
+  int major = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  const auto ask = [&](int& value, cudaDeviceAttr attribute) {
+    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&value, attribute, device);
+  };
+  ask(multiprocessors, cudaDevAttrMultiProcessorCount);
+  ask(most_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  ask(major, cudaDevAttrComputeCapabilityMajor);
+  if (error != cudaSuccess) return error;
+  constexpr std::uint32_t most_blocks = 8;       // of a cluster on every device that has them
+  constexpr std::uint32_t fewest_slots = 128;    // that are worth a block
+  constexpr std::size_t static_bytes = 4 << 10;  // of the kernel's own shared memory, at most
+  const std::uint32_t limit = major >= 9 ? most_blocks : 1;
+  for (plan.blocks = 1;; plan.blocks *= 2) {
+    plan.memory = decode_memory(slots, plan.blocks, heads, head_dim);
+    const bool fits = plan.memory.bytes + static_bytes <= static_cast<std::size_t>(most_bytes);
+    const bool fills = cells * plan.blocks >= static_cast<std::size_t>(multiprocessors) ||
+                       plan.memory.slots_per_block <= fewest_slots;
+    if (fits && (fills || plan.blocks >= limit)) return cudaSuccess;
+    if (plan.blocks >= limit) return cudaErrorInvalidConfiguration;
+  }
+}
+
+template <Element T, int head_dim, int heads>
+[[nodiscard]] cudaError_t launch_decode(const DecodeArguments<T>& a, cudaStream_t stream) {
+  const std::size_t cells = std::size_t{a.sequences} * a.kv_heads;
+  DecodePlan plan;
+  cudaError_t error = plan_decode(a.policy.slots, cells, heads, head_dim, plan);
+  if (error != cudaSuccess) return error;
+  auto* kernel = decode_kernel<T, head_dim, heads>;
+  error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(plan.memory.bytes));
+  if (error != cudaSuccess) return error;
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim.x = plan.blocks;
+  cluster.val.clusterDim.y = 1;
+  cluster.val.clusterDim.z = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(cells * plan.blocks));
+  config.blockDim = dim3(decode_threads);
+  config.dynamicSmemBytes = plan.memory.bytes;
+  config.stream = stream;
+  config.attrs = &cluster;
+  config.numAttrs = plan.blocks > 1 ? 1 : 0;
+  return cudaLaunchKernelEx(&config, kernel, a, layout_of(a.policy), plan.memory, plan.blocks);
+}
+
+}  // namespace detail
+
+/// Appends a token to every sequence, attends, and lets the policy learn: KVCache::append and
+/// KVCache::attend of the portable library for one layer of a batch.
+///
+/// The outputs' rounding aside, a head keeps the tokens that the portable library keeps for the
+/// same rows. A head whose token cannot be placed is left as it was, its output too; one whose
+/// attention has no finite weights reports Status::bad_row, its output means nothing, and the token
+/// votes for nobody.
+///
+/// On the stream; it neither allocates nor synchronises, all that changes from step to step lies on
+/// the device, and a CUDA graph may capture it. Groups of more than 8 query heads read keys and
+/// values once for every 8.
+/// \return cudaErrorInvalidValue for numbers that do not fit each other,
+///         cudaErrorMisalignedAddress for rows that do not lie on 16 bytes,
+///         cudaErrorInvalidConfiguration if the slots are too many for shared memory (with a group
+///         of 4 about 11,000 of them, and 8 times as many from sm_90 on), or what the launch says
+template <Element T, int head_dim>
+[[nodiscard]] cudaError_t decode(const DecodeArguments<T>& a, cudaStream_t stream) {
+  if (a.sequences == 0 || a.kv_heads == 0) return cudaSuccess;
+  if (!a.policy.is_valid() || a.group == 0 || a.state == nullptr) return cudaErrorInvalidValue;
+  const auto is_aligned = [](const void* p) {
+    return reinterpret_cast<std::uintptr_t>(p) % 16 == 0;
+  };
+  if (!a.cache_keys.is_aligned() || !a.cache_values.is_aligned() || !is_aligned(a.keys) ||
+      !is_aligned(a.values)) {
+    return cudaErrorMisalignedAddress;
+  }
+  if (a.group == 1) return detail::launch_decode<T, head_dim, 1>(a, stream);
+  if (a.group == 2) return detail::launch_decode<T, head_dim, 2>(a, stream);
+  if (a.group <= 4) return detail::launch_decode<T, head_dim, 4>(a, stream);
+  return detail::launch_decode<T, head_dim, 8>(a, stream);
+}
+
+}  // namespace morphkv::inline v0::cuda
+
+#endif  // MORPHKV_CUDA_DECODE_CUH

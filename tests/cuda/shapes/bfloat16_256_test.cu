@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The decode step on a device, for one more shape.
+#include "cuda/decode_cases.cuh"
+
+namespace morphkv::testing {
+namespace {
+
+class DecodeOnDevice_bfloat16_256 : public DeviceTest {};
+
+TEST_F(DecodeOnDevice_bfloat16_256, AllPolicies) { play_all_policies<__nv_bfloat16, 256>(); }
+TEST_F(DecodeOnDevice_bfloat16_256, HardCases) { play_hard_cases<__nv_bfloat16, 256>(); }
+
+}  // namespace
+}  // namespace morphkv::testing

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The decode step on a device, for one more shape.
+#include "cuda/decode_cases.cuh"
+
+namespace morphkv::testing {
+namespace {
+
+class DecodeOnDevice_bfloat16_64 : public DeviceTest {};
+
+TEST_F(DecodeOnDevice_bfloat16_64, AllPolicies) { play_all_policies<__nv_bfloat16, 64>(); }
+TEST_F(DecodeOnDevice_bfloat16_64, HardCases) { play_hard_cases<__nv_bfloat16, 64>(); }
+
+}  // namespace
+}  // namespace morphkv::testing

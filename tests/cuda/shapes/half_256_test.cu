@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The decode step on a device, for one more shape.
+#include "cuda/decode_cases.cuh"
+
+namespace morphkv::testing {
+namespace {
+
+class DecodeOnDevice_half_256 : public DeviceTest {};
+
+TEST_F(DecodeOnDevice_half_256, AllPolicies) { play_all_policies<__half, 256>(); }
+TEST_F(DecodeOnDevice_half_256, HardCases) { play_hard_cases<__half, 256>(); }
+
+}  // namespace
+}  // namespace morphkv::testing

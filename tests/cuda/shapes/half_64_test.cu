@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The decode step on a device, for one more shape.
+#include "cuda/decode_cases.cuh"
+
+namespace morphkv::testing {
+namespace {
+
+class DecodeOnDevice_half_64 : public DeviceTest {};
+
+TEST_F(DecodeOnDevice_half_64, AllPolicies) { play_all_policies<__half, 64>(); }
+TEST_F(DecodeOnDevice_half_64, HardCases) { play_hard_cases<__half, 64>(); }
+
+}  // namespace
+}  // namespace morphkv::testing
