@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -30,6 +31,8 @@ struct AttentionBlock {
   Matrix& outputs;        ///< [tokens, query_heads x head_dim]
 };
 
+using Attend = std::function<void(const AttentionBlock&)>;
+
 /// Runs tokens through a model, and leaves to its caller what they attend to. The tokens may be a
 /// block of one sequence, or one of each of several sequences.
 ///
@@ -40,8 +43,7 @@ class Transformer {
   explicit Transformer(const Model& model) : model_(&model), rope_(model.config) {}
 
   /// \param positions of the tokens, one each
-  /// \param attend    `(const AttentionBlock&)`, for every layer
-  template <class Attend>
+  /// \param attend    called for every layer
   void forward(std::span<const int> tokens, std::span<const std::size_t> positions,
                const Attend& attend) {
     embed(tokens);
@@ -73,7 +75,6 @@ class Transformer {
     }
   }
 
-  template <class Attend>
   void attention(std::size_t index, std::span<const std::size_t> positions, const Attend& attend) {
     const Layer& layer = model_->layers[index];
     normalise(x_, layer.attention_norm);
