@@ -127,6 +127,10 @@ TEST_F(BookkeepingOnDevice, KeepsWhatThePortableLibraryKeeps) {
   }
 }
 
+TEST_F(BookkeepingOnDevice, Briefly) {
+  play(cuda::morphkv(40, 9, Fusion::max), cuda::WeightForm::probabilities, Weights::coarse, 60);
+}
+
 /// Logarithms and exponentials round, so that only weights far apart rank as they did.
 TEST_F(BookkeepingOnDevice, TakesLogitsToo) {
   play(cuda::streaming_llm(31), cuda::WeightForm::logits, Weights::grid, 90);

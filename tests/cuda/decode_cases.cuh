@@ -298,6 +298,17 @@ void play_hard_cases() {
   }
 }
 
+/// Few steps, for tools that slow them down a hundredfold: growth, eviction, pages, and a cluster.
+template <class T, int head_dim>
+void play_briefly() {
+  for (const cuda::Policy& policy : {cuda::morphkv(34, 5, Fusion::sum, 2),
+                                     cuda::morphkv(34, 5, Fusion::max, 2), cuda::h2o(20, 12)}) {
+    play<T, head_dim>({.policy = policy, .sequences = 1, .steps = 50, .page_rows = 8});
+  }
+  play<T, head_dim>(
+      {.policy = cuda::morphkv(300, 16, Fusion::max), .sequences = 1, .kv_heads = 1, .steps = 320});
+}
+
 }  // namespace morphkv::testing
 
 #endif  // MORPHKV_TESTS_CUDA_DECODE_CASES_CUH

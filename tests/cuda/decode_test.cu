@@ -11,6 +11,7 @@ using Bfloat16 = __nv_bfloat16;
 class DecodeOnDevice : public DeviceTest {};
 
 TEST_F(DecodeOnDevice, AllPolicies) { play_all_policies<Bfloat16, 128>(); }
+TEST_F(DecodeOnDevice, Briefly) { play_briefly<Bfloat16, 128>(); }
 TEST_F(DecodeOnDevice, HardCases) { play_hard_cases<Bfloat16, 128>(); }
 
 TEST_F(DecodeOnDevice, NumbersThatDoNotFitAreRefused) {

@@ -247,6 +247,11 @@ TEST_F(PromptsOnDevice, WhatStaysIsWhatThePortableLibraryKeeps) {
   }
 }
 
+TEST_F(PromptsOnDevice, Briefly) {
+  PromptMatch(cuda::morphkv(40, 8, Fusion::max), 2, {60, 1}, false).play();
+  PromptMatch(cuda::snapkv(32, 200, 8), 2, {60}, true).play();
+}
+
 TEST_F(PromptsOnDevice, LongerThanATileOfLogits) {
   PromptMatch(cuda::morphkv(300, 32, Fusion::sum), 4, {2100, 1025}, false).play();
 }

@@ -68,7 +68,8 @@ TEST_P(WindowTest, MaximumIsThatOfTheLastRows) {
     // Rare peaks, so that the maximum changes hands when one leaves the window.
     weights.push_back(random.chance(0.2) ? draw_weight(Weights::fine, random) : 0.0F);
     const cuda::MaxWindow score(head.policy(), head.view(), row);
-    ASSERT_EQ(score.push(2, weights.back()), greatest_of_last(weights, window)) << row;
+    ASSERT_EQ(score.push(2, weights.back(), score.fetch(2)), greatest_of_last(weights, window))
+        << row;
     ASSERT_EQ(score.value(2), greatest_of_last(weights, window)) << row;
     ASSERT_EQ(score.value(1), 0U);
   }
@@ -83,7 +84,7 @@ TEST_P(WindowTest, SumIsThatOfTheLastRows) {
   for (std::uint32_t row = 0; row < 5 * window + 5; ++row) {
     weights.push_back(random.chance(0.1) ? greatest_weight : draw_weight(Weights::fine, random));
     const cuda::SumWindow score(head.policy(), head.view(), row);
-    ASSERT_EQ(score.push(1, weights.back()), sum_of_last(weights, window)) << row;
+    ASSERT_EQ(score.push(1, weights.back(), score.fetch(1)), sum_of_last(weights, window)) << row;
     ASSERT_EQ(score.value(0), 0U);
   }
 }

@@ -39,13 +39,14 @@ TEST_F(SelectionOnDevice, WeightsRoundAsOnTheHost) {
     MORPHKV_EXPECT_CUDA(cudaGetLastError());
     const auto half = halves.download();
     const auto units = fine.download();
+    std::uint32_t wrong = 0;  // not an assertion each: there are a thousand million weights
     for (std::uint32_t i = 0; i < count; ++i) {
       float weight = 0;
       const std::uint32_t bits = first + i;
       std::memcpy(&weight, &bits, sizeof weight);
-      ASSERT_EQ(half[i], cuda::round_to_half(weight)) << weight;
-      ASSERT_EQ(units[i], fine_units(weight)) << weight;
+      wrong += half[i] != cuda::round_to_half(weight) || units[i] != fine_units(weight) ? 1U : 0U;
     }
+    ASSERT_EQ(wrong, 0U) << "from pattern " << first;
   }
 }
 
@@ -96,6 +97,10 @@ TEST_F(SelectionOnDevice, TopKWithTies) {
       }
     }
   }
+}
+
+TEST_F(SelectionOnDevice, TopKBriefly) {
+  expect_top_k(std::vector<float>(2 * 1500, 1.0F), 2, 1500, 700);
 }
 
 TEST_F(SelectionOnDevice, GatherAndCompactMoveTheSameRows) {

@@ -58,7 +58,7 @@ MORPHKV_HOST_DEVICE inline void admit_score(const Policy& policy, const HeadView
   }
   for (std::uint32_t row = 0; row < voters; ++row) {
     with_score(policy, view, row, [&](const auto& score) {
-      (void)score.push(slot, prompt.rows[row * prompt.row_stride + token]);
+      (void)score.push(slot, prompt.rows[row * prompt.row_stride + token], score.fetch(slot));
     });
   }
 }

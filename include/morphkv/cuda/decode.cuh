@@ -29,9 +29,11 @@ namespace morphkv::inline v0::cuda {
 template <Element T>
 struct DecodeArguments {
   const T* queries = nullptr;  ///< [sequences][kv_heads * group][head_dim]
-  const T* keys = nullptr;     ///< [sequences][kv_heads][head_dim], rotated
-  const T* values = nullptr;   ///< [sequences][kv_heads][head_dim]
-  T* outputs = nullptr;        ///< as the queries
+  /// [sequences][kv_heads][head_dim], rotated. Null: no token comes; the queries attend to the
+  /// slots in use (H2O: the one evicted last among them), and nothing changes.
+  const T* keys = nullptr;
+  const T* values = nullptr;  ///< [sequences][kv_heads][head_dim]
+  T* outputs = nullptr;       ///< as the queries
   CacheRows<T> cache_keys{};
   CacheRows<T> cache_values{};
   /// [sequences]: where the tokens stand; below 0 for a sequence that has none, of which nothing is
@@ -103,7 +105,9 @@ __global__ void __launch_bounds__(decode_threads, 2)
 
   const Cluster cluster(blocks);
   const BlockTeam team(team_storage, cluster, memory.slots_per_block);
-  const Placement placement = place(team, a.policy, view, position, state);
+  const bool appends = a.keys != nullptr;
+  const Placement placement =
+      appends ? place(team, a.policy, view, position, state) : Placement{Status::ok};
   state.status = placement.status;
   if (placement.status == Status::ok) {
     const Rows<T> keys = a.cache_keys.head(sequence, head);
@@ -111,7 +115,7 @@ __global__ void __launch_bounds__(decode_threads, 2)
     const std::uint32_t begin = team.first_slot();
     const std::uint32_t end = max(begin, team.end(state.size));
     const std::uint32_t tokens = end - begin;
-    if (placement.slot >= begin && placement.slot < end) {
+    if (appends && placement.slot >= begin && placement.slot < end) {
       write_token<T, head_dim>(a, cell, keys, values, placement.slot);
     }
     __syncthreads();
@@ -150,23 +154,23 @@ __global__ void __launch_bounds__(decode_threads, 2)
         a.rows[cell * a.policy.slots + begin + t] = fused[t];
       }
     }
-    if (state.status == Status::ok && a.policy.evicts()) {
+    if (appends && state.status == Status::ok && a.policy.evicts()) {
       observe(team, a.policy, view, state, [&](Slot slot) { return fused[slot - begin]; });
     }
   }
   cluster.sync();  // no block reads the state or a peer's memory any more
   if (!team.is_leader()) return;
-  if (placement.status == Status::ok) {
+  if (appends && placement.status == Status::ok) {
     *view.head = state;
     if (a.slots != nullptr) a.slots[cell] = placement.slot;
   } else {
-    view.head->status = placement.status;
+    view.head->status = state.status;
   }
   if (a.statuses != nullptr) a.statuses[cell] = state.status;
 }
 
-/// Blocks of a cluster: one, if the cells fill the device and a block's memory is enough, else as
-/// many as help.
+/// Blocks of a cluster: one, if the cells fill the device and two blocks' memory fits a
+/// multiprocessor, so that one reads while the other computes; else as many as help.
 struct DecodePlan {
   std::uint32_t blocks = 1;
   DecodeMemory memory;
@@ -178,6 +182,7 @@ struct DecodePlan {
   int device = 0;
   int multiprocessors = 0;
   int most_bytes = 0;
+  int shared_bytes = 0;  // of a multiprocessor
   int major = 0;
   cudaError_t error = cudaGetDevice(&device);
   const auto ask = [&](int& value, cudaDeviceAttr attribute) {
@@ -185,20 +190,23 @@ struct DecodePlan {
   };
   ask(multiprocessors, cudaDevAttrMultiProcessorCount);
   ask(most_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  ask(shared_bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor);
   ask(major, cudaDevAttrComputeCapabilityMajor);
   if (error != cudaSuccess) return error;
   constexpr std::uint32_t most_blocks = 8;       // of a cluster on every device that has them
   constexpr std::uint32_t fewest_slots = 128;    // that are worth a block
   constexpr std::size_t static_bytes = 4 << 10;  // of the kernel's own shared memory, at most
   const std::uint32_t limit = major >= 9 ? most_blocks : 1;
-  for (plan.blocks = 1;; plan.blocks *= 2) {
+  plan.memory = decode_memory(slots, plan.blocks, heads, head_dim);
+  while (plan.blocks < limit && plan.memory.slots_per_block > fewest_slots) {
+    const bool fills = cells * plan.blocks >= static_cast<std::size_t>(multiprocessors);
+    const std::size_t two = 2 * (plan.memory.bytes + static_bytes);
+    if (fills && two <= static_cast<std::size_t>(shared_bytes)) break;
+    plan.blocks *= 2;
     plan.memory = decode_memory(slots, plan.blocks, heads, head_dim);
-    const bool fits = plan.memory.bytes + static_bytes <= static_cast<std::size_t>(most_bytes);
-    const bool fills = cells * plan.blocks >= static_cast<std::size_t>(multiprocessors) ||
-                       plan.memory.slots_per_block <= fewest_slots;
-    if (fits && (fills || plan.blocks >= limit)) return cudaSuccess;
-    if (plan.blocks >= limit) return cudaErrorInvalidConfiguration;
   }
+  const bool fits = plan.memory.bytes + static_bytes <= static_cast<std::size_t>(most_bytes);
+  return fits ? cudaSuccess : cudaErrorInvalidConfiguration;
 }
 
 template <Element T, int head_dim, int heads>
@@ -242,16 +250,19 @@ template <Element T, int head_dim, int heads>
 /// \return cudaErrorInvalidValue for numbers that do not fit each other,
 ///         cudaErrorMisalignedAddress for rows that do not lie on 16 bytes,
 ///         cudaErrorInvalidConfiguration if the slots are too many for shared memory (with a group
-///         of 4 about 11,000 of them, and 8 times as many from sm_90 on), or what the launch says
+///         of 4 about 8,000 of them on sm_80, and 90,000 on sm_90), or what the launch says
 template <Element T, int head_dim>
 [[nodiscard]] cudaError_t decode(const DecodeArguments<T>& a, cudaStream_t stream) {
   if (a.sequences == 0 || a.kv_heads == 0) return cudaSuccess;
-  if (!a.policy.is_valid() || a.group == 0 || a.state == nullptr) return cudaErrorInvalidValue;
+  if (!a.policy.is_valid() || a.group == 0 || a.state == nullptr ||
+      (a.keys == nullptr) != (a.values == nullptr)) {
+    return cudaErrorInvalidValue;
+  }
   const auto is_aligned = [](const void* p) {
     return reinterpret_cast<std::uintptr_t>(p) % 16 == 0;
   };
   if (!a.cache_keys.is_aligned() || !a.cache_values.is_aligned() || !is_aligned(a.keys) ||
-      !is_aligned(a.values)) {
+      !is_aligned(a.values) || !is_aligned(a.queries)) {
     return cudaErrorMisalignedAddress;
   }
   if (a.group == 1) return detail::launch_decode<T, head_dim, 1>(a, stream);

@@ -21,6 +21,12 @@
 #include "morphkv/cuda/policy.hpp"
 #include "morphkv/cuda/scores.hpp"
 
+#if defined(__CUDA_ARCH__)
+#define MORPHKV_CUDA_UNROLL _Pragma("unroll")
+#else
+#define MORPHKV_CUDA_UNROLL
+#endif
+
 namespace morphkv::inline v0::cuda {
 
 /// One thread alone.
@@ -44,25 +50,40 @@ struct SequentialTeam {
   return std::uint64_t{static_cast<std::uint32_t>(position)} << 32U | slot;
 }
 
-/// The unprotected slot with the lowest score; of equal ones that with the lowest position; no_slot
-/// if there is none. `score_at(slot)` is called once for every slot and gives its score, which
-/// `score.value(slot)` gives again. Positions are read where scores tie, and nowhere else.
-template <class Team, class Score, class ScoreAt>
-MORPHKV_HOST_DEVICE Slot least_wanted(const Team& team, const HeadView& view, std::uint32_t size,
-                                      const Score& score, const ScoreAt& score_at) {
-  using Value = typename Score::Value;
-  constexpr Value none = static_cast<Value>(~Value{0});  // no score is that high
-  const std::uint32_t end = team.end(size);
-  Value own = none;
-  for (Slot slot = team.begin(); slot < end; slot += team.stride()) {
-    const Value value = score_at(slot);
-    if (value < own && !view.is_protected(slot)) own = value;
+/// The least score of the unprotected slots that a thread has seen.
+template <class Value>
+struct LeastSeen {
+  static constexpr Value none = static_cast<Value>(~Value{0});  ///< no score is that high
+  Value value = none;
+  Slot slot = no_slot;  ///< the first that has it
+  bool ties = false;    ///< others have it too
+
+  MORPHKV_HOST_DEVICE void see(Slot seen, Value score) noexcept {
+    if (score < value) {
+      value = score;
+      slot = seen;
+      ties = false;
+    } else if (score == value) {
+      ties = true;
+    }
   }
-  const Value lowest = team.least(own);
-  if (lowest == none) return no_slot;
+};
+
+/// The unprotected slot with the lowest score; of equal ones that with the lowest position; no_slot
+/// if there is none. `seen` is what the thread has seen of its slots, all of them;
+/// score.value(slot) gives a score again. Positions are read of the lowest alone.
+template <class Team, class Score>
+MORPHKV_HOST_DEVICE Slot least_wanted(const Team& team, const HeadView& view, std::uint32_t size,
+                                      const Score& score,
+                                      const LeastSeen<typename Score::Value>& seen) {
+  const typename Score::Value lowest = team.least(seen.value);
+  if (lowest == seen.none) return no_slot;
   std::uint64_t oldest = ~std::uint64_t{0};
-  if (own == lowest) {
-    for (Slot slot = team.begin(); slot < end; slot += team.stride()) {
+  if (seen.value == lowest && !seen.ties) {
+    oldest = age_key(view.positions[seen.slot], seen.slot);
+  } else if (seen.value == lowest) {
+    const std::uint32_t end = team.end(size);
+    for (Slot slot = seen.slot; slot < end; slot += team.stride()) {
       if (score.value(slot) != lowest || view.is_protected(slot)) continue;
       const std::uint64_t key = age_key(view.positions[slot], slot);
       if (key < oldest) oldest = key;
@@ -71,14 +92,44 @@ MORPHKV_HOST_DEVICE Slot least_wanted(const Team& team, const HeadView& view, st
   return static_cast<Slot>(team.least(oldest) & 0xffffffffU);
 }
 
+/// Pushes a row, and calls see(slot, score) for every slot. A thread has the reads of four slots
+/// under way at once: their latency, and not the bytes, is what a row would cost.
+template <class Team, class Score, class WeightAt, class See>
+MORPHKV_HOST_DEVICE void push_row(const Team& team, std::uint32_t size, const Score& score,
+                                  const WeightAt& weight_at, const See& see) {
+  constexpr unsigned at_once = 4;
+  const std::uint32_t end = team.end(size);
+  const std::uint32_t stride = team.stride();
+  for (Slot first = team.begin(); first < end; first += at_once * stride) {
+    typename Score::Fetched before[at_once] = {};
+    float weight[at_once] = {};
+    MORPHKV_CUDA_UNROLL
+    for (unsigned i = 0; i < at_once; ++i) {
+      const Slot slot = first + i * stride;
+      if (slot >= end) continue;
+      before[i] = score.fetch(slot);
+      weight[i] = weight_at(slot);
+    }
+    MORPHKV_CUDA_UNROLL
+    for (unsigned i = 0; i < at_once; ++i) {
+      const Slot slot = first + i * stride;
+      if (slot < end) see(slot, score.push(slot, weight[i], before[i]));
+    }
+  }
+}
+
 /// The same with the scores as they are.
 template <class Team>
 MORPHKV_HOST_DEVICE Slot find_victim(const Team& team, const Policy& policy, const HeadView& view,
                                      const HeadState& state) {
   const std::uint32_t last_row = state.rows == 0 ? 0 : state.rows - 1;
   return with_score(policy, view, last_row, [&](const auto& score) {
-    return least_wanted(team, view, state.size, score,
-                        [&](Slot slot) { return score.value(slot); });
+    LeastSeen<decltype(score.value(0))> seen;
+    const std::uint32_t end = team.end(state.size);
+    for (Slot slot = team.begin(); slot < end; slot += team.stride()) {
+      if (!view.is_protected(slot)) seen.see(slot, score.value(slot));
+    }
+    return least_wanted(team, view, state.size, score, seen);
   });
 }
 
@@ -87,8 +138,8 @@ template <class Team>
 MORPHKV_HOST_DEVICE void skip_row(const Team& team, const Policy& policy, const HeadView& view,
                                   HeadState& state) {
   with_score(policy, view, state.rows, [&](const auto& score) {
-    const std::uint32_t end = team.end(state.size);
-    for (Slot slot = team.begin(); slot < end; slot += team.stride()) (void)score.push(slot, 0.0F);
+    push_row(
+        team, state.size, score, [](Slot) { return 0.0F; }, [](Slot, auto) {});
   });
   ++state.rows;
   state.awaits_row = 0;
@@ -143,8 +194,11 @@ template <class Team, class WeightAt>
 MORPHKV_HOST_DEVICE void observe(const Team& team, const Policy& policy, const HeadView& view,
                                  HeadState& state, const WeightAt& weight_at) {
   state.victim = with_score(policy, view, state.rows, [&](const auto& score) {
-    return least_wanted(team, view, state.size, score,
-                        [&](Slot slot) { return score.push(slot, weight_at(slot)); });
+    LeastSeen<decltype(score.value(0))> seen;
+    push_row(team, state.size, score, weight_at, [&](Slot slot, auto value) {
+      if (!view.is_protected(slot)) seen.see(slot, value);
+    });
+    return least_wanted(team, view, state.size, score, seen);
   });
   ++state.rows;
   state.awaits_row = 0;

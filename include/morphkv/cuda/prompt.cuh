@@ -218,8 +218,10 @@ template <Element T, int head_dim>
       a.counts == nullptr || p.tokens == nullptr || workspace == nullptr) {
     return cudaErrorInvalidValue;
   }
-  if (!p.keys.is_aligned() || !p.values.is_aligned() || !a.cache_keys.is_aligned() ||
-      !a.cache_values.is_aligned()) {
+  const std::size_t query_strides = p.query_sequence_stride | p.query_stride;
+  if (reinterpret_cast<std::uintptr_t>(p.queries) % 16 != 0 ||
+      query_strides * sizeof(T) % 16 != 0 || !p.keys.is_aligned() || !p.values.is_aligned() ||
+      !a.cache_keys.is_aligned() || !a.cache_values.is_aligned()) {
     return cudaErrorMisalignedAddress;
   }
   const std::uint32_t cells = p.sequences * p.kv_heads;

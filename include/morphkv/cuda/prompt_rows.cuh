@@ -20,7 +20,8 @@
 namespace morphkv::inline v0::cuda {
 
 /// Prompts of a batch. All pointers are of the device; nothing is owned. Query t of sequence i is
-/// [kv_heads * group][head_dim] at queries + i * query_sequence_stride + t * query_stride.
+/// [kv_heads * group][head_dim] at queries + i * query_sequence_stride + t * query_stride, on 16
+/// bytes.
 template <Element T>
 struct Prompts {
   const T* queries = nullptr;

@@ -2,9 +2,11 @@
 /// \file
 /// The scores of the device, one slot at a time.
 ///
-/// A score is a view of a head's memory while one row passes: push(slot, weight) takes the slot's
-/// weight and returns its new score, and value(slot) returns it again. Each thread serves its own
-/// slots, so a score needs no synchronisation. Weights are from 0 to greatest_weight.
+/// A score is a view of a head's memory while one row passes: push(slot, weight, fetch(slot)) takes
+/// the slot's weight and returns its new score, and value(slot) returns it again. fetch() only
+/// reads, so that a thread can have the reads of several slots under way before its first write.
+/// Each thread serves its own slots, so a score needs no synchronisation. Weights are from 0 to
+/// greatest_weight.
 #ifndef MORPHKV_CUDA_SCORES_HPP
 #define MORPHKV_CUDA_SCORES_HPP
 
@@ -26,6 +28,10 @@ namespace morphkv::inline v0::cuda {
 class SumWindow {
  public:
   using Value = std::uint32_t;
+  struct Fetched {
+    Value sum;
+    std::uint16_t oldest;
+  };
 
   /// \param row the number of the row that comes, from 0
   MORPHKV_HOST_DEVICE SumWindow(const Policy& policy, const HeadView& view, std::uint32_t row)
@@ -33,9 +39,12 @@ class SumWindow {
                 std::size_t{row % policy.window} * view.stride),
         sums_(reinterpret_cast<std::uint32_t*>(view.scores)) {}
 
-  MORPHKV_HOST_DEVICE Value push(Slot slot, float weight) const noexcept {
+  [[nodiscard]] MORPHKV_HOST_DEVICE Fetched fetch(Slot slot) const noexcept {
+    return {sums_[slot], oldest_[slot]};
+  }
+  MORPHKV_HOST_DEVICE Value push(Slot slot, float weight, const Fetched& before) const noexcept {
     const std::uint16_t bits = round_to_half(weight);
-    const Value sum = sums_[slot] + half_units(bits) - half_units(oldest_[slot]);
+    const Value sum = before.sum + half_units(bits) - half_units(before.oldest);
     oldest_[slot] = bits;
     sums_[slot] = sum;
     return sum;
@@ -60,6 +69,11 @@ class SumWindow {
 class MaxWindow {
  public:
   using Value = std::uint32_t;
+  struct Fetched {
+    std::uint16_t others;  ///< of the middle and the old block
+    std::uint16_t prefix;
+    std::uint16_t grown;
+  };
 
   /// \param row the number of the row that comes, from 0
   MORPHKV_HOST_DEVICE MaxWindow(const Policy& policy, const HeadView& view, std::uint32_t row) {
@@ -86,18 +100,23 @@ class MaxWindow {
     stride_ = view.stride;
   }
 
-  MORPHKV_HOST_DEVICE Value push(Slot slot, float weight) const noexcept {
+  [[nodiscard]] MORPHKV_HOST_DEVICE Fetched fetch(Slot slot) const noexcept {
+    const auto at = [&](const std::uint16_t* row, std::size_t column) {
+      return row == nullptr ? std::uint16_t{0} : row[column];
+    };
+    return {greater(at(middle_, slot), at(old_, slot)), opens_ ? std::uint16_t{0} : prefix_[slot],
+            greater(at(grown_, slot), at(grown_, slot + std::size_t{stride_}))};
+  }
+  MORPHKV_HOST_DEVICE Value push(Slot slot, float weight, const Fetched& before) const noexcept {
     const std::uint16_t bits = round_to_half(weight);
-    if (grown_ != nullptr) grown_[slot] = greater(grown_[slot], grown_[slot + stride_]);
+    const std::uint16_t prefix = greater(before.prefix, bits);
+    if (grown_ != nullptr) grown_[slot] = before.grown;
     newest_[slot] = bits;
-    prefix_[slot] = opens_ ? bits : greater(prefix_[slot], bits);
-    return value(slot);
+    prefix_[slot] = prefix;
+    return greater(prefix, before.others);
   }
   [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept {
-    std::uint16_t greatest = prefix_[slot];
-    if (middle_ != nullptr) greatest = greater(greatest, middle_[slot]);
-    if (old_ != nullptr) greatest = greater(greatest, old_[slot]);
-    return greatest;
+    return greater(prefix_[slot], fetch(slot).others);
   }
   MORPHKV_HOST_DEVICE static void renew(const HeadView&, Slot) noexcept {}
 
@@ -121,12 +140,14 @@ class MaxWindow {
 class AllRows {
  public:
   using Value = std::uint64_t;
+  using Fetched = Value;
 
   MORPHKV_HOST_DEVICE AllRows(const Policy&, const HeadView& view, std::uint32_t)
       : sums_(reinterpret_cast<std::uint64_t*>(view.scores)) {}
 
-  MORPHKV_HOST_DEVICE Value push(Slot slot, float weight) const noexcept {
-    return sums_[slot] += fine_units(weight);
+  [[nodiscard]] MORPHKV_HOST_DEVICE Fetched fetch(Slot slot) const noexcept { return sums_[slot]; }
+  MORPHKV_HOST_DEVICE Value push(Slot slot, float weight, Fetched before) const noexcept {
+    return sums_[slot] = before + fine_units(weight);
   }
   [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept { return sums_[slot]; }
   MORPHKV_HOST_DEVICE static void renew(const HeadView& view, Slot slot) noexcept {
@@ -142,11 +163,13 @@ class AllRows {
 class NewestRow {
  public:
   using Value = std::uint32_t;
+  struct Fetched {};
 
   MORPHKV_HOST_DEVICE NewestRow(const Policy&, const HeadView& view, std::uint32_t)
       : weights_(reinterpret_cast<std::uint32_t*>(view.scores)) {}
 
-  MORPHKV_HOST_DEVICE Value push(Slot slot, float weight) const noexcept {
+  [[nodiscard]] MORPHKV_HOST_DEVICE static Fetched fetch(Slot) noexcept { return {}; }
+  MORPHKV_HOST_DEVICE Value push(Slot slot, float weight, Fetched) const noexcept {
     std::uint32_t bits = 0;
     std::memcpy(&bits, &weight, sizeof bits);
     return weights_[slot] = bits & 0x7fffffffU;  // minus zero is zero
@@ -162,11 +185,13 @@ class NewestRow {
 class ByAge {
  public:
   using Value = std::uint32_t;
+  using Fetched = Value;
 
   MORPHKV_HOST_DEVICE ByAge(const Policy&, const HeadView& view, std::uint32_t)
       : positions_(view.positions) {}
 
-  MORPHKV_HOST_DEVICE Value push(Slot slot, float) const noexcept { return value(slot); }
+  [[nodiscard]] MORPHKV_HOST_DEVICE Fetched fetch(Slot slot) const noexcept { return value(slot); }
+  MORPHKV_HOST_DEVICE static Value push(Slot, float, Fetched age) noexcept { return age; }
   [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept {
     return static_cast<Value>(positions_[slot]);
   }

@@ -60,19 +60,20 @@ template <int heads, int elements>
 struct QueryPart {
   float x[heads][elements];
 
-  /// \param query [group][head_dim]; heads past the group are zeros
+  /// \param query [group][head_dim], on 16 bytes; heads past the group are zeros
   /// \param column the lane's first element of a row
   template <Element T>
   __device__ void load(const T* query, std::uint32_t group, std::uint32_t head_dim,
                        std::uint32_t column, float scale) {
 #pragma unroll
     for (int h = 0; h < heads; ++h) {
-#pragma unroll
-      for (int e = 0; e < elements; ++e) {
-        x[h][e] = h < static_cast<int>(group)
-                      ? scale * to_float(query[h * head_dim + column + static_cast<unsigned>(e)])
-                      : 0.0F;
+      Elements<T, elements> part{};
+      if (h < static_cast<int>(group)) {
+        part.load(query + static_cast<std::uint32_t>(h) * head_dim + column);
       }
+      part.widen(x[h]);
+#pragma unroll
+      for (int e = 0; e < elements; ++e) x[h][e] *= scale;
     }
   }
 };

@@ -5,10 +5,10 @@
 namespace morphkv::testing {
 namespace {
 
-class DecodeOnDevice_bfloat16_256 : public DeviceTest {};
+class DecodeBfloat16x256 : public DeviceTest {};
 
-TEST_F(DecodeOnDevice_bfloat16_256, AllPolicies) { play_all_policies<__nv_bfloat16, 256>(); }
-TEST_F(DecodeOnDevice_bfloat16_256, HardCases) { play_hard_cases<__nv_bfloat16, 256>(); }
+TEST_F(DecodeBfloat16x256, AllPolicies) { play_all_policies<__nv_bfloat16, 256>(); }
+TEST_F(DecodeBfloat16x256, HardCases) { play_hard_cases<__nv_bfloat16, 256>(); }
 
 }  // namespace
 }  // namespace morphkv::testing

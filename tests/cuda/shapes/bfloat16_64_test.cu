@@ -5,10 +5,10 @@
 namespace morphkv::testing {
 namespace {
 
-class DecodeOnDevice_bfloat16_64 : public DeviceTest {};
+class DecodeBfloat16x64 : public DeviceTest {};
 
-TEST_F(DecodeOnDevice_bfloat16_64, AllPolicies) { play_all_policies<__nv_bfloat16, 64>(); }
-TEST_F(DecodeOnDevice_bfloat16_64, HardCases) { play_hard_cases<__nv_bfloat16, 64>(); }
+TEST_F(DecodeBfloat16x64, AllPolicies) { play_all_policies<__nv_bfloat16, 64>(); }
+TEST_F(DecodeBfloat16x64, HardCases) { play_hard_cases<__nv_bfloat16, 64>(); }
 
 }  // namespace
 }  // namespace morphkv::testing

@@ -5,10 +5,10 @@
 namespace morphkv::testing {
 namespace {
 
-class DecodeOnDevice_float_128 : public DeviceTest {};
+class DecodeFloatx128 : public DeviceTest {};
 
-TEST_F(DecodeOnDevice_float_128, AllPolicies) { play_all_policies<float, 128>(); }
-TEST_F(DecodeOnDevice_float_128, HardCases) { play_hard_cases<float, 128>(); }
+TEST_F(DecodeFloatx128, AllPolicies) { play_all_policies<float, 128>(); }
+TEST_F(DecodeFloatx128, HardCases) { play_hard_cases<float, 128>(); }
 
 }  // namespace
 }  // namespace morphkv::testing

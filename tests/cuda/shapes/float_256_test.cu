@@ -5,10 +5,10 @@
 namespace morphkv::testing {
 namespace {
 
-class DecodeOnDevice_float_256 : public DeviceTest {};
+class DecodeFloatx256 : public DeviceTest {};
 
-TEST_F(DecodeOnDevice_float_256, AllPolicies) { play_all_policies<float, 256>(); }
-TEST_F(DecodeOnDevice_float_256, HardCases) { play_hard_cases<float, 256>(); }
+TEST_F(DecodeFloatx256, AllPolicies) { play_all_policies<float, 256>(); }
+TEST_F(DecodeFloatx256, HardCases) { play_hard_cases<float, 256>(); }
 
 }  // namespace
 }  // namespace morphkv::testing

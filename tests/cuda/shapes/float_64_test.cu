@@ -5,10 +5,10 @@
 namespace morphkv::testing {
 namespace {
 
-class DecodeOnDevice_float_64 : public DeviceTest {};
+class DecodeFloatx64 : public DeviceTest {};
 
-TEST_F(DecodeOnDevice_float_64, AllPolicies) { play_all_policies<float, 64>(); }
-TEST_F(DecodeOnDevice_float_64, HardCases) { play_hard_cases<float, 64>(); }
+TEST_F(DecodeFloatx64, AllPolicies) { play_all_policies<float, 64>(); }
+TEST_F(DecodeFloatx64, HardCases) { play_hard_cases<float, 64>(); }
 
 }  // namespace
 }  // namespace morphkv::testing

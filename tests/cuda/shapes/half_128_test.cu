@@ -5,10 +5,10 @@
 namespace morphkv::testing {
 namespace {
 
-class DecodeOnDevice_half_128 : public DeviceTest {};
+class DecodeHalfx128 : public DeviceTest {};
 
-TEST_F(DecodeOnDevice_half_128, AllPolicies) { play_all_policies<__half, 128>(); }
-TEST_F(DecodeOnDevice_half_128, HardCases) { play_hard_cases<__half, 128>(); }
+TEST_F(DecodeHalfx128, AllPolicies) { play_all_policies<__half, 128>(); }
+TEST_F(DecodeHalfx128, HardCases) { play_hard_cases<__half, 128>(); }
 
 }  // namespace
 }  // namespace morphkv::testing

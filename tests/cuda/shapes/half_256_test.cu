@@ -5,10 +5,10 @@
 namespace morphkv::testing {
 namespace {
 
-class DecodeOnDevice_half_256 : public DeviceTest {};
+class DecodeHalfx256 : public DeviceTest {};
 
-TEST_F(DecodeOnDevice_half_256, AllPolicies) { play_all_policies<__half, 256>(); }
-TEST_F(DecodeOnDevice_half_256, HardCases) { play_hard_cases<__half, 256>(); }
+TEST_F(DecodeHalfx256, AllPolicies) { play_all_policies<__half, 256>(); }
+TEST_F(DecodeHalfx256, HardCases) { play_hard_cases<__half, 256>(); }
 
 }  // namespace
 }  // namespace morphkv::testing

@@ -5,10 +5,10 @@
 namespace morphkv::testing {
 namespace {
 
-class DecodeOnDevice_half_64 : public DeviceTest {};
+class DecodeHalfx64 : public DeviceTest {};
 
-TEST_F(DecodeOnDevice_half_64, AllPolicies) { play_all_policies<__half, 64>(); }
-TEST_F(DecodeOnDevice_half_64, HardCases) { play_hard_cases<__half, 64>(); }
+TEST_F(DecodeHalfx64, AllPolicies) { play_all_policies<__half, 64>(); }
+TEST_F(DecodeHalfx64, HardCases) { play_hard_cases<__half, 64>(); }
 
 }  // namespace
 }  // namespace morphkv::testing
