@@ -65,7 +65,9 @@ inline void print_table() {
   }
 }
 
-inline void write_json(const std::filesystem::path& path) {
+/// \param report what else is to be said, beside the rows
+inline void write_json(const std::filesystem::path& path,
+                       nlohmann::json report = nlohmann::json::object()) {
   nlohmann::json table = nlohmann::json::array();
   for (const Row& row : rows()) {
     table.push_back({{"measure", row.measure},
@@ -76,7 +78,8 @@ inline void write_json(const std::filesystem::path& path) {
                      {"limit", row.limit}});
   }
   std::filesystem::create_directories(path.parent_path());
-  std::ofstream(path) << nlohmann::json{{"rows", table}}.dump(2) << '\n';
+  report["rows"] = table;
+  std::ofstream(path) << report.dump(2) << '\n';
 }
 
 /// One row's bar: its value on a scale that ends at twice the aim, with a line at the aim.
