@@ -64,6 +64,11 @@ MORPHKV_VECTOR_WORD void end_of_stream() noexcept { _mm_sfence(); }
 
 // --- Floats
 
+/// Keeps the compiler from loading a number anew for every use of it.
+MORPHKV_VECTOR_WORD Floats in_register(Floats a) noexcept {
+  asm("" : "+x"(a));
+  return a;
+}
 MORPHKV_VECTOR_WORD Floats zero() noexcept { return _mm256_setzero_ps(); }
 MORPHKV_VECTOR_WORD Floats all(float x) noexcept { return _mm256_set1_ps(x); }
 MORPHKV_VECTOR_WORD Floats add(Floats a, Floats b) noexcept { return _mm256_add_ps(a, b); }
@@ -129,19 +134,9 @@ MORPHKV_VECTOR_WORD void store_first(float* p, Floats a, std::size_t count) noex
   std::memcpy(p, elements, count * sizeof(float));
 }
 
-/// n with |x - n| <= 1/2.
-MORPHKV_VECTOR_WORD Floats nearest(Floats x) noexcept {
-  return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-/// x * 2^n; `n` holds integers from -252 to 254. In two steps, since 2^n alone may be denormal.
-MORPHKV_VECTOR_WORD Floats times_power_of_two(Floats x, Floats n) noexcept {
-  const __m256i whole = _mm256_cvtps_epi32(n);
-  const __m256i half = _mm256_srai_epi32(whole, 1);
-  const __m256i bias = _mm256_set1_epi32(127);
-  const __m256i first = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
-  const __m256i second =
-      _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23);
-  return mul(mul(x, _mm256_castsi256_ps(first)), _mm256_castsi256_ps(second));
+/// The number whose exponent are the lowest bits of a pattern, those of its mantissa zero.
+MORPHKV_VECTOR_WORD Floats exponent_of(Floats a) noexcept {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23));
 }
 
 // --- 32-bit unsigned integers

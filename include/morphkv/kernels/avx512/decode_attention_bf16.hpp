@@ -16,8 +16,8 @@ MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512_bf16 {
 
 using avx512::Floats;
-using avx512::head_block;
-using avx512::token_block;
+using avx512::most_heads;
+using avx512::read_block;
 using Brains = __m512bh;  ///< thirty-two bfloat16
 
 inline constexpr std::size_t pairs = 16;         ///< sums in a vector, of two products each
@@ -32,9 +32,9 @@ MORPHKV_VECTOR_WORD Brains narrow(Floats low, Floats high) noexcept {
   return _mm512_cvtne2ps_pbh(high, low);
 }
 
-/// The queries of `head_block` heads as sums of two bfloat16.
+/// The queries of `most_heads` heads as sums of two bfloat16.
 struct SplitQueries {
-  alignas(64) std::uint16_t parts[2][head_block * greatest_head_dim];
+  alignas(64) std::uint16_t parts[2][most_heads * greatest_head_dim];
   bool exact = true;  ///< the second part is zero
 
   SplitQueries(const float* query, std::size_t count) noexcept {
@@ -111,13 +111,13 @@ struct DotProducts {
                                avx512::load_first(from + t + (high > 0 ? pairs : 0), high))));
       }
     }
-    const std::size_t steps = (a.head_dim + 2 * chunk - 1) / (2 * chunk);
+    lines = read_block * lines / ((a.head_dim + 2 * chunk - 1) / (2 * chunk));
     std::size_t d = 0;
     for (; d + 2 * chunk <= a.head_dim; d += 2 * chunk) {
-      value_pass<Heads, 2>(a, cursor, weights, head, tokens, d, lines / steps, ahead);
+      value_pass<Heads, 2>(a, cursor, weights, head, tokens, d, lines, ahead);
     }
     if (d < a.head_dim) {
-      value_pass<Heads, 1>(a, cursor, weights, head, tokens, d, lines / steps, ahead);
+      value_pass<Heads, 1>(a, cursor, weights, head, tokens, d, lines, ahead);
     }
   }
 
@@ -142,12 +142,13 @@ struct DotProducts {
     for (std::size_t t = 0; t < a.tokens;) {
       const Eigen::bfloat16* keys = nullptr;
       const std::size_t end = t + cursor.next(a.tokens - t, keys);
-      for (; t + token_block <= end; t += token_block, keys += token_block * a.stride) {
-        ahead.lines(lines);
-        key_step<Heads, token_block, Parts>(a, queries, keys, head, t);
+      constexpr std::size_t block = avx512::block_for<Heads>;
+      for (; t + block <= end; t += block, keys += block * a.stride) {
+        ahead.lines(block * lines);
+        key_step<Heads, block, Parts>(a, queries, keys, head, t);
       }
       for (; t < end; ++t, keys += a.stride) {
-        ahead.lines(lines / token_block);
+        ahead.lines(lines);
         key_step<Heads, 1, Parts>(a, queries, keys, head, t);
       }
     }
@@ -197,11 +198,11 @@ struct DotProducts {
       const Eigen::bfloat16* values = nullptr;
       const std::size_t end = t + cursor.next(tokens - t, values);
       for (; t + 2 <= end; t += 2, values += 2 * a.stride) {
-        if (t % token_block == 0) ahead.lines(lines);
+        if (t % read_block == 0) ahead.lines(lines);
         value_step<Heads, Chunks>(values + d, values + a.stride + d, weights, t, sums);
       }
       if (t == end) continue;
-      if (t % token_block == 0) ahead.lines(lines);
+      if (t % read_block == 0) ahead.lines(lines);
       const Eigen::bfloat16* odd = values;  // times 0 at the end of the tile
       if (t + 1 < tokens) cursor.next(1, odd);
       value_step<Heads, Chunks>(values + d, odd + d, weights, t, sums);

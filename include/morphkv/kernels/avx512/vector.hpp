@@ -50,6 +50,8 @@ MORPHKV_VECTOR_WORD void end_of_stream() noexcept { _mm_sfence(); }
 
 // --- Floats
 
+/// Keeps the compiler from loading a number anew for every use of it.
+MORPHKV_VECTOR_WORD Floats in_register(Floats a) noexcept { return a; }
 MORPHKV_VECTOR_WORD Floats zero() noexcept { return _mm512_setzero_ps(); }
 MORPHKV_VECTOR_WORD Floats all(float x) noexcept { return _mm512_set1_ps(x); }
 MORPHKV_VECTOR_WORD Floats add(Floats a, Floats b) noexcept { return _mm512_add_ps(a, b); }
@@ -111,13 +113,9 @@ MORPHKV_VECTOR_WORD void store_first(float* p, Floats a, std::size_t count) noex
   _mm512_mask_storeu_ps(p, first(count), a);
 }
 
-/// n with |x - n| <= 1/2.
-MORPHKV_VECTOR_WORD Floats nearest(Floats x) noexcept {
-  return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-/// x * 2^n, rounded once; `n` holds integers.
-MORPHKV_VECTOR_WORD Floats times_power_of_two(Floats x, Floats n) noexcept {
-  return _mm512_scalef_ps(x, n);
+/// The number whose exponent are the lowest bits of a pattern, those of its mantissa zero.
+MORPHKV_VECTOR_WORD Floats exponent_of(Floats a) noexcept {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));
 }
 
 // --- 32-bit unsigned integers

@@ -66,6 +66,8 @@ MORPHKV_VECTOR_WORD void end_of_stream() noexcept {}
 
 // --- Floats
 
+/// Keeps the compiler from loading a number anew for every use of it.
+MORPHKV_VECTOR_WORD Floats in_register(Floats a) noexcept { return a; }
 MORPHKV_VECTOR_WORD Floats zero() noexcept { return vdupq_n_f32(0); }
 MORPHKV_VECTOR_WORD Floats all(float x) noexcept { return vdupq_n_f32(x); }
 MORPHKV_VECTOR_WORD Floats add(Floats a, Floats b) noexcept { return vaddq_f32(a, b); }
@@ -116,16 +118,9 @@ MORPHKV_VECTOR_WORD void store_sums(Floats a, Floats b, Floats c, Floats d, floa
   store(out, vmulq_n_f32(vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)), scale));
 }
 
-/// n with |x - n| <= 1/2.
-MORPHKV_VECTOR_WORD Floats nearest(Floats x) noexcept { return vrndnq_f32(x); }
-/// x * 2^n; `n` holds integers from -252 to 254. In two steps, since 2^n alone may be denormal.
-MORPHKV_VECTOR_WORD Floats times_power_of_two(Floats x, Floats n) noexcept {
-  const int32x4_t whole = vcvtq_s32_f32(n);
-  const int32x4_t half = vshrq_n_s32(whole, 1);
-  const int32x4_t bias = vdupq_n_s32(127);
-  const int32x4_t first = vshlq_n_s32(vaddq_s32(half, bias), 23);
-  const int32x4_t second = vshlq_n_s32(vaddq_s32(vsubq_s32(whole, half), bias), 23);
-  return mul(mul(x, vreinterpretq_f32_s32(first)), vreinterpretq_f32_s32(second));
+/// The number whose exponent are the lowest bits of a pattern, those of its mantissa zero.
+MORPHKV_VECTOR_WORD Floats exponent_of(Floats a) noexcept {
+  return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a), 23));
 }
 
 // --- 32-bit unsigned integers

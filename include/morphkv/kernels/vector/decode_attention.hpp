@@ -4,34 +4,40 @@
 /// MORPHKV_TARGET_BEGIN and MORPHKV_TARGET_END and with MORPHKV_ISA defined: no include guard, on
 /// purpose.
 ///
-/// Keys and values are read once for the whole group. Logits of four tokens and `head_block` query
-/// heads are sums in registers, and so are `head_block` heads times `chunk_block` vectors of the
-/// output, over tiles of tokens that stay in the nearest cache for the group's other heads.
+/// Keys and values are read once for the whole group. Logits of some tokens and some query heads
+/// are sums in registers, and so are some heads times some vectors of the output, over tiles of
+/// tokens that stay in the nearest cache for the rest of the output and the group's other heads.
 #ifdef MORPHKV_ISA
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
 
-inline constexpr std::size_t token_block = 4;  ///< tokens whose keys are in registers at once
-inline constexpr std::size_t chunk_block = 4;  ///< vectors of one value in registers at once
+inline constexpr std::size_t most_heads = 4;   ///< of the group that one pass serves
+inline constexpr std::size_t read_block = 4;   ///< tokens between two looks ahead
 inline constexpr std::size_t value_tile = 64;  ///< tokens whose values stay in the nearest cache
 inline constexpr std::size_t greatest_group = 64;
 
-/// Stores the logits of `Tokens` tokens, 1 or 4, for `Heads` query heads, at most 4, from vectors
-/// of their partial sums. A logit has the same bits in both cases.
+/// What meets each of `Heads` query heads in registers at once: tokens' keys, vectors of a value.
+/// The sums fill the registers, and a number loaded for them serves all heads.
+template <std::size_t Heads>
+inline constexpr std::size_t block_for = (std::min)(std::size_t{4}, 4 * head_block / Heads);
+
+/// Stores the logits of `Tokens` tokens for `Heads` query heads, at most 4 of each, from vectors of
+/// their partial sums. A logit has the same bits whatever is computed beside it.
 template <std::size_t Heads, std::size_t Tokens, Scalar T>
 MORPHKV_VECTOR_WORD void store_logits(const DecodeAttention<T>& a, std::size_t head,
                                       std::size_t token,
                                       const Floats (&sums)[Heads][Tokens]) noexcept {
+  constexpr std::size_t rows = 4 / Tokens;  // heads whose logits are added up together
   float* logits = a.weights + head * a.weight_stride + token;
-  if constexpr (Tokens == 4) {
-    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-      store_sums(sums[h][0], sums[h][1], sums[h][2], sums[h][3], a.scale,
-                 logits + h * a.weight_stride);
-    }
-  } else {
+  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; h += rows) {
+    // The last head stands for those beyond it.
+    const auto of = [&](std::size_t i) noexcept {
+      return sums[(std::min)(h + i / Tokens, Heads - 1)][i % Tokens];
+    };
     float some[4];
-    store_sums(sums[0][0], sums[Heads > 1 ? 1 : 0][0], sums[Heads > 2 ? 2 : 0][0],
-               sums[Heads > 3 ? 3 : 0][0], a.scale, some);
-    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) logits[h * a.weight_stride] = some[h];
+    store_sums(of(0), of(1), of(2), of(3), a.scale, some);
+    for (std::size_t r = 0; r < rows && h + r < Heads; ++r) {
+      std::memcpy(logits + (h + r) * a.weight_stride, some + r * Tokens, Tokens * sizeof(float));
+    }
   }
 }
 
@@ -50,7 +56,7 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
     Floats key[Tokens];
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) key[t] = load(keys + t * a.stride + d);
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-      const Floats q = load(query + h * a.head_dim + d);
+      const Floats q = in_register(load(query + h * a.head_dim + d));
       MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
         sums[h][t] = fma(key[t], q, sums[h][t]);
       }
@@ -97,9 +103,26 @@ float softmax_pass(float* logits, std::size_t tokens, ReadAhead<T>& ahead,
   return weights;
 }
 
-/// output += weights * values, for `Heads` query heads, `Chunks` vectors of the values from
-/// dimension `d` on and `tokens` tokens from `token` on, where the cursor stands. With Partial
+/// sums += a token's weights for `Heads` query heads * `Chunks` vectors of its value. With Partial
 /// there is one chunk, of the dimensions that are left.
+template <bool Partial, std::size_t Heads, std::size_t Chunks, Scalar T>
+MORPHKV_VECTOR_WORD void add_value(const T* from, std::size_t rest, const float* weights,
+                                   std::size_t weight_stride,
+                                   Floats (&sums)[Heads][Chunks]) noexcept {
+  Floats value[Chunks];
+  MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
+    value[c] = Partial ? load_first(from, rest) : load(from + c * lanes);
+  }
+  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+    const Floats weight = all(weights[h * weight_stride]);
+    MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
+      sums[h][c] = fma(value[c], weight, sums[h][c]);
+    }
+  }
+}
+
+/// output += weights * values, for `Heads` query heads, `Chunks` vectors of the values from
+/// dimension `d` on and `tokens` tokens from `token` on, where the cursor stands.
 template <std::size_t Heads, std::size_t Chunks, bool Partial, Scalar T>
 void value_step(const DecodeAttention<T>& a, RowCursor<T> cursor, std::size_t head,
                 std::size_t token, std::size_t tokens, std::size_t d, std::size_t lines,
@@ -119,19 +142,15 @@ void value_step(const DecodeAttention<T>& a, RowCursor<T> cursor, std::size_t he
     const T* values = nullptr;
     const std::size_t end = t + cursor.next(tokens - t, values);
     values += d;
+    while (t % read_block == 0 && t + read_block <= end) {
+      ahead.lines(lines);
+      MORPHKV_UNROLL for (std::size_t i = 0; i < read_block; ++i, ++t, values += stride) {
+        add_value<Partial>(values, rest, weights + t, a.weight_stride, sums);
+      }
+    }
     for (; t < end; ++t, values += stride) {
-      if (t % token_block == 0) ahead.lines(lines);
-      Floats value[Chunks];
-      MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
-        const T* from = values + c * lanes;
-        value[c] = Partial ? load_first(from, rest) : load(from);
-      }
-      MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-        const Floats weight = all(weights[h * a.weight_stride + t]);
-        MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
-          sums[h][c] = fma(value[c], weight, sums[h][c]);
-        }
-      }
+      if (t % read_block == 0) ahead.lines(lines);
+      add_value<Partial>(values, rest, weights + t, a.weight_stride, sums);
     }
   }
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
@@ -152,12 +171,13 @@ struct FloatProducts {
     for (std::size_t t = 0; t < a.tokens;) {
       const T* keys = nullptr;
       const std::size_t end = t + cursor.next(a.tokens - t, keys);
-      for (; t + token_block <= end; t += token_block, keys += token_block * a.stride) {
-        ahead.lines(lines);
-        key_step<Heads, token_block>(a, keys, head, t);
+      constexpr std::size_t block = block_for<Heads>;
+      for (; t + block <= end; t += block, keys += block * a.stride) {
+        ahead.lines(block * lines);
+        key_step<Heads, block>(a, keys, head, t);
       }
       for (; t < end; ++t, keys += a.stride) {
-        ahead.lines(lines / token_block);
+        ahead.lines(lines);
         key_step<Heads, 1>(a, keys, head, t);
       }
     }
@@ -169,11 +189,12 @@ struct FloatProducts {
   void values(const DecodeAttention<T>& a, const RowCursor<T>& cursor, std::size_t head,
               std::size_t token, std::size_t tokens, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
-    constexpr std::size_t block = chunk_block * lanes;
-    lines /= (std::max<std::size_t>)(1, a.head_dim / block);
+    constexpr std::size_t chunks = block_for<Heads>;
+    constexpr std::size_t block = chunks * lanes;
+    lines = read_block * lines / (std::max<std::size_t>)(1, a.head_dim / block);
     std::size_t d = 0;
     for (; d + block <= a.head_dim; d += block) {
-      value_step<Heads, chunk_block, false>(a, cursor, head, token, tokens, d, lines, ahead);
+      value_step<Heads, chunks, false>(a, cursor, head, token, tokens, d, lines, ahead);
     }
     if (a.head_dim >= block) lines = 0;
     for (; d + lanes <= a.head_dim; d += lanes) {
@@ -224,7 +245,7 @@ void fuse_tile(const DecodeAttention<T>& a, const float* shares, std::size_t beg
 template <class Products, Scalar T>
 void logits_of_heads(const Products& products, const DecodeAttention<T>& a, std::size_t head,
                      std::size_t lines, ReadAhead<T>& ahead) noexcept {
-  switch ((std::min)(head_block, a.group - head)) {
+  switch ((std::min)(most_heads, a.group - head)) {
     case 1:
       return products.template logits<1>(a, head, lines, ahead);
     case 2:
@@ -232,7 +253,7 @@ void logits_of_heads(const Products& products, const DecodeAttention<T>& a, std:
     case 3:
       return products.template logits<3>(a, head, lines, ahead);
     default:
-      return products.template logits<head_block>(a, head, lines, ahead);
+      return products.template logits<most_heads>(a, head, lines, ahead);
   }
 }
 
@@ -241,7 +262,7 @@ void values_of_heads(const Products& products, const DecodeAttention<T>& a,
                      const RowCursor<T>& cursor, std::size_t head, std::size_t token,
                      std::size_t lines, ReadAhead<T>& ahead) noexcept {
   const std::size_t tokens = (std::min)(value_tile, a.tokens - token);
-  switch ((std::min)(head_block, a.group - head)) {
+  switch ((std::min)(most_heads, a.group - head)) {
     case 1:
       return products.template values<1>(a, cursor, head, token, tokens, lines, ahead);
     case 2:
@@ -249,7 +270,7 @@ void values_of_heads(const Products& products, const DecodeAttention<T>& a,
     case 3:
       return products.template values<3>(a, cursor, head, token, tokens, lines, ahead);
     default:
-      return products.template values<head_block>(a, cursor, head, token, tokens, lines, ahead);
+      return products.template values<most_heads>(a, cursor, head, token, tokens, lines, ahead);
   }
 }
 
@@ -257,7 +278,7 @@ template <class Products, Scalar T>
 void values_of_group(const Products& products, const DecodeAttention<T>& a, std::size_t token,
                      std::size_t lines, ReadAhead<T>& ahead) noexcept {
   const RowCursor<T> cursor(a.value_rows(), token);
-  for (std::size_t h = 0; h < a.group; h += head_block) {
+  for (std::size_t h = 0; h < a.group; h += most_heads) {
     values_of_heads(products, a, cursor, h, token, h == 0 ? lines : 0, ahead);
   }
 }
@@ -267,8 +288,8 @@ template <class Products, Scalar T>
 bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept {
   ReadAhead<T> ahead(a);
   ahead.lines(MORPHKV_READ_AHEAD_LINES);
-  const std::size_t lines = token_block * ReadAhead<T>::token_lines(a);  // of one step of the loops
-  for (std::size_t h = 0; h < a.group; h += head_block) {
+  const std::size_t lines = ReadAhead<T>::token_lines(a);
+  for (std::size_t h = 0; h < a.group; h += most_heads) {
     logits_of_heads(products, a, h, h == 0 ? lines : 0, ahead);
   }
   float shares[greatest_group];

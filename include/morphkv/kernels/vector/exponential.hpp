@@ -5,13 +5,18 @@
 #ifdef MORPHKV_ISA
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
 
-/// exp(x) for x <= 0, with a relative error of 2e-7; minus infinity gives 0, and NaN stays NaN.
+/// exp(x) for x <= 0, with a relative error of 2e-7; 0 below 2^-126.5, so minus infinity gives 0,
+/// and NaN stays NaN.
 ///
 /// x = n ln 2 + f, where ln 2 is split in two so that f is exact to the last bits; the series of
 /// e^f, whose first neglected term is f^7 / 5040 < 1.3e-7, |f| <= ln 2 / 2, is economised a little.
+/// In a number from 2^23 to 2^24 the last bit weighs 1: added to x / ln 2 it rounds to n, and
+/// leaves n + 127, the exponent of 2^n, in the lowest bits. At n = -127 that exponent makes a zero.
 MORPHKV_VECTOR_WORD Floats exp_of_negative(Floats x) noexcept {
-  x = greater(all(-104.0F), x);  // e^-104 rounds to 0; a NaN in second place survives
-  const Floats n = nearest(mul(x, all(1.44269504F)));
+  x = greater(all(-88.0F), x);  // a NaN in second place survives
+  const Floats rounder = all(0x1.8p23F + 127);
+  const Floats rounded = fma(x, all(1.44269504F), rounder);
+  const Floats n = sub(rounded, rounder);
   Floats f = fma(n, all(-0.693145752F), x);
   f = fma(n, all(-1.42860677e-6F), f);
   Floats series = fma(f, all(1.0F / 720), all(1.0F / 120));
@@ -20,7 +25,7 @@ MORPHKV_VECTOR_WORD Floats exp_of_negative(Floats x) noexcept {
   series = fma(series, f, all(0.5F));
   series = fma(series, f, all(1.0F));
   series = fma(series, f, all(1.0F));
-  return times_power_of_two(series, n);
+  return mul(series, exponent_of(rounded));
 }
 
 }  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA

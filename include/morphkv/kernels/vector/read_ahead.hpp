@@ -54,8 +54,13 @@ class ReadAhead {
   }
 
   [[gnu::always_inline]] inline void fetch(std::size_t count) noexcept {
-    for (std::size_t i = 0; i < count; ++i) __builtin_prefetch(pointer(at_ + i * line));
-    at_ += count * line;
+    const std::uintptr_t end = at_ + count * line;
+    for (; at_ + 4 * line <= end; at_ += 4 * line) {
+      MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i) {
+        __builtin_prefetch(pointer(at_ + i * line));
+      }
+    }
+    for (; at_ < end; at_ += line) __builtin_prefetch(pointer(at_));
     lines_left_ -= count;
   }
 

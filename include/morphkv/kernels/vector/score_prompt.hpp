@@ -39,11 +39,16 @@ struct FloatDots {
   /// Reads `key_tile` keys from `token` on; the last of `count` stands for those beyond it.
   template <Scalar T>
   void load_keys(const ScorePrompt<T>& a, std::size_t token, std::size_t count) noexcept {
+    const std::size_t head_dim = a.head_dim;  // a copy, which no store can change
     for (std::size_t k = 0; k < key_tile; ++k) {
       const T* key = a.keys + (token + (std::min)(k, count - 1)) * a.stride;
+      float* to = keys + k * head_dim;
       std::size_t d = 0;
-      for (; d + lanes <= a.head_dim; d += lanes) store(keys + k * a.head_dim + d, load(key + d));
-      for (; d < a.head_dim; ++d) keys[k * a.head_dim + d] = static_cast<float>(key[d]);
+      for (; d + 2 * lanes <= head_dim; d += 2 * lanes) {
+        store(to + d, load(key + d));
+        store(to + d + lanes, load(key + d + lanes));
+      }
+      for (; d < head_dim; ++d) to[d] = static_cast<float>(key[d]);
     }
   }
 
