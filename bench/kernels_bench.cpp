@@ -9,12 +9,17 @@
 #include <benchmark/benchmark.h>
 
 #include <barrier>
+#include <ctime>
+#include <fstream>
 #include <initializer_list>
+#include <string>
 #include <thread>
 
 #include "kernels/arena.hpp"
 #include "kernels/decoding.hpp"
 #include "kernels/machine.hpp"
+#include "kernels/page.hpp"
+#include "kernels/peers.hpp"
 #include "kernels/report.hpp"
 #include "morphkv/attention/prefill.hpp"
 #include "morphkv/kernels/gather.hpp"
@@ -44,16 +49,16 @@ Limits& limits() {
 void measure_limits(benchmark::State& state) {
   for (auto _ : state) {
     const HugeBuffer<char> memory(std::size_t{256} << 20U);
-    for (const std::size_t kilobytes : Sizes{32, 512, 8192, 262144}) {
+    for (const std::size_t kilobytes : Sizes{16, 256, 8192, 262144}) {
       const double rate = read_bandwidth(memory, kilobytes << 10U);
-      inform("read bandwidth, working set of " + std::to_string(kilobytes) + " KB", rate / 1e9,
-             "GB/s");
+      inform_of_machine("read bandwidth, working set of " + std::to_string(kilobytes) + " KB",
+                        rate / 1e9, "GB/s");
       limits().memory = rate;
     }
     limits().float_flops = peak_flops(false);
     limits().brain_flops = peak_flops(true);
-    inform("peak of fused multiply-adds, float", limits().float_flops / 1e9, "GF/s");
-    inform("peak of dot products, bfloat16", limits().brain_flops / 1e9, "GF/s");
+    inform_of_machine("peak of fused multiply-adds, float", limits().float_flops / 1e9, "GF/s");
+    inform_of_machine("peak of what multiplies bfloat16", limits().brain_flops / 1e9, "GF/s");
   }
 }
 
@@ -82,6 +87,68 @@ void measure_attention(benchmark::State& state, std::size_t slots, bool cold) {
     } else {
       inform("attention, " + name + ": share of read bandwidth", share, "%", limit);
     }
+  }
+}
+
+/// Rows that do not lie in one piece: in pages of so many tokens in random order, or, with 0, those
+/// of all heads side by side, [token][head][head_dim].
+template <Scalar T>
+void measure_layout(benchmark::State& state, std::size_t page_rows) {
+  for (auto _ : state) {
+    constexpr std::size_t slots = 2048;
+    const Layers<T> layers(slots, true);
+    const std::size_t heads = layers.count() * kv_heads;
+    const std::size_t rows = page_rows == 0 ? 1 : page_rows;  // in a piece
+    std::vector<std::int32_t> pages(heads * slots / rows);
+    std::iota(pages.begin(), pages.end(), 0);
+    std::shuffle(pages.begin(), pages.end(), std::mt19937(9));
+    std::size_t whole = 0;
+    std::size_t in_pieces = 0;
+    const auto next = [&](std::size_t& head) { return head = (head + 1) % heads; };
+    const auto arguments = [&](std::size_t head) {
+      auto a = layers.arguments(0, 0);
+      if (page_rows == 0) {
+        const std::size_t layer = head / kv_heads;
+        a.keys = layers.keys(layer, 0) + head % kv_heads * head_dim;
+        a.values = layers.values(layer, 0) + head % kv_heads * head_dim;
+        a.stride = kv_heads * head_dim;
+      } else {
+        a.pages = pages.data() + head * slots / page_rows;
+        a.page_rows = page_rows;
+        a.page_stride = page_rows * head_dim;
+      }
+      return a;
+    };
+    std::vector<const char*> pieces;
+    const auto list_pieces = [&](const kernels::DecodeAttention<T>& a) {
+      pieces.clear();
+      for (const auto& all_rows : {a.key_rows(), a.value_rows()}) {
+        for (std::size_t t = 0; t < slots; t += rows) {
+          pieces.push_back(reinterpret_cast<const char*>(all_rows[t]));
+        }
+      }
+    };
+    const Comparison times =
+        compare(101, {[&] {
+                        const std::size_t head = next(whole);
+                        const auto a = layers.arguments(head / kv_heads, head % kv_heads);
+                        if (!kernels::decode_attention(a)) std::abort();
+                      },
+                      [&] {
+                        const auto a = arguments(next(in_pieces));
+                        if (!kernels::decode_attention(a)) std::abort();
+                      },
+                      [&] { list_pieces(arguments(next(in_pieces))); },
+                      [&] { sink = read_pieces(pieces, rows * head_dim * sizeof(T)); }});
+    const double bytes = 2.0 * slots * head_dim * sizeof(T);
+    state.counters["x"] = times.ratio(1);
+    inform("attention, " + case_name(type_name<T>(), slots, true) + ", " +
+               (page_rows == 0 ? "heads side by side"
+                               : "pages of " + std::to_string(page_rows) + " tokens") +
+               ": over rows in one piece",
+           times.ratio(1), "x",
+           in_words(bytes / times.time(1) / 1e9, "GB/s of ") +
+               in_words(bytes / times.time(3) / 1e9, "GB/s read in such pieces"));
   }
 }
 
@@ -355,6 +422,72 @@ void measure_prefill(benchmark::State& state, std::size_t tokens, std::size_t he
   }
 }
 
+/// What others offer for the same work, on floats: products of matrices, and a softmax between.
+void measure_peers_decode(benchmark::State& state) {
+  for (auto _ : state) {
+    constexpr std::size_t slots = 2048;
+    const Layers<float> layers(slots, true);
+    PeerProblem problem{.rows = group, .tokens = slots, .head_dim = head_dim};
+    const HugeBuffer<float> weights(group * slots), outputs(group * head_dim);
+    problem.weights = weights.data();
+    problem.outputs = outputs.data();
+    std::size_t layer = 0;
+    const auto next = [&] { return layer = (layer + 1) % layers.count(); };
+    for (const Peer& peer : peers()) {
+      const Comparison times = compare(41, {[&] { layers.attend(next()); },
+                                            [&] {
+                                              const std::size_t l = next();
+                                              for (std::size_t head = 0; head < kv_heads; ++head) {
+                                                const auto a = layers.arguments(l, head);
+                                                problem.queries = a.query;
+                                                problem.keys = a.keys;
+                                                problem.values = a.values;
+                                                peer.attend(problem);
+                                              }
+                                            }});
+      inform("attention, float, N = 2048, cold: " + peer.name + " over ours", times.ratio(1), "x",
+             in_words(1e6 * times.time(1), "us a layer"));
+    }
+  }
+}
+
+void measure_peers_prompt(benchmark::State& state) {
+  for (auto _ : state) {
+    constexpr std::size_t tokens = 4096;
+    constexpr std::size_t rows = 32 * group;
+    const Numbers numbers;
+    const HugeBuffer<float> keys(tokens * head_dim), queries(rows * head_dim), sums(tokens);
+    for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = numbers[7 * i];
+    for (std::size_t i = 0; i < queries.size(); ++i) queries[i] = numbers[3 * i];
+    const HugeBuffer<float> workspace(kernels::score_prompt_workspace(tokens, group));
+    kernels::ScorePrompt<float> a;
+    a.queries = queries.data();
+    a.keys = keys.data();
+    a.rows = rows / group;
+    a.tokens = tokens;
+    a.group = group;
+    a.head_dim = a.stride = head_dim;
+    a.query_stride = group * head_dim;
+    a.scale = 1 / std::sqrt(static_cast<float>(head_dim));
+    a.sums = sums.data();
+    a.workspace = workspace.data();
+    const HugeBuffer<float> weights(rows * tokens);
+    const PeerProblem problem{.queries = queries.data(),
+                              .keys = keys.data(),
+                              .rows = rows,
+                              .tokens = tokens,
+                              .head_dim = head_dim,
+                              .weights = weights.data(),
+                              .sums = sums.data()};
+    for (const Peer& peer : peers()) {
+      const Comparison times =
+          compare(21, {[&] { sink = kernels::score_prompt(a); }, [&] { peer.score(problem); }});
+      inform("prompt scoring, float, 4096 tokens: " + peer.name + " over ours", times.ratio(1), "x",
+             in_words(1e3 * times.time(1), "ms"));
+    }
+  }
+}
+
 /// Heads shared by two threads. The time of a thread is its CPU time: it counts the memory that the
 /// two contend for, and not what other programs take of the cores.
 void measure_threads(benchmark::State& state) {
@@ -412,6 +545,21 @@ void measure_long_response(benchmark::State& state) {
   }
 }
 
+Setting here_and_now() {
+  Setting setting;
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; setting.cpu.empty() && std::getline(file, line);) {
+    if (line.starts_with("model name")) setting.cpu = line.substr(line.find(':') + 2);
+  }
+  if (setting.cpu.empty()) setting.cpu = "unknown CPU";
+  setting.kernels = kernels::to_string(kernels::active_isa());
+  const std::time_t now = std::time(nullptr);
+  char date[16];
+  std::strftime(date, sizeof date, "%Y-%m-%d", std::gmtime(&now));
+  setting.date = date;
+  return setting;
+}
+
 template <class Function, class... Arguments>
 void add(const std::string& name, Function function, Arguments... arguments) {
   benchmark::RegisterBenchmark(name.c_str(),
@@ -447,6 +595,9 @@ void add_all() {
   add_decoding<Eigen::half>();
   add_decoding<Eigen::bfloat16>();
   add_decoding<float>();
+  for (const std::size_t page_rows : Sizes{64, 16, 1, 0}) {
+    add("layout/half/page=" + std::to_string(page_rows), measure_layout<Eigen::half>, page_rows);
+  }
   add("published/R=32", measure_published, std::size_t{32}, 8.0);
   add("published/R=200", measure_published, std::size_t{200}, 30.0);
   add("flips", measure_flips);
@@ -465,6 +616,8 @@ void add_all() {
     add("prefill/bfloat16/heads=" + std::to_string(heads), measure_prefill<Eigen::bfloat16>,
         std::size_t{4096}, heads);
   }
+  add("peers/decode", measure_peers_decode);
+  add("peers/prompt", measure_peers_prompt);
   add("two_threads", measure_threads);
   add("long_response", measure_long_response);
 }
@@ -477,10 +630,13 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   morphkv::bench::add_all();
   benchmark::RunSpecifiedBenchmarks();
-  std::printf("\nkernels of this CPU: %s\n",
-              std::string(morphkv::kernels::to_string(morphkv::kernels::active_isa())).c_str());
+  const morphkv::bench::Setting setting = morphkv::bench::here_and_now();
+  std::printf("\n%s, kernels for %s, %s\n", setting.cpu.c_str(), setting.kernels.c_str(),
+              setting.date.c_str());
   morphkv::bench::print_table();
-  morphkv::bench::write_json("build/reports/kernels.json");
-  morphkv::bench::write_page("build/reports/kernels.html");
+  morphkv::bench::write_json(
+      "build/reports/kernels.json",
+      {{"cpu", setting.cpu}, {"kernels", setting.kernels}, {"date", setting.date}});
+  morphkv::bench::write_page("build/reports/kernels.html", setting);
   return 0;
 }
