@@ -22,7 +22,7 @@ p{max-width:50rem}.note{opacity:.75}
 table{border-collapse:collapse;width:100%}
 th{position:sticky;top:0;background:Canvas;font-weight:600}
 td,th{padding:.25rem .6rem;text-align:left;border-bottom:1px solid var(--line);vertical-align:middle}
-td.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+td.met,td.not{white-space:nowrap}td.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .bar{position:relative;width:15rem;height:.9rem;background:#8882;border-radius:3px;overflow:hidden}
 .bar i{position:absolute;left:0;top:0;bottom:0;border-radius:3px;background:var(--not)}
 .bar.met i{background:var(--met)}
@@ -75,8 +75,7 @@ template <class Belongs>
 void write_section(std::ofstream& page, const char* title, bool with_aim, Belongs belongs) {
   if (std::none_of(rows().begin(), rows().end(), belongs)) return;
   page << "<h2>" << title << "</h2><table><tr><th>measure<th>value"
-       << (with_aim ? "<th>aim<th>0 &hellip; the aim &hellip; twice the aim<th>" : "")
-       << "<th>beside it\n";
+       << (with_aim ? "<th>aim<th>against it<th>" : "") << "<th>beside it\n";
   for (const Row& row : rows()) {
     if (belongs(row)) write_row(page, row, with_aim);
   }
@@ -97,7 +96,7 @@ inline void write_page(const std::filesystem::path& path, const Setting& setting
        << " &middot; " << escaped(setting.date) << "</p><p>" << met << " of " << aims
        << " aims are met. One thread; 32 query heads, 8 KV heads, head_dim 128. Ratios are medians "
           "of variants that took turns in one process; cold means that layers rotate through more "
-          "than 160 MB.</p>\n";
+          "than 160 MB. The line in the middle of a bar is the aim, its end twice the aim.</p>\n";
   write_section(page, "This machine", false, [](const Row& row) { return row.is_machine; });
   write_section(page, "Against the aims", true, has_aim);
   write_section(page, "Without an aim", false,

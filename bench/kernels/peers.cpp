@@ -75,8 +75,7 @@ void eigen_outputs(const PeerProblem& p) {
 Peer eigen() {
   return from_products("Eigen " + std::to_string(EIGEN_WORLD_VERSION) + '.' +
                            std::to_string(EIGEN_MAJOR_VERSION) + '.' +
-                           std::to_string(EIGEN_MINOR_VERSION) + " (" +
-                           Eigen::SimdInstructionSetsInUse() + ')',
+                           std::to_string(EIGEN_MINOR_VERSION),
                        eigen_logits, eigen_outputs);
 }
 
