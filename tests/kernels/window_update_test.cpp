@@ -299,11 +299,12 @@ TEST_F(WindowUpdateTest, BadWeightsAreFoundWhereverTheyAre) {
       std::vector<float> row(slots, kernels::greatest_weight);
       EXPECT_TRUE(kernels::is_valid_row(row.data(), slots));
       for (std::size_t s = 0; s < slots; ++s) {
-        for (const float bad : {nan, -nan, infinity, -infinity, -1e-30F, -1.0F, 1.01F, 1e30F}) {
+        for (const float bad :
+             {nan, -nan, infinity, -infinity, -0.0F, -1e-30F, -1.0F, 1.01F, 1e30F}) {
           row[s] = bad;
           ASSERT_FALSE(kernels::is_valid_row(row.data(), slots)) << bad << " at " << s;
         }
-        for (const float good : {0.0F, -0.0F, 1e-40F, 1.0F}) {
+        for (const float good : {0.0F, 1e-40F, 1.0F}) {
           row[s] = good;
           ASSERT_TRUE(kernels::is_valid_row(row.data(), slots)) << good << " at " << s;
         }

@@ -14,12 +14,12 @@ enum class [[nodiscard]] Status{
     ok,
     wrong_size,          ///< a span has not the size that the shape asks for
     position_backwards,  ///< a position is not greater than the newest one of the head
-    bad_row,             ///< an attention row holds NaN, infinity, a negative weight or one above 1
-    out_of_step,         ///< a row was observed although no token was placed since the last one
-    full,                ///< every slot is taken and the policy keeps all it has
-    nothing_to_evict,    ///< every slot is taken and every token is protected
-    no_memory,           ///< the engine's pages have no slot for the token
-    too_far_back,        ///< a rollback asks for more tokens than the history holds
+    bad_row,      ///< a weight of an attention row is NaN, infinite, negative (or -0) or above 1
+    out_of_step,  ///< a row was observed although no token was placed since the last one
+    full,         ///< every slot is taken and the policy keeps all it has
+    nothing_to_evict,  ///< every slot is taken and every token is protected
+    no_memory,         ///< the engine's pages have no slot for the token
+    too_far_back,      ///< a rollback asks for more tokens than the history holds
 };
 
 /// The status in words, for messages and logs.

@@ -11,7 +11,8 @@
 
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
 
-/// Whether every weight is a number from 0 to greatest_weight; false for NaN. O(slots).
+/// Whether every weight is a number from 0 to greatest_weight; false for NaN and for minus zero.
+/// O(slots).
 [[nodiscard]] inline bool is_valid_row(const float* row, std::size_t slots) noexcept {
   MORPHKV_DISPATCH(is_valid_row(row, slots));
 }

@@ -6,6 +6,7 @@
 #define MORPHKV_KERNELS_PORTABLE_SEARCH_HPP
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -22,12 +23,13 @@ using morphkv::greatest_weight;
 
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable {
 
-/// Whether every weight is a number from 0 to greatest_weight.
+/// Whether every weight is a number from 0 to greatest_weight. Minus zero is none: its pattern
+/// would rank above all others.
 [[nodiscard]] inline bool is_valid_row(const float* row, std::size_t slots,
                                        std::size_t begin = 0) noexcept {
   bool valid = true;
   for (std::size_t s = begin; s < slots; ++s) {
-    valid &= row[s] >= 0.0F && row[s] <= greatest_weight;  // both false for NaN
+    valid &= !std::signbit(row[s]) && row[s] <= greatest_weight;  // false for NaN
   }
   return valid;
 }

@@ -6,9 +6,8 @@
 #ifdef MORPHKV_ISA
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
 
-/// Bit patterns of floats from 0 up order as the floats do, and those of negative numbers and of
-/// NaN come after them: one unsigned maximum tells. Minus zero is the exception, and left to the
-/// slow way.
+/// Bit patterns of floats from 0 up order as the floats do, and those of negative numbers, of minus
+/// zero and of NaN come after them: one unsigned maximum tells.
 [[nodiscard]] inline bool is_valid_row(const float* row, std::size_t slots) noexcept {
   Units highest[2] = {all_units(0), all_units(0)};
   std::size_t s = 0;
@@ -19,8 +18,8 @@ namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
   for (; s + lanes <= slots; s += lanes) highest[0] = greater(highest[0], pattern(load(row + s)));
   std::uint32_t limit = 0;
   std::memcpy(&limit, &greatest_weight, sizeof limit);
-  if (greatest(greater(highest[0], highest[1])) > limit) return portable::is_valid_row(row, slots);
-  return s == slots || portable::is_valid_row(row, slots, s);
+  return greatest(greater(highest[0], highest[1])) <= limit &&
+         portable::is_valid_row(row, slots, s);
 }
 
 /// Of the slots from `slot` on that `hits` names, and that are not protected, the oldest.
