@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "morphkv/core/types.hpp"
+#include "morphkv/policy/decayed_max.hpp"
 #include "morphkv/policy/full.hpp"
 #include "morphkv/policy/h2o.hpp"
 #include "morphkv/policy/morphkv.hpp"
@@ -155,6 +156,16 @@ void each_option(MorphKV::Options& o, auto&& visit) {
   visit("panes", o.panes, "partial aggregates that the window is kept as; 0 is exact");
 }
 
+void each_option(DecayedMax::Options& o, auto&& visit) {
+  visit("capacity", o.capacity, "tokens a head holds, the window included");
+  visit("window", o.window, "recent tokens that stay");
+  visit("half_life", o.half_life, "tokens after which a vote counts half; inf: it never fades");
+  visit("distance", o.distance, "from a token to the first that votes for it; below window");
+  visit("group", o.group, detail::group_text);
+  visit("sinks", o.sinks, detail::sinks_text);
+  visit("protect_prompt", o.protect_prompt, detail::prompt_text);
+}
+
 void each_option(MorphKVCompat::Options& o, auto&& visit) {
   visit("capacity", o.capacity, "M: a head drops to M + 1 tokens");
   visit("window", o.window, "R: recent tokens; they stay, and they vote");
@@ -222,6 +233,7 @@ struct PolicyTag {
 /// visit(tag) for each policy.
 void each_policy(auto&& visit) {
   visit(PolicyTag<MorphKV>{"morphkv"});
+  visit(PolicyTag<DecayedMax>{"decayed_max"});
   visit(PolicyTag<MorphKVCompat>{"morphkv_compat"});
   visit(PolicyTag<SnapKV>{"snapkv"});
   visit(PolicyTag<H2O>{"h2o"});
@@ -233,8 +245,10 @@ void each_policy(auto&& visit) {
 
 /// Whether heads or layers may have different capacities: where there is a score to divide by.
 template <class Policy>
-inline constexpr bool has_budget = std::same_as<Policy, MorphKV> || std::same_as<Policy, SnapKV> ||
-                                   std::same_as<Policy, H2O> || std::same_as<Policy, TOVA>;
+inline constexpr bool has_budget = std::same_as<Policy, MorphKV> ||
+                                   std::same_as<Policy, DecayedMax> ||
+                                   std::same_as<Policy, SnapKV> || std::same_as<Policy, H2O> ||
+                                   std::same_as<Policy, TOVA>;
 
 /// visit(tag) for the one that was chosen.
 /// \throws std::invalid_argument if there is no such policy.

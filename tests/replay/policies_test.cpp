@@ -114,6 +114,24 @@ TEST(ReplayPoliciesTest, MorphKVFusesGroups) {
   }
 }
 
+TEST(ReplayPoliciesTest, DecayedMax) {
+  for_each_trace([](const Trace& trace) {
+    for (const double half_life : {4.0, 32.0}) {
+      for (const std::size_t distance : {0U, 3U}) {
+        const Flags flags = {{"capacity", "16"},
+                             {"window", "5"},
+                             {"half_life", std::to_string(half_life)},
+                             {"distance", std::to_string(distance)}};
+        expect_steps(trace, {.policy = "decayed_max", .flags = flags}, [&](const HeadTrace& head) {
+          return expected_steps(
+              head, oracle::decayed_max_oracle(16, 5, half_life, distance, 4, false),
+              GroupFusion::max);
+        });
+      }
+    }
+  });
+}
+
 TEST(ReplayPoliciesTest, MorphKVAsTheAuthorsCode) {
   for_each_trace([](const Trace& trace) {
     for (const std::size_t window : {1U, 2U, 8U}) {
