@@ -55,7 +55,7 @@ std::vector<std::string> keys_of(const Items& items) {
 
 void add_options(CLI::App& app, Arguments& arguments) {
   arguments.families = keys_of(all_families());
-  arguments.policies = keys_of(all_contenders());
+  arguments.policies = usual_policies();
   auto* quick = app.add_flag("--quick", arguments.quick,
                              "about a minute: one family, two budgets, wide intervals");
   app.add_flag("--full", arguments.full, "intervals half as wide as by default")->excludes(quick);
@@ -78,8 +78,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->delimiter(',')
       ->check(CLI::Range(0, 999999));
   app.add_option("--prompts", arguments.prompts,
-                 "of each family at most, over all seeds (default 300; 24 with --quick, 48 with "
-                 "--tune, 1200 with --full)")
+                 "of each family at most, over all seeds (default 48; 24 with --quick and --tune, "
+                 "1200 with --full)")
       ->check(CLI::Range(1, 100000));
   app.add_option("--threads", arguments.threads, "prompts that are answered at the same time")
       ->check(CLI::Range(1, 1024))
@@ -101,16 +101,21 @@ Plan plan_of(const Arguments& arguments) {
   plan.budgets.clear();
   for (const double budget : arguments.budgets) plan.budgets.push_back(budget / 100);
   plan.effort.threads = arguments.threads;
-  plan.prompts = 300;
+  plan.prompts = 48;
   plan.effort.half_width = arguments.full ? 0.01 : 0.02;
   if (arguments.full) plan.prompts = 1200;
   if (arguments.quick || arguments.tune) {
-    plan.prompts = arguments.quick ? 24 : 48;
+    plan.prompts = 24;
     plan.effort.half_width = 0;
   }
   if (arguments.quick) plan.budgets = {0.10, 0.25};
   if (arguments.prompts > 0) plan.prompts = arguments.prompts;
-  plan.length_prompts = plan.prompts / 5;
+  plan.length_prompts = (plan.prompts + 3) / 4;
+  for (const std::string& key : length_policies()) {
+    if (std::find(plan.policies.begin(), plan.policies.end(), key) != plan.policies.end()) {
+      plan.length_policies.push_back(key);
+    }
+  }
   return plan;
 }
 
@@ -174,11 +179,10 @@ void study(const Arguments& arguments, const Plan& plan, const KnobTable& table,
   if (!arguments.quick) lengths = run_lengths(plan, table, family, writer.model);
   print_lengths(lengths);
   for (const LengthRun& length : lengths) results.report["lengths"].push_back(length_json(length));
-  for (const auto& [name, policy] :
-       {std::pair{"rows", recommended_key}, std::pair{"rows_of_the_paper", plain_key}}) {
+  for (const std::string& policy : reach_policies()) {
     const std::vector<ReachRow> rows = reach_rows(run, lengths, policy);
     print_rows(rows);
-    for (const ReachRow& row : rows) results.report[name].push_back(row_json(row));
+    for (const ReachRow& row : rows) results.report["rows"].push_back(row_json(row));
   }
 }
 
@@ -186,7 +190,7 @@ void compare(const Arguments& arguments, const Plan& plan, const std::string& co
   const auto start = std::chrono::steady_clock::now();
   const KnobTable table(arguments.settings);
   Results results;
-  for (const char* list : {"rows", "rows_of_the_paper", "advice", "families", "lengths"}) {
+  for (const char* list : {"rows", "advice", "families", "lengths"}) {
     results.report[list] = Json::array();
   }
   for (const Family& family : chosen_families(arguments)) {

@@ -142,7 +142,7 @@ for (const family of report.families) {
   familyTable(table, family);
   const trail = trails[family.family];
   const shown = trail.outcomes.map(i => family.results[i]);
-  const start = shown.findIndex(r => r.policy === "recommended" && r.budget < 0.2);
+  const start = shown.findIndex(r => r.policy === "recommended_shared" && r.budget < 0.2);
   headsPicture(heads, trail, shown.map(label), Math.max(start, 0));
 }
 
@@ -154,7 +154,8 @@ if (report.lengths.length === 0) {
   const longest = report.lengths.at(-1);
   byId("length-note").textContent =
     `Every cache has the same bytes at all lengths, ${bytes(shortest.results[1].bytes)}, but the full ` +
-    "cache, and SnapKV's, which keep the response and grow with it.";
+    "cache. The logs have no periodic rules here: the model loses these in long logs even with the " +
+    "full cache.";
   const points = report.lengths.flatMap(l => l.results.slice(1).map(r => ({ policy: r.policy,
     name: r.name, at: l.length, ...r.accuracy, loose: false,
     about: [`responses of ${l.length} tokens`, r.settings] })));
@@ -176,8 +177,8 @@ byId("method").append(...[
     "capacity whose bytes fit the budget. A policy that keeps the whole response (*) fits no budget; " +
     "it is drawn where its bytes are.",
   "Settings were chosen for each policy, budget and task on prompts of other seeds than those " +
-    "reported, among the same number of windows for all. \u201cRecommended\u201d alone is one rule " +
-    "for all tasks: what the library proposes for a capacity.",
+    "reported, among the same number of windows for all. Both \u201cRecommended\u201d are one rule " +
+    "for all tasks and budgets: what the library proposes for a capacity.",
   "\u201cSnapKV + recent\u201d bounds SnapKV's cache by a window over the response. It is a variant " +
     "of ours, for a comparison at equal bytes; SnapKV's authors keep the whole response.",
   "Intervals are 95 %, over prompts: the checks of one response are not independent. A policy wrote " +

@@ -63,6 +63,10 @@ std::vector<comparison::Contender> make_contenders() {
   contenders.push_back(contender<DecayedMax>(
       recommended_key, "Recommended", "morphkv::recommended(capacity): one rule for every task",
       {Knobs{}}, recommended_settings));
+  contenders.push_back(contender<DecayedMax, comparison::SharedDecayedMax>(
+      recommended_shared_key, "Recommended, shared",
+      "the same, but all heads and layers share one budget (SharedStorage)", {Knobs{}},
+      recommended_settings));
   contenders.push_back(contender<MorphKV>(
       plain_key, "MorphKV as in the paper",
       "MorphKV with the whole window of attention rows, and no sinks", plain, plain_settings));
@@ -82,6 +86,23 @@ std::vector<comparison::Contender> make_contenders() {
 const std::vector<comparison::Contender>& all_contenders() {
   static const std::vector<comparison::Contender> contenders = make_contenders();
   return contenders;
+}
+
+std::vector<std::string> usual_policies() {
+  std::vector<std::string> keys;
+  for (const comparison::Contender& contender : all_contenders()) {
+    if (!contender.key.starts_with("decayed_max")) keys.push_back(contender.key);
+  }
+  return keys;
+}
+
+std::vector<std::string> reach_policies() {
+  return {morphkv_key, plain_key, recommended_key, recommended_shared_key};
+}
+
+std::vector<std::string> length_policies() {
+  return {recommended_shared_key, recommended_key, morphkv_key,    plain_key,
+          snapkv_recent_key,      h2o_key,         "streaming_llm"};
 }
 
 }  // namespace morphkv::accuracy

@@ -23,6 +23,7 @@ namespace morphkv::accuracy {
 struct Plan {
   std::vector<double> budgets = {0.05, 0.10, 0.15, 0.25, 0.50};
   std::vector<std::string> policies;
+  std::vector<std::string> length_policies;  ///< of these, those that are compared at every length
   std::vector<std::uint64_t> seeds;
   std::size_t prompts = 0;         ///< at most, of each family
   std::size_t length_prompts = 0;  ///< at most, of each length
@@ -44,11 +45,12 @@ struct LengthRun {
   std::vector<comparison::Outcome> outcomes;  ///< the full cache's first
 };
 
-[[nodiscard]] inline std::vector<comparison::Contender> chosen_contenders(const Plan& plan) {
+/// Those of all contenders whose keys are named.
+[[nodiscard]] inline std::vector<comparison::Contender> chosen_contenders(
+    const std::vector<std::string>& keys) {
   std::vector<comparison::Contender> contenders = all_contenders();
   std::erase_if(contenders, [&](const auto& contender) {
-    return std::find(plan.policies.begin(), plan.policies.end(), contender.key) ==
-           plan.policies.end();
+    return std::find(keys.begin(), keys.end(), contender.key) == keys.end();
   });
   return contenders;
 }
@@ -61,11 +63,12 @@ namespace detail {
 }
 
 /// The chosen policies at one budget, with the knobs that tuning has found.
-inline void add_variants(const Plan& plan, const KnobTable& table, const Family& family,
-                         const CacheShape& shape, const comparison::Workload& workload,
-                         double budget, std::vector<comparison::Variant>& variants) {
+inline void add_variants(const Plan& plan, const std::vector<std::string>& policies,
+                         const KnobTable& table, const Family& family, const CacheShape& shape,
+                         const comparison::Workload& workload, double budget,
+                         std::vector<comparison::Variant>& variants) {
   const auto bytes = static_cast<std::size_t>(budget * comparison::full_bytes(shape, workload));
-  for (const comparison::Contender& contender : chosen_contenders(plan)) {
+  for (const comparison::Contender& contender : chosen_contenders(policies)) {
     const comparison::Knobs knobs = table.find(family.key, budget, contender);
     auto variant = contender.fit(shape, task_of(plan, workload), knobs, budget, bytes);
     if (variant) variants.push_back(std::move(*variant));
@@ -79,7 +82,8 @@ inline void add_variants(const Plan& plan, const KnobTable& table, const Family&
   FamilyRun run{family, family.make(plan.prompts, plan.seeds, family.length), {}};
   std::vector<comparison::Variant> variants = {comparison::full_variant()};
   for (const double budget : plan.budgets) {
-    detail::add_variants(plan, table, family, model.config.shape(), run.workload, budget, variants);
+    detail::add_variants(plan, plan.policies, table, family, model.config.shape(), run.workload,
+                         budget, variants);
   }
   run.outcomes = comparison::run_experiment(model, run.workload, std::move(variants), plan.effort);
   return run;
@@ -89,15 +93,17 @@ inline void add_variants(const Plan& plan, const KnobTable& table, const Family&
 [[nodiscard]] inline std::vector<LengthRun> run_lengths(const Plan& plan, const KnobTable& table,
                                                         const Family& family,
                                                         const llama::Model& model) {
+  comparison::Effort effort = plan.effort;
+  effort.round = 8;  // long responses are dear, above all with the full cache, which settles soon
   std::vector<LengthRun> runs;
   std::vector<comparison::Variant> variants = {comparison::full_variant()};
   for (const std::size_t length : family.lengths) {
-    LengthRun run{length, family.make(plan.length_prompts, plan.seeds, length), {}};
+    LengthRun run{length, family.make_long(plan.length_prompts, plan.seeds, length), {}};
     if (runs.empty()) {
-      detail::add_variants(plan, table, family, model.config.shape(), run.workload,
-                           plan.length_budget, variants);
+      detail::add_variants(plan, plan.length_policies, table, family, model.config.shape(),
+                           run.workload, plan.length_budget, variants);
     }
-    run.outcomes = comparison::run_experiment(model, run.workload, variants, plan.effort);
+    run.outcomes = comparison::run_experiment(model, run.workload, variants, effort);
     runs.push_back(std::move(run));
   }
   return runs;
@@ -111,7 +117,7 @@ inline void tune_family(const Plan& plan, const Family& family, const llama::Mod
   const double full = comparison::full_bytes(shape, workload);
   for (const double budget : plan.budgets) {
     std::vector<comparison::Variant> variants;
-    for (const comparison::Contender& contender : chosen_contenders(plan)) {
+    for (const comparison::Contender& contender : chosen_contenders(plan.policies)) {
       if (contender.candidates.size() < 2) continue;
       for (const comparison::Knobs& knobs : contender.candidates) {
         auto variant = contender.fit(shape, detail::task_of(plan, workload), knobs, budget,

@@ -26,9 +26,6 @@ using Seeds = std::span<const std::uint64_t>;
 
 namespace detail {
 
-/// What the free choices of a tale are drawn from: tokens at least so likely as a share of the
-/// likeliest.
-inline constexpr double least_share = 0.2;
 inline constexpr std::size_t distinct_run = 4;  ///< tokens
 
 [[nodiscard]] inline comparison::Score judge_saga(const tasks::SagaGrade& grade,
@@ -54,11 +51,7 @@ inline constexpr std::size_t distinct_run = 4;  ///< tokens
   comparison::Prompt prompt = comparison::task_prompt(*saga);
   prompt.needs.clear();  // the response is free: it need not be the expected one
   prompt.response_tokens += prompt.response_tokens / 8;
-  prompt.make_chooser = [seed]() -> comparison::Chooser {
-    return [random = tasks::Random(seed)](std::span<const float> logits) mutable {
-      return tasks::sample_min_p(logits, least_share, random);
-    };
-  };
+  prompt.make_chooser = comparison::sampled(seed);
   const auto grader = std::make_shared<const tasks::SagaGrader>(*writer);
   prompt.is_complete = [writer, grader, saga](std::span<const int> response) {
     return grader->finished(*saga, response);

@@ -90,7 +90,7 @@ void check_task(const Arguments& arguments, const llama::Model& model, const std
     }
     for (const int given : arguments.prompts) {
       const int prompt = given > 0 ? given : length;
-      check(arguments, model, TravelLogFamily{}, long_response(length, prompt), 1,
+      check(arguments, model, TravelLogFamily{}, long_response(length, prompt), arguments.min_p,
             title + ", prompt " + std::to_string(prompt));
     }
   }

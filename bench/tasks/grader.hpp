@@ -3,13 +3,14 @@
 #define MORPHKV_BENCH_TASKS_GRADER_HPP
 
 // Grades a free-running response by exact rules, entry by entry: an entry is found by its heading
-// ("day 12"), so one wrong word spoils one check and shifts nothing. A trade is right when it
-// agrees with what the response itself said before, and brings something new: naming the same thing
-// all the time does not.
+// ("day 12"), so one wrong word spoils one check and shifts nothing. What a periodic traveller
+// shows first is the writer's choice and not judged; from then on it has to be the same, and nobody
+// else's before him: naming one thing all the time is not enough.
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <limits>
 #include <map>
 #include <set>
 #include <span>
@@ -74,7 +75,6 @@ class Grader {
     const Vocabulary& words = *vocabulary_;
     day_ = words.id("day");
     done_ = words.id("done");
-    in_ = words.id("in");
   }
 
   [[nodiscard]] Grade grade(const Example& example, std::span<const int> response) const {
@@ -104,18 +104,12 @@ class Grader {
     std::map<std::pair<int, std::size_t>, Check> events;  // by entry and rule
   };
 
-  // What the response has said so far about the things that move.
-  struct Trades {
-    int chest = 0;
-    std::vector<int> has;
-  };
+  // By rule, what the response has said first about a periodic traveller; -1 before.
+  using Choices = std::vector<int>;
 
   Walk read(const Example& example, std::span<const int> response) const {
     Walk walk;
-    Trades trades{example.chest, {}};
-    for (const Rule& rule : example.rules) {
-      trades.has.push_back(rule.thing);
-    }
+    Choices choices(example.rules.size(), -1);
     int entry = 0;
     for (std::size_t i = 0; i + 1 < response.size(); ++i) {
       if (response[i] == day_) {
@@ -124,9 +118,10 @@ class Grader {
       }
       for (std::size_t r = 0; r < example.rules.size(); ++r) {
         if (response[i] == example.rules[r].name && is_thing(response[i + 1])) {
-          const Check check = read_event(example.rules[r], r, entry, response, i + 1, trades);
+          const bool correct = judge_event(example.rules[r], r, response[i + 1], choices);
           if (entry > 0) {
-            walk.events.emplace(std::pair(entry, r), check);
+            walk.events.emplace(std::pair(entry, r),
+                                Check{example.rules[r].kind, r, entry, correct, i + 1, i + 2});
           }
         }
       }
@@ -147,23 +142,13 @@ class Grader {
   // A traveller who does something, as opposed to one who waits ("ada 3 once") or is "done".
   bool is_thing(int id) const { return !vocabulary_->is_number(id) && id != done_; }
 
-  // The event whose first word stands at `begin`.
-  Check read_event(const Rule& rule, std::size_t index, int entry, std::span<const int> response,
-                   std::size_t begin, Trades& trades) const {
-    Check check{rule.kind, index, entry, false, begin, begin + 1};
-    if (rule.kind != RuleKind::periodic) {
-      check.correct = response[begin] == rule.thing;
-      return check;
-    }
-    const auto word = [&](std::size_t i) { return i < response.size() ? response[i] : -1; };
-    const int given = word(begin);
-    const int taken = word(begin + 2);
-    check.correct = given == trades.has[index] && word(begin + 1) == in_ && taken == trades.chest &&
-                    taken != given;
-    check.end = std::min(begin + 3, response.size());
-    trades.has[index] = taken;
-    trades.chest = given;
-    return check;
+  // Whether what is shown is right; of a periodic traveller's choice, that is not asked.
+  static bool judge_event(const Rule& rule, std::size_t index, int thing, Choices& choices) {
+    if (rule.kind != RuleKind::periodic) return thing == rule.thing;
+    if (choices[index] >= 0) return thing == choices[index];
+    const bool taken = std::find(choices.begin(), choices.end(), thing) != choices.end();
+    choices[index] = taken ? nothing : thing;
+    return false;
   }
 
   // Takes the event that answers a demand out of the walk; what is left at the end is unasked.
@@ -179,15 +164,17 @@ class Grader {
       check = found->second;
       walk.events.erase(found);
     }
+    if (rule.kind == RuleKind::periodic && entry == rule.first_due) return;  // his choice
     ++grade.demanded[kind];
     grade.correct[kind] += check.correct ? 1 : 0;
     grade.checks.push_back(check);
   }
 
+  static constexpr int nothing = std::numeric_limits<int>::max();  // a choice that stays wrong
+
   const Vocabulary* vocabulary_;
   int day_ = 0;
   int done_ = 0;
-  int in_ = 0;
 };
 
 }  // namespace morphkv::tasks

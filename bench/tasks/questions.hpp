@@ -11,7 +11,10 @@
 //   ada lamp .                                    ada     ada lamp .       retrieval
 //   cal ben .   ben oar .                         cal     cal ben oar .    multi-hop
 //   harp baker .   (twice or three times)         harp    harp baker .     few-shot lookup
-//   york .         (once to four times)           york    york 3 .         counting
+//   york 2 .   york 1 .   york 3 .                york    york 3 .         counting
+//
+// Who counts finds mentions that are numbered, in any order: the highest number says how many there
+// are. (Plain mentions ask for an average over the prompt, which small models hardly learn.)
 
 #include <algorithm>
 #include <array>
@@ -177,8 +180,9 @@ class QuestionsWriter {
                        {i, {fact.key, fact.answer}});
           break;
         case QuestionKind::count:
-          lines.insert(lines.end(), static_cast<std::size_t>(vocabulary_.value_of(fact.answer)),
-                       {i, {fact.key}});
+          for (int n = 1; n <= vocabulary_.value_of(fact.answer); ++n) {
+            lines.push_back({i, {fact.key, vocabulary_.number(n)}});
+          }
           break;
       }
     }
@@ -237,10 +241,17 @@ class QuestionsWriter {
       example.add({question.middle, kind, hop + 1, entry});
       example.add({question.answer, kind, end + 1, entry});
     } else {
-      const int value = question.lines.back() + (question.kind == QuestionKind::count ? 0 : 1);
-      example.add({question.answer, kind, value, entry});
+      example.add({question.answer, kind, latest(example, question), entry});
     }
     example.add({vocabulary_.id("."), TokenKind::structure, -1, entry});
+  }
+
+  // The last place where a line tells the answer in its second word.
+  static int latest(const Questions& example, const Question& question) {
+    const auto line = std::find_if(question.lines.rbegin(), question.lines.rend(), [&](int begin) {
+      return example.prompt[static_cast<std::size_t>(begin) + 1] == question.answer;
+    });
+    return *line + 1;
   }
 
   Vocabulary vocabulary_;

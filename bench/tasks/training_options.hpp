@@ -16,11 +16,34 @@ namespace morphkv::tasks {
 
 [[nodiscard]] inline bool one_in(int n, Random& random) { return random.uniform(1, n) == 1; }
 
+// A log of periodic travellers: many who appear often, so that there is much to remember; or long
+// periods that begin at once, so that every number of days is counted down from.
+inline void make_periodic(int length, Random& random, Options& options) {
+  options.once = random.uniform(0, 1);
+  options.range = random.uniform(0, 1);
+  options.periodic = random.uniform(2, std::clamp(length / 60, 3, 8));
+  options.shortest_period = 3;
+  options.longest_period = one_in(2, random) ? 8 : Vocabulary::period_count - 1;
+  options.longest_wait = random.uniform(2, 8);
+}
+
+// One or two of them with long periods in short entries, so that they are seen again after many.
+inline void make_patient(Random& random, Options& options) {
+  options.once = 0;
+  options.range = 0;
+  options.periodic = random.uniform(1, 2);
+  options.shortest_period = 5;
+  options.longest_period = 24;
+  options.longest_wait = random.uniform(2, 10);
+  options.prompt_tokens = random.uniform(0, 80);
+  options.phrases = 1;
+}
+
 // Half of the short examples are crowded, because rules that come due are what there is to learn
 // from. Some logs are longer than what is shown of them, so that long countdowns occur.
 [[nodiscard]] inline Options training_options(const TravelLog& /*task*/, int length,
                                               Random& random) {
-  constexpr int days = Vocabulary::number_count - 2;
+  constexpr int days = most_log_entries + 8;
   Options options;
   const bool crowded = length < 512 && one_in(2, random);
   options.once = crowded ? random.uniform(3, length / 40) : random.uniform(1, 4);
@@ -31,19 +54,27 @@ namespace morphkv::tasks {
     options.range = 3;
     options.periodic = 3;
   }
-  const int rules = options.once + options.range + options.periodic;
-  options.phrases = crowded || one_in(2, random) ? 1 : random.uniform(2, length < 512 ? 4 : 14);
-  const int least = 20 + 7 * rules + 6 * options.phrases;  // tokens of a prompt
-  options.prompt_tokens = random.uniform(length < 512 ? 0 : 50, length * 3 / 5);
-  options.chatter = one_in(2, random) ? 0 : random.uniform(0, 100);
-  const int shortest_entry = 3 + 6 * options.phrases + 2 * rules;
-  const int shown = (length - std::max(options.prompt_tokens, least)) / shortest_entry + 1;
-  options.entries = std::clamp(one_in(4, random) ? random.uniform(shown, days) : shown, 4, days);
   options.longest_wait = one_in(2, random) ? 40 : days;
   if (!one_in(3, random)) {
     options.longest_period = random.uniform(8, Vocabulary::period_count - 1);
     options.shortest_period = random.uniform(3, options.longest_period);
   }
+  const bool patient = one_in(3, random);
+  if (!patient && one_in(length < 1024 ? 3 : 4, random)) {
+    make_periodic(length, random, options);
+  }
+  options.phrases = crowded || one_in(2, random) ? 1 : random.uniform(2, length < 512 ? 4 : 14);
+  options.prompt_tokens = random.uniform(length < 512 ? 0 : 50, length * 3 / 5);
+  options.chatter = one_in(2, random) ? 0 : random.uniform(0, 100);
+  if (patient) {
+    make_patient(random, options);
+  }
+  const int rules = options.once + options.range + options.periodic;
+  const int least = 20 + 7 * rules + 6 * options.phrases;  // tokens of a prompt
+  const int shortest_entry = 3 + 6 * options.phrases + 2 * rules;
+  const int room = length - std::max(options.prompt_tokens, least);
+  const int shown = std::clamp(room / shortest_entry + 1, 4, days);
+  options.entries = one_in(4, random) ? random.uniform(shown, days) : shown;
   const int latest_start = Vocabulary::number_count - 1 - options.entries;
   options.first_day = one_in(2, random) ? 0 : random.uniform(0, latest_start);
   return options;

@@ -8,16 +8,19 @@
 // and ends with day 0. The response writes one entry a day. An entry counts down, for every
 // traveller, to the day on which the rule is due, and on that day it says what the rule demands:
 //
-//   rule                before           when due                      after
-//   ada lamp once .     ada 2 once       ada lamp once                 ada done
-//   ben oar for-3 .     ben 2 for-3      ben oar for-3, ... for-1      ben done
-//   cal drum every-5 .  cal 2 every-5    cal drum in harp out every-5  cal 4 every-5
+//   rule                 before           when due                      after
+//   ada lamp once .      ada 2 once       ada lamp once                 ada done
+//   ben oar for-3 .      ben 2 for-3      ben oar for-3, ... for-1      ben done
+//   cal chest every-5 .  cal 2 every-5    cal drum every-5              cal 4 every-5
 //
-// A periodic traveller puts what he has into a chest and takes out what was in it. So the truth
-// moves: from the prompt into the response, and there from one entry to a later one. Countdowns are
-// always in the entry before; the things may have to be remembered over hundreds of tokens.
+// A periodic traveller takes something out of the chest when he is due first: the writer chooses
+// what, and has to say the same every time from then on. So the truth moves: from the prompt into
+// the response. Countdowns are always in the entry before; the things may have to be remembered
+// over thousands of tokens. (Trades, in which what a traveller has changes all the time, are beyond
+// a small model in long logs: it confuses the latest trade with those before.)
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
@@ -35,8 +38,8 @@ enum class RuleKind { once, range, periodic };
 
 struct Rule {
   RuleKind kind = RuleKind::once;
-  int name = 0;  // token ids
-  int thing = 0;
+  int name = 0;       // token ids
+  int thing = 0;      // what is shown; of a periodic rule, what a writer might choose
   int first_due = 1;  // the entry in which it is due first, counted from 1
   int argument = 0;   // days that a range lasts, or the period
   int line = 0;       // where its line begins in the prompt: name thing term .
@@ -64,34 +67,34 @@ struct Options {
   int chatter = 0;          // per cent of that filling that is phrases even if people are left
   int first_day = 0;        // the number of the prompt's last day
   int longest_wait = 40;    // the latest entry in which a rule is due first
-  int shortest_period = 3;  // days between the trades of a periodic traveller
+  int shortest_period = 3;  // days between the appearances of a periodic traveller
   int longest_period = 8;
   int phrases = 1;  // of an entry. One changes every day; more are the same in every entry
 };
 
+inline constexpr int most_log_entries = 80;  // of long_response
+
 // Options for a response of about `response_tokens` tokens. With a prompt as long as the response,
 // neither the prompt nor the recent half of everything is enough. The number of demands hardly
 // depends on the length: the rules are spread over the whole time, so that what a traveller has
-// must be remembered for up to half of the response. Beyond 120 days the entries become longer.
+// must be remembered for up to two thirds of it. Beyond most_log_entries the entries become longer.
 [[nodiscard]] inline Options long_response(int response_tokens, int prompt_tokens) {
-  constexpr int most_entries = 120;
   constexpr int bare_entry = 36;  // tokens with one phrase, on average
   constexpr int phrase_tokens = 6;
   Options options{.once = 4, .range = 3, .periodic = 3, .prompt_tokens = prompt_tokens};
-  options.entries = std::clamp(response_tokens / bare_entry, 4, most_entries);
+  options.entries = std::clamp(response_tokens / bare_entry, 4, most_log_entries);
   const int rest = std::max(0, response_tokens / options.entries - bare_entry);
   options.phrases = 1 + (rest + phrase_tokens / 2) / phrase_tokens;
   options.longest_wait = options.entries;
-  options.shortest_period = std::max(3, options.entries / 6);
+  options.shortest_period = std::max(3, options.entries / 3);
   options.longest_period =
-      std::clamp(options.entries / 2, options.shortest_period, Vocabulary::period_count - 1);
+      std::clamp(options.entries * 2 / 3, options.shortest_period, Vocabulary::period_count - 1);
   return options;
 }
 
 struct Example : Text {
   Options options;
   std::vector<Rule> rules;           // in the order of the entries
-  int chest = 0;                     // what the chest holds at first
   int begin = 0;                     // where "begin" stands in the prompt
   std::vector<std::string> passage;  // the phrases of every entry, if there are several
 };
@@ -112,7 +115,6 @@ class TravelLog {
     Words words{vocabulary_.names(), vocabulary_.things()};
     random.shuffle(words.names);
     random.shuffle(words.things);
-    example.chest = take(words.things);
     add_rules(example, words, random);
     std::vector<Rule> lines = example.rules;
     const int chatter = add_distractors(options, lines, words, random);
@@ -135,7 +137,7 @@ class TravelLog {
 
   static constexpr int line_tokens = 4;
   static constexpr int phrase_tokens = 6;
-  static constexpr int fixed_prompt_tokens = 17;  // all but the lines and day 0's countdowns
+  static constexpr int fixed_prompt_tokens = 13;  // all but the lines and day 0's countdowns
   static constexpr int shortest_term = 3;         // days that a range lasts
   static constexpr int longest_term = 8;
 
@@ -185,6 +187,9 @@ class TravelLog {
       latest = std::max(1, latest - rule.argument + 1);
     } else if (kind == RuleKind::periodic) {
       latest = std::min(latest, rule.argument);
+      if (options.entries > rule.argument) {  // so that he comes again
+        latest = std::min(latest, options.entries - rule.argument);
+      }
     }
     rule.first_due = random.uniform(1, latest);
     return rule;
@@ -262,16 +267,14 @@ class TravelLog {
         continue;
       }
       line->line = static_cast<int>(prompt.size());
-      prompt.insert(prompt.end(), {line->name, line->thing, term(line->kind, line->argument),
-                                   vocabulary_.id(".")});
+      const bool free = line->kind == RuleKind::periodic;
+      prompt.insert(prompt.end(), {line->name, free ? vocabulary_.id("chest") : line->thing,
+                                   term(line->kind, line->argument), vocabulary_.id(".")});
     }
     for (Rule& rule : example.rules) {
       rule = *std::find_if(lines.begin(), lines.end(),
                            [&](const Rule& line) { return line.name == rule.name; });
     }
-    vocabulary_.append(prompt, "chest");
-    prompt.push_back(example.chest);
-    vocabulary_.append(prompt, "in .");
     example.lines_end = prompt.size();
     example.begin = static_cast<int>(prompt.size());
     vocabulary_.append(prompt, "begin day");
@@ -287,7 +290,6 @@ class TravelLog {
   struct Traveller {
     Rule rule;
     int count = 0;
-    int has = 0;
     int name_at = 0;
     int count_at = 0;
     int term_at = 0;
@@ -298,8 +300,6 @@ class TravelLog {
     Example* example = nullptr;
     int entry = 0;
     int day_at = 0;
-    int chest = 0;
-    int chest_at = 0;
 
     // Returns the position.
     int add(int id, TokenKind kind, int source = -1) {
@@ -311,7 +311,7 @@ class TravelLog {
     std::vector<Traveller> travellers;
     auto at = static_cast<int>(example.prompt.size() - 3 * example.rules.size());
     for (const Rule& rule : example.rules) {
-      travellers.push_back({rule, rule.first_due, rule.thing, at, at + 1, at + 2, rule.line + 1});
+      travellers.push_back({rule, rule.first_due, at, at + 1, at + 2, rule.line + 1});
       at += 3;
     }
     return travellers;
@@ -319,7 +319,7 @@ class TravelLog {
 
   void write_response(Example& example) const {
     std::vector<Traveller> travellers = travellers_on_day_zero(example);
-    Writer writer{&example, 0, example.begin + 2, example.chest, example.begin - 3};
+    Writer writer{&example, 0, example.begin + 2};
     for (int entry = 1; entry <= example.options.entries; ++entry) {
       writer.entry = entry;
       write_heading(writer, example.options.first_day + entry);
@@ -359,26 +359,19 @@ class TravelLog {
   }
 
   void write_due(Writer& writer, Traveller& traveller) const {
+    constexpr std::array<TokenKind, 3> kinds = {TokenKind::once, TokenKind::range,
+                                                TokenKind::periodic};
     const Rule& rule = traveller.rule;
+    const bool free = rule.kind == RuleKind::periodic && writer.entry == rule.first_due;
+    const TokenKind kind = free ? TokenKind::chosen : kinds[static_cast<std::size_t>(rule.kind)];
+    traveller.thing_at = writer.add(rule.thing, kind, free ? -1 : traveller.thing_at);
     if (rule.kind == RuleKind::periodic) {
-      write_trade(writer, traveller);
       write_term(writer, traveller, rule.argument);
       traveller.count = rule.argument;
       traveller.count_at = traveller.term_at;
     } else {
-      const TokenKind kind = rule.kind == RuleKind::once ? TokenKind::once : TokenKind::range;
-      traveller.thing_at = writer.add(traveller.has, kind, traveller.thing_at);
       write_term(writer, traveller, rule.argument - (writer.entry - rule.first_due));
     }
-  }
-
-  void write_trade(Writer& writer, Traveller& traveller) const {
-    const int given_at = writer.add(traveller.has, TokenKind::periodic, traveller.thing_at);
-    writer.add(vocabulary_.id("in"), TokenKind::structure);
-    traveller.thing_at = writer.add(writer.chest, TokenKind::periodic, writer.chest_at);
-    writer.add(vocabulary_.id("out"), TokenKind::structure);
-    std::swap(traveller.has, writer.chest);
-    writer.chest_at = given_at;
   }
 
   Vocabulary vocabulary_;

@@ -47,10 +47,6 @@ class Vocabulary {
   }
 
   [[nodiscard]] int size() const { return static_cast<int>(words_.size()); }
-  // How many words the first model was trained on; they suffice for the shortest travel logs.
-  [[nodiscard]] std::size_t first_size() const {
-    return static_cast<std::size_t>(first_long_every_);
-  }
   [[nodiscard]] const std::string& word(int id) const {
     return words_.at(static_cast<std::size_t>(id));
   }

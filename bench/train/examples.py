@@ -53,6 +53,9 @@ def stretched_positions(row, rng, reach, answers):
         gaps[lines] = rng.exponential(log_uniform(rng, 0.3, 100), len(lines))
         if not answers:
             gaps[entries] = rng.exponential(log_uniform(rng, 0.3, 300), len(entries))
+            if rng.random() < 0.5:  # as if many entries were left out
+                leap = rng.exponential(log_uniform(rng, 300, 4000), len(entries))
+                gaps[entries] += np.where(rng.random(len(entries)) < 0.2, leap, 0)
         if len(lines) and rng.random() < 0.3:
             gaps[lines[-1]] += rng.uniform(0, reach / 3)
         most = reach - tokens

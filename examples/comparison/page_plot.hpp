@@ -62,7 +62,7 @@ function linePlot(place, points, axis, descriptions) {
     const stroke = colour(line[0]);
     const group = make("g", { stroke, fill: stroke });
     groups.set(policy, group);
-    const strong = policy.startsWith("morphkv") || policy === "recommended";
+    const strong = policy.startsWith("morphkv") || policy.startsWith("recommended");
     group.append(make("path", { fill: "none", "stroke-width": strong ? 2.8 : 1.8,
       "stroke-linejoin": "round",
       d: line.map((p, i) => `${i ? "L" : "M"}${px(p)},${y(p.mean)}`).join("") }));

@@ -5,8 +5,13 @@
 #define MORPHKV_EXAMPLES_COMPARISON_TASK_PROMPT_HPP
 
 #include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
 
 #include "comparison/workload.hpp"
+#include "tasks/random.hpp"
+#include "tasks/sampler.hpp"
 #include "tasks/text.hpp"
 
 namespace morphkv::comparison {
@@ -23,6 +28,17 @@ namespace morphkv::comparison {
     }
   }
   return prompt;
+}
+
+/// Draws what a text is free to say from the tokens that are at least a fifth as likely as the
+/// likeliest: the same draws for every policy.
+[[nodiscard]] inline std::function<Chooser()> sampled(std::uint64_t seed) {
+  constexpr double least_share = 0.2;
+  return [seed]() -> Chooser {
+    return [random = tasks::Random(seed)](std::span<const float> logits) mutable {
+      return tasks::sample_min_p(logits, least_share, random);
+    };
+  };
 }
 
 }  // namespace morphkv::comparison

@@ -20,13 +20,12 @@
 
 namespace morphkv::comparison {
 
-/// Whether the model speaks the task's language, word for word: all of it, or what there was of it
-/// when the first model was trained.
+/// Whether the model speaks the task's language, word for word.
 [[nodiscard]] inline bool speaks_travel_log(const llama::Tokenizer& tokenizer,
                                             std::size_t vocabulary) {
   const tasks::TravelLog task;
   const auto& words = task.vocabulary().words();
-  if (vocabulary < task.vocabulary().first_size() || vocabulary > words.size()) return false;
+  if (vocabulary != words.size()) return false;
   for (std::size_t id = 0; id < vocabulary; ++id) {
     if (tokenizer.piece(-1, static_cast<int>(id)) != words[id]) return false;
   }
@@ -56,6 +55,7 @@ namespace detail {
                                               const tasks::Options& options, std::uint64_t seed) {
   const auto example = std::make_shared<const tasks::Example>(task->make(options, seed));
   Prompt prompt = task_prompt(*example);
+  prompt.make_chooser = sampled(seed);
   prompt.judge = [task, example](std::span<const int> response) {
     return judge_travel_log(*task, *example, response);
   };
@@ -75,8 +75,7 @@ namespace detail {
       "The prompt lists rules: what some travellers say on one day, on several days in a row or "
       "every few days, among many rules about people who stay at home. The response is the log of "
       "the journey, one entry a day. What a traveller has to say was told hundreds of words "
-      "before, "
-      "in the prompt or in an earlier entry.";
+      "before: in the prompt, or in an earlier entry, where the writer chose it.";
   workload.measure = "demands of the prompt that the response fulfils, word for word";
   workload.columns = {"completion", "once", "range", "periodic"};
   workload.line_token = static_cast<std::size_t>(task->vocabulary().id("day"));

@@ -31,7 +31,7 @@ using namespace morphkv::comparison;
 using namespace morphkv::demo;
 
 struct Arguments {
-  std::filesystem::path model = "bench/models/travel-log";
+  std::filesystem::path model = "bench/models/three-tasks";
   std::size_t prompts = 32;
   std::vector<double> budgets = {10, 25, 50};
   std::vector<std::string> policies;

@@ -245,10 +245,9 @@ void each_policy(auto&& visit) {
 
 /// Whether heads or layers may have different capacities: where there is a score to divide by.
 template <class Policy>
-inline constexpr bool has_budget = std::same_as<Policy, MorphKV> ||
-                                   std::same_as<Policy, DecayedMax> ||
-                                   std::same_as<Policy, SnapKV> || std::same_as<Policy, H2O> ||
-                                   std::same_as<Policy, TOVA>;
+inline constexpr bool has_budget =
+    std::same_as<Policy, MorphKV> || std::same_as<Policy, DecayedMax> ||
+    std::same_as<Policy, SnapKV> || std::same_as<Policy, H2O> || std::same_as<Policy, TOVA>;
 
 /// visit(tag) for the one that was chosen.
 /// \throws std::invalid_argument if there is no such policy.

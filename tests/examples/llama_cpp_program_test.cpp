@@ -25,7 +25,7 @@ using nlohmann::json;
 
 constexpr const char* program = MORPHKV_PROGRAM_DIR "/llama_cpp";
 constexpr const char* converter = MORPHKV_PROGRAM_DIR "/to_gguf";
-constexpr const char* model_folder = MORPHKV_SOURCE_DIR "/bench/models/travel-log";
+constexpr const char* model_folder = MORPHKV_SOURCE_DIR "/bench/models/three-tasks";
 
 /// The model as GGUF, and a prompt of some 320 tokens.
 class LlamaCppProgramTest : public ::testing::Test {

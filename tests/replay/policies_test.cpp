@@ -123,9 +123,9 @@ TEST(ReplayPoliciesTest, DecayedMax) {
                              {"half_life", std::to_string(half_life)},
                              {"distance", std::to_string(distance)}};
         expect_steps(trace, {.policy = "decayed_max", .flags = flags}, [&](const HeadTrace& head) {
-          return expected_steps(
-              head, oracle::decayed_max_oracle(16, 5, half_life, distance, 4, false),
-              GroupFusion::max);
+          return expected_steps(head,
+                                oracle::decayed_max_oracle(16, 5, half_life, distance, 4, false),
+                                GroupFusion::max);
         });
       }
     }
