@@ -162,7 +162,7 @@ TEST(ReplaySettingsTest, OptionsOfOtherPolicies) {
 
 TEST(ReplaySettingsTest, ValuesThatMeanNothing) {
   expect_words(complaint_of({.policy = "lru"}),
-               {"--policy = lru", "morphkv, morphkv_compat, snapkv"});
+               {"--policy = lru", "morphkv, decayed_max, morphkv_compat, snapkv"});
   for (const std::string text : {"", "-1", "1e3", "5x", "99999999999999999999", "2147483647"}) {
     expect_words(complaint_of({.flags = {{"capacity", text}}}),
                  {"--capacity = " + text, "from 0 to 2147483646"});
