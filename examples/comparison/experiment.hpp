@@ -116,6 +116,7 @@ inline void write_samples(const llama::Model& model, const Workload& workload,
                           const std::vector<Outcome*>& writing, std::size_t prompt_index) {
   const Prompt& prompt = workload.prompts[prompt_index];
   std::vector<std::unique_ptr<AnyCache>> caches;
+  caches.reserve(writing.size());
   for (const Outcome* outcome : writing) {
     caches.push_back(outcome->variant.make_cache(model.config.shape(), prompt));
   }

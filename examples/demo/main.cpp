@@ -129,8 +129,9 @@ void run(const Arguments& arguments, const std::string& command) {
                        seconds_since(start)};
   const auto figures = figures_json(model, workload, outcomes, facts);
   write_file(arguments.output / "demo.json", figures.dump(1) + "\n");
-  std::vector<const Outcome*> all;
-  for (const Outcome& outcome : outcomes) all.push_back(&outcome);
+  std::vector<const Outcome*> all(outcomes.size());
+  std::transform(outcomes.begin(), outcomes.end(), all.begin(),
+                 [](const Outcome& outcome) { return &outcome; });
   write_file(arguments.output / "demo.html",
              make_page(figures, trails_json(workload, all, *tokenizer)));
   std::printf("\n%s.\n%s, %s (%.0f s)\n", headline(outcomes, workload).c_str(),
