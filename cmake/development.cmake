@@ -93,6 +93,14 @@ target_link_libraries(morphkv_program_options INTERFACE morphkv_dev_options ${mo
 target_include_directories(morphkv_program_options INTERFACE ${PROJECT_SOURCE_DIR}/examples
                                                              ${PROJECT_SOURCE_DIR}/bench)
 
+# The large kernels, compiled once: for programs of many units, and for slow compilations.
+add_library(morphkv_separate_kernels OBJECT EXCLUDE_FROM_ALL cmake/separate_kernels.cpp)
+target_link_libraries(morphkv_separate_kernels PRIVATE morphkv_dev_options ${morphkv_used})
+target_compile_definitions(morphkv_separate_kernels INTERFACE MORPHKV_SEPARATE_KERNELS)
+if(MORPHKV_SANITIZE)
+  target_compile_options(morphkv_separate_kernels PRIVATE -O1)
+endif()
+
 # What single programs use, where it is found: a text in their sources, the target, its name.
 find_package(CLI11 CONFIG QUIET)
 find_package(nlohmann_json CONFIG QUIET)
@@ -155,6 +163,9 @@ function(morphkv_add_program name)
   endforeach()
   add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE morphkv_program_options ${libraries})
+  if(MORPHKV_SANITIZE)
+    target_link_libraries(${name} PRIVATE morphkv_separate_kernels)
+  endif()
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${morphkv_program_dir}
                                            CXX_EXTENSIONS OFF)
 endfunction()

@@ -46,6 +46,12 @@ template <Scalar T>
   }
 }
 
+#ifdef MORPHKV_KERNEL_INSTANCE
+MORPHKV_KERNEL_INSTANCE bool block_attention(const BlockAttention<float>&) noexcept;
+MORPHKV_KERNEL_INSTANCE bool block_attention(const BlockAttention<Eigen::half>&) noexcept;
+MORPHKV_KERNEL_INSTANCE bool block_attention(const BlockAttention<Eigen::bfloat16>&) noexcept;
+#endif
+
 }  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_BLOCK_ATTENTION_HPP

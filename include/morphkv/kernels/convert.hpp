@@ -29,6 +29,15 @@ void convert(const From* from, std::size_t count, To* to) noexcept {
   }
 }
 
+#ifdef MORPHKV_KERNEL_INSTANCE
+MORPHKV_KERNEL_INSTANCE void convert(const float*, std::size_t, Eigen::half*) noexcept;
+MORPHKV_KERNEL_INSTANCE void convert(const float*, std::size_t, Eigen::bfloat16*) noexcept;
+MORPHKV_KERNEL_INSTANCE void convert(const Eigen::half*, std::size_t, float*) noexcept;
+MORPHKV_KERNEL_INSTANCE void convert(const Eigen::half*, std::size_t, Eigen::bfloat16*) noexcept;
+MORPHKV_KERNEL_INSTANCE void convert(const Eigen::bfloat16*, std::size_t, float*) noexcept;
+MORPHKV_KERNEL_INSTANCE void convert(const Eigen::bfloat16*, std::size_t, Eigen::half*) noexcept;
+#endif
+
 }  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_CONVERT_HPP

@@ -43,6 +43,12 @@ template <Scalar T>
   }
 }
 
+#ifdef MORPHKV_KERNEL_INSTANCE
+MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<float>&) noexcept;
+MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Eigen::half>&) noexcept;
+MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Eigen::bfloat16>&) noexcept;
+#endif
+
 }  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_DECODE_ATTENTION_HPP

@@ -5,7 +5,18 @@
 ///
 /// | macro | effect |
 /// |---|---|
-/// | MORPHKV_PORTABLE_KERNELS | define it before the first include to leave out all but standard C++ |
+/// | MORPHKV_PORTABLE_KERNELS | leaves out all but standard C++ |
+/// | MORPHKV_SEPARATE_KERNELS | does not compile the large kernels here: attention, scores of a prompt, top-k, conversions |
+/// | MORPHKV_KERNELS_IMPLEMENTATION | compiles them here for all others, in one file of the program |
+///
+/// They are defined before the first include. A program with many units that use a cache compiles
+/// in about half the time if all of them define MORPHKV_SEPARATE_KERNELS and one file is nothing
+/// but
+///
+///     #define MORPHKV_KERNELS_IMPLEMENTATION
+///     #include <morphkv/morphkv.hpp>
+///
+/// with the same compiler flags for the processor (-march), or the linker will not find them.
 #ifndef MORPHKV_KERNELS_DISPATCH_HPP
 #define MORPHKV_KERNELS_DISPATCH_HPP
 
@@ -41,6 +52,13 @@
 #define MORPHKV_KERNELS_BUILD built_for_fp16
 #else
 #define MORPHKV_KERNELS_BUILD built_for_baseline
+#endif
+
+// Before the declaration of a kernel for one type, where one unit compiles the kernels for all.
+#if defined(MORPHKV_KERNELS_IMPLEMENTATION)
+#define MORPHKV_KERNEL_INSTANCE template
+#elif defined(MORPHKV_SEPARATE_KERNELS)
+#define MORPHKV_KERNEL_INSTANCE extern template
 #endif
 
 #define MORPHKV_PRAGMA(...) _Pragma(#__VA_ARGS__)

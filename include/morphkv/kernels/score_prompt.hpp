@@ -42,6 +42,12 @@ template <Scalar T>
   }
 }
 
+#ifdef MORPHKV_KERNEL_INSTANCE
+MORPHKV_KERNEL_INSTANCE bool score_prompt(const ScorePrompt<float>&) noexcept;
+MORPHKV_KERNEL_INSTANCE bool score_prompt(const ScorePrompt<Eigen::half>&) noexcept;
+MORPHKV_KERNEL_INSTANCE bool score_prompt(const ScorePrompt<Eigen::bfloat16>&) noexcept;
+#endif
+
 }  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_SCORE_PROMPT_HPP

@@ -53,6 +53,13 @@ void keep_top_k(std::span<const Score> scores, std::size_t count,
   std::sort(candidates.begin(), candidates.end());
 }
 
+#ifdef MORPHKV_KERNEL_INSTANCE
+MORPHKV_KERNEL_INSTANCE bool top_k(const float*, std::size_t, std::size_t, std::uint32_t*,
+                                   std::uint32_t*) noexcept;
+MORPHKV_KERNEL_INSTANCE bool top_k(const std::uint32_t*, std::size_t, std::size_t, std::uint32_t*,
+                                   std::uint32_t*) noexcept;
+#endif
+
 }  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_TOP_K_HPP
