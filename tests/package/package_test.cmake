@@ -128,8 +128,22 @@ elseif(CASE STREQUAL "find_component")
   expect_success(
     -DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix} -DMORPHKV_WANTED=${major}.${minor}
     "-DMORPHKV_COMPONENTS=COMPONENTS headers OPTIONAL_COMPONENTS no_such_component")
-  if(NOT output MATCHES "headers: TRUE, no_such_component: FALSE")
+  if(NOT output MATCHES "headers: TRUE, cuda: , no_such_component: FALSE")
     message(FATAL_ERROR "the package does not say which components it found:\n${output}")
+  endif()
+
+elseif(CASE STREQUAL "cuda_component")
+  # With a CUDA toolkit it is a target; without one it is refused, and the message says why.
+  find_package(CUDAToolkit 12 QUIET)
+  set(wanted -DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix}
+             "-DMORPHKV_COMPONENTS=COMPONENTS headers cuda")
+  if(CUDAToolkit_FOUND)
+    expect_success(${wanted})
+    if(NOT output MATCHES "headers: TRUE, cuda: TRUE" OR NOT output MATCHES "morphkv::cuda is there")
+      message(FATAL_ERROR "the component cuda was asked for and is not there:\n${output}")
+    endif()
+  else()
+    expect_refusal("component 'cuda' needs the CUDA toolkit" ${wanted})
   endif()
 
 elseif(CASE STREQUAL "unknown_component")
