@@ -316,30 +316,42 @@ void measure_gather(benchmark::State& state, std::size_t count) {
   }
 }
 
-/// The last 32 queries of a prompt over all of it, one KV head.
+/// The last queries of a prompt over all of it, one KV head.
+template <Scalar T>
+struct PromptScoring {
+  PromptScoring(std::size_t rows, std::size_t tokens)
+      : queries(rows * group * head_dim),
+        keys(tokens * head_dim),
+        sums(tokens),
+        workspace(kernels::score_prompt_workspace(tokens, group)) {
+    const Numbers numbers;
+    for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<T>(numbers[7 * i]);
+    for (std::size_t i = 0; i < queries.size(); ++i) queries[i] = static_cast<T>(numbers[3 * i]);
+    arguments.queries = queries.data();
+    arguments.keys = keys.data();
+    arguments.rows = rows;
+    arguments.tokens = tokens;
+    arguments.group = group;
+    arguments.head_dim = arguments.stride = head_dim;
+    arguments.query_stride = group * head_dim;
+    arguments.scale = 1 / std::sqrt(static_cast<float>(head_dim));
+    arguments.sums = sums.data();
+    arguments.workspace = workspace.data();
+  }
+
+  HugeBuffer<T> queries;  // [rows][group][head_dim]
+  HugeBuffer<T> keys;     // [tokens][head_dim]
+  HugeBuffer<float> sums;
+  HugeBuffer<float> workspace;
+  kernels::ScorePrompt<T> arguments;
+};
+
 void measure_prompt(benchmark::State& state, std::size_t tokens) {
   for (auto _ : state) {
-    using T = Eigen::bfloat16;
     constexpr std::size_t queries = 32;
-    const Numbers numbers;
-    const HugeBuffer<T> keys(tokens * head_dim);
-    const HugeBuffer<T> query(queries * group * head_dim);
-    const HugeBuffer<float> sums(tokens);
-    for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<T>(numbers[7 * i]);
-    for (std::size_t i = 0; i < query.size(); ++i) query[i] = static_cast<T>(numbers[3 * i]);
+    PromptScoring<Eigen::bfloat16> prompt(queries, tokens);
+    kernels::ScorePrompt<Eigen::bfloat16>& a = prompt.arguments;
     const std::vector<float> logarithms(queries * group, 10.0F);
-    const HugeBuffer<float> workspace(kernels::score_prompt_workspace(tokens, group));
-    kernels::ScorePrompt<T> a;
-    a.queries = query.data();
-    a.keys = keys.data();
-    a.rows = queries;
-    a.tokens = tokens;
-    a.group = group;
-    a.head_dim = a.stride = head_dim;
-    a.query_stride = group * head_dim;
-    a.scale = 1 / std::sqrt(static_cast<float>(head_dim));
-    a.sums = sums.data();
-    a.workspace = workspace.data();
     const Comparison times = compare(31, {[&] {
                                             a.log_sum_exp = logarithms.data();
                                             sink = kernels::score_prompt(a);
@@ -455,33 +467,18 @@ void measure_peers_prompt(benchmark::State& state) {
   for (auto _ : state) {
     constexpr std::size_t tokens = 4096;
     constexpr std::size_t rows = 32 * group;
-    const Numbers numbers;
-    const HugeBuffer<float> keys(tokens * head_dim), queries(rows * head_dim), sums(tokens);
-    for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = numbers[7 * i];
-    for (std::size_t i = 0; i < queries.size(); ++i) queries[i] = numbers[3 * i];
-    const HugeBuffer<float> workspace(kernels::score_prompt_workspace(tokens, group));
-    kernels::ScorePrompt<float> a;
-    a.queries = queries.data();
-    a.keys = keys.data();
-    a.rows = rows / group;
-    a.tokens = tokens;
-    a.group = group;
-    a.head_dim = a.stride = head_dim;
-    a.query_stride = group * head_dim;
-    a.scale = 1 / std::sqrt(static_cast<float>(head_dim));
-    a.sums = sums.data();
-    a.workspace = workspace.data();
+    PromptScoring<float> prompt(rows / group, tokens);
     const HugeBuffer<float> weights(rows * tokens);
-    const PeerProblem problem{.queries = queries.data(),
-                              .keys = keys.data(),
+    const PeerProblem problem{.queries = prompt.queries.data(),
+                              .keys = prompt.keys.data(),
                               .rows = rows,
                               .tokens = tokens,
                               .head_dim = head_dim,
                               .weights = weights.data(),
-                              .sums = sums.data()};
+                              .sums = prompt.sums.data()};
     for (const Peer& peer : peers()) {
-      const Comparison times =
-          compare(21, {[&] { sink = kernels::score_prompt(a); }, [&] { peer.score(problem); }});
+      const Comparison times = compare(21, {[&] { sink = kernels::score_prompt(prompt.arguments); },
+                                            [&] { peer.score(problem); }});
       inform("prompt scoring, float, 4096 tokens: " + peer.name + " over ours", times.ratio(1), "x",
              in_words(1e3 * times.time(1), "ms"));
     }
