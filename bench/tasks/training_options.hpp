@@ -27,16 +27,29 @@ inline void make_periodic(int length, Random& random, Options& options) {
   options.longest_wait = random.uniform(2, 8);
 }
 
-// One or two of them with long periods in short entries, so that they are seen again after many.
-inline void make_patient(Random& random, Options& options) {
+// A few of them with long periods in short entries, so that they are seen again after many.
+inline void make_patient(int length, Random& random, Options& options) {
   options.once = 0;
   options.range = 0;
-  options.periodic = random.uniform(1, 2);
+  options.periodic = random.uniform(1, length < 1024 ? 2 : 3);
   options.shortest_period = 5;
-  options.longest_period = 24;
+  options.longest_period = length < 1024 ? 24 : 48;
   options.longest_wait = random.uniform(2, 10);
-  options.prompt_tokens = random.uniform(0, 80);
+  options.prompt_tokens = random.uniform(0, length < 1024 ? 80 : 300);
   options.phrases = 1;
+}
+
+// All travellers of a long response, in entries as long as there.
+inline void make_tall(int length, Random& random, Options& options) {
+  options.once = 4;
+  options.range = 3;
+  options.periodic = 3;
+  options.phrases = random.uniform(8, TravelLog::max_phrases);
+  options.prompt_tokens = random.uniform(150, std::min(1000, length / 2));
+  const int entries = (length - options.prompt_tokens) / (36 + 6 * options.phrases);
+  options.shortest_period = 2;
+  options.longest_period = std::max(3, entries * 2 / 3);
+  options.longest_wait = entries;
 }
 
 // Half of the short examples are crowded, because rules that come due are what there is to learn
@@ -59,15 +72,18 @@ inline void make_patient(Random& random, Options& options) {
     options.longest_period = random.uniform(8, Vocabulary::period_count - 1);
     options.shortest_period = random.uniform(3, options.longest_period);
   }
-  const bool patient = one_in(3, random);
-  if (!patient && one_in(length < 1024 ? 3 : 4, random)) {
+  const bool tall = length >= 1536 && one_in(2, random);
+  const bool patient = !tall && one_in(2, random);
+  if (!tall && !patient && one_in(length < 1024 ? 3 : 4, random)) {
     make_periodic(length, random, options);
   }
   options.phrases = crowded || one_in(2, random) ? 1 : random.uniform(2, length < 512 ? 4 : 14);
   options.prompt_tokens = random.uniform(length < 512 ? 0 : 50, length * 3 / 5);
   options.chatter = one_in(2, random) ? 0 : random.uniform(0, 100);
   if (patient) {
-    make_patient(random, options);
+    make_patient(length, random, options);
+  } else if (tall) {
+    make_tall(length, random, options);
   }
   const int rules = options.once + options.range + options.periodic;
   const int least = 20 + 7 * rules + 6 * options.phrases;  // tokens of a prompt
