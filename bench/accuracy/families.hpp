@@ -23,9 +23,6 @@ struct Family {
   std::size_t length = 0;            ///< as `make` takes it, where policies are compared
   std::vector<std::size_t> lengths;  ///< where lengths are compared; may be empty
   std::function<comparison::Workload(std::size_t prompts, Seeds seeds, std::size_t length)> make;
-  /// For the comparison of lengths.
-  std::function<comparison::Workload(std::size_t prompts, Seeds seeds, std::size_t length)>
-      make_long = {};
 };
 
 inline constexpr int log_prompt_tokens = 1000;
@@ -37,17 +34,6 @@ inline constexpr int log_prompt_tokens = 1000;
       prompts, seeds, tasks::long_response(static_cast<int>(length), log_prompt_tokens));
 }
 
-/// The same without periodic rules: in logs of 2,000 tokens and more the model loses these with the
-/// full cache already, which would hide what a policy loses.
-[[nodiscard]] inline comparison::Workload lengths_workload(std::size_t prompts, Seeds seeds,
-                                                           std::size_t length) {
-  tasks::Options options = tasks::long_response(static_cast<int>(length), log_prompt_tokens);
-  options.once += 2;
-  options.range += 1;
-  options.periodic = 0;
-  return comparison::travel_log_workload(prompts, seeds, options);
-}
-
 [[nodiscard]] inline std::vector<Family> all_families() {
   const std::filesystem::path model = "bench/models/three-tasks";
   return {
@@ -55,9 +41,8 @@ inline constexpr int log_prompt_tokens = 1000;
        .title = "Long responses with instructions",
        .model = model,
        .length = 1000,
-       .lengths = {1000, 2000, 4000},
-       .make = instructions_workload,
-       .make_long = lengths_workload},
+       .lengths = {1000, 2000, 4000, 8000, 12000},
+       .make = instructions_workload},
       {.key = "writing",
        .title = "Open writing",
        .model = model,

@@ -37,7 +37,7 @@ struct Arguments {
   bool tune = false;
   std::vector<std::string> families;
   std::vector<std::string> policies;
-  std::vector<double> budgets = {5, 10, 15, 25, 50};
+  std::vector<double> budgets;
   std::vector<std::uint64_t> seeds;
   std::size_t prompts = 0;
   std::size_t threads = 2;
@@ -70,16 +70,16 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->delimiter(',')
       ->check(CLI::IsMember(keys_of(all_contenders())))
       ->capture_default_str();
-  app.add_option("--budgets", arguments.budgets, "per cent of the full cache's bytes")
+  app.add_option("--budgets", arguments.budgets,
+                 "per cent of the full cache's bytes (default 5,10,15,25,50; 10,25 with --quick)")
       ->delimiter(',')
-      ->check(CLI::Range(1.0, 100.0))
-      ->capture_default_str();
+      ->check(CLI::Range(1.0, 100.0));
   app.add_option("--seeds", arguments.seeds, "of the prompts (default 11,12,13; 1,2,3 with --tune)")
       ->delimiter(',')
       ->check(CLI::Range(0, 999999));
   app.add_option("--prompts", arguments.prompts,
-                 "of each family at most, over all seeds (default 48; 24 with --quick and --tune, "
-                 "1200 with --full)")
+                 "of each family at most, over all seeds (default 400; 24 with --quick and --tune, "
+                 "1600 with --full)")
       ->check(CLI::Range(1, 100000));
   app.add_option("--threads", arguments.threads, "prompts that are answered at the same time")
       ->check(CLI::Range(1, 1024))
@@ -98,19 +98,21 @@ Plan plan_of(const Arguments& arguments) {
     plan.seeds = arguments.tune ? std::vector<std::uint64_t>{1, 2, 3}
                                 : std::vector<std::uint64_t>{11, 12, 13};
   }
-  plan.budgets.clear();
-  for (const double budget : arguments.budgets) plan.budgets.push_back(budget / 100);
+  std::vector<double> budgets = arguments.budgets;
+  if (budgets.empty()) {
+    budgets =
+        arguments.quick ? std::vector<double>{10, 25} : std::vector<double>{5, 10, 15, 25, 50};
+  }
+  for (const double budget : budgets) plan.budgets.push_back(budget / 100);
   plan.effort.threads = arguments.threads;
-  plan.prompts = 48;
+  plan.prompts = arguments.full ? 1600 : 400;
   plan.effort.half_width = arguments.full ? 0.01 : 0.02;
-  if (arguments.full) plan.prompts = 1200;
   if (arguments.quick || arguments.tune) {
     plan.prompts = 24;
     plan.effort.half_width = 0;
   }
-  if (arguments.quick) plan.budgets = {0.10, 0.25};
   if (arguments.prompts > 0) plan.prompts = arguments.prompts;
-  plan.length_prompts = (plan.prompts + 3) / 4;
+  plan.length_prompts = (plan.prompts + 24) / 25;
   for (const std::string& key : length_policies()) {
     if (std::find(plan.policies.begin(), plan.policies.end(), key) != plan.policies.end()) {
       plan.length_policies.push_back(key);

@@ -21,7 +21,7 @@
 namespace morphkv::accuracy {
 
 struct Plan {
-  std::vector<double> budgets = {0.05, 0.10, 0.15, 0.25, 0.50};
+  std::vector<double> budgets;  ///< shares of the full cache's bytes
   std::vector<std::string> policies;
   std::vector<std::string> length_policies;  ///< of these, those that are compared at every length
   std::vector<std::uint64_t> seeds;
@@ -98,7 +98,7 @@ inline void add_variants(const Plan& plan, const std::vector<std::string>& polic
   std::vector<LengthRun> runs;
   std::vector<comparison::Variant> variants = {comparison::full_variant()};
   for (const std::size_t length : family.lengths) {
-    LengthRun run{length, family.make_long(plan.length_prompts, plan.seeds, length), {}};
+    LengthRun run{length, family.make(plan.length_prompts, plan.seeds, length), {}};
     if (runs.empty()) {
       detail::add_variants(plan, plan.length_policies, table, family, model.config.shape(),
                            run.workload, plan.length_budget, variants);
