@@ -134,10 +134,9 @@ elseif(CASE STREQUAL "find_component")
 
 elseif(CASE STREQUAL "cuda_component")
   # With a CUDA toolkit it is a target; without one it is refused, and the message says why.
-  find_package(CUDAToolkit 12 QUIET)
   set(wanted -DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix}
              "-DMORPHKV_COMPONENTS=COMPONENTS headers cuda")
-  if(CUDAToolkit_FOUND)
+  if(CUDA)
     expect_success(${wanted})
     if(NOT output MATCHES "headers: TRUE, cuda: TRUE" OR NOT output MATCHES "morphkv::cuda is there")
       message(FATAL_ERROR "the component cuda was asked for and is not there:\n${output}")
