@@ -58,7 +58,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
   arguments.policies = usual_policies();
   auto* quick = app.add_flag("--quick", arguments.quick,
                              "about a minute: one family, two budgets, wide intervals");
-  app.add_flag("--full", arguments.full, "intervals half as wide as by default")->excludes(quick);
+  app.add_flag("--full", arguments.full, "as many prompts as intervals of two points need: hours")
+      ->excludes(quick);
   app.add_flag("--tune", arguments.tune,
                "choose the settings of every policy, on other seeds, and write them")
       ->excludes(quick);
@@ -78,8 +79,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->delimiter(',')
       ->check(CLI::Range(0, 999999));
   app.add_option("--prompts", arguments.prompts,
-                 "of each family at most, over all seeds (default 400; 24 with --quick and --tune, "
-                 "1600 with --full)")
+                 "of each family at most, over all seeds (default 96; 24 with --quick and --tune, "
+                 "600 with --full)")
       ->check(CLI::Range(1, 100000));
   app.add_option("--threads", arguments.threads, "prompts that are answered at the same time")
       ->check(CLI::Range(1, 1024))
@@ -105,14 +106,14 @@ Plan plan_of(const Arguments& arguments) {
   }
   for (const double budget : budgets) plan.budgets.push_back(budget / 100);
   plan.effort.threads = arguments.threads;
-  plan.prompts = arguments.full ? 1600 : 400;
-  plan.effort.half_width = arguments.full ? 0.01 : 0.02;
+  plan.prompts = arguments.full ? 600 : 96;
+  plan.effort.half_width = 0.02;
   if (arguments.quick || arguments.tune) {
     plan.prompts = 24;
     plan.effort.half_width = 0;
   }
   if (arguments.prompts > 0) plan.prompts = arguments.prompts;
-  plan.length_prompts = (plan.prompts + 24) / 25;
+  plan.length_prompts = (plan.prompts + 7) / 8;
   for (const std::string& key : length_policies()) {
     if (std::find(plan.policies.begin(), plan.policies.end(), key) != plan.policies.end()) {
       plan.length_policies.push_back(key);

@@ -186,8 +186,12 @@ inline void add_length_row(const std::vector<LengthRun>& runs, const std::string
     return 100 * (1 - mean(*last.front()) / (std::max)(mean(*first.front()), 1e-3));
   });
   row.met = row.value.mean <= 5 && runs.back().length >= 12000;
-  row.note = comparison::percent(first.front()->accuracy.mean, 1) + " to " +
-             comparison::percent(last.front()->accuracy.mean, 1);
+  const auto from_to = [](const comparison::Outcome& from, const comparison::Outcome& to) {
+    return comparison::percent(from.accuracy.mean, 1) + " to " +
+           comparison::percent(to.accuracy.mean, 1);
+  };
+  row.note = from_to(*first.front(), *last.front()) + "; the full cache: " +
+             from_to(runs.front().outcomes.front(), runs.back().outcomes.front());
   rows.push_back(row);
 }
 
