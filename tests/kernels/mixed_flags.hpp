@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "morphkv/kernels/dispatch.hpp"
+
 namespace morphkv::test {
 
 struct UnitReport {
@@ -19,6 +21,8 @@ struct UnitReport {
 
 UnitReport report_of_baseline_unit();
 UnitReport report_of_wide_unit();
+
+extern const kernels::Isa wide_unit_needs;  ///< of the CPU, for the flags that it was built with
 
 }  // namespace morphkv::test
 

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The unit that CMake builds with -mavx512f and its kin, where it can. It has no tests, nor
-// anything else that runs before main(), since the machine may not have AVX-512.
+// The unit that CMake builds with -mavx512f and its kin, or -mavx2, where the machine has them. It
+// has no tests, nor anything else that runs before main(): the program may be run elsewhere.
 #include "kernels/mixed_flags_unit.hpp"
 
 namespace morphkv::test {
 
 UnitReport report_of_wide_unit() { return report(); }
+
+#if defined(__AVX512BW__)
+constinit const kernels::Isa wide_unit_needs = kernels::Isa::avx512;
+#elif defined(__AVX2__)
+constinit const kernels::Isa wide_unit_needs = kernels::Isa::avx2;
+#else
+constinit const kernels::Isa wide_unit_needs = kernels::Isa::portable;
+#endif
 
 }  // namespace morphkv::test
