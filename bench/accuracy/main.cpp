@@ -58,7 +58,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
   arguments.policies = usual_policies();
   auto* quick = app.add_flag("--quick", arguments.quick,
                              "about a minute: one family, two budgets, wide intervals");
-  app.add_flag("--full", arguments.full, "as many prompts as intervals of two points need: hours")
+  app.add_flag("--full", arguments.full, "up to 600 prompts, for intervals of two points")
       ->excludes(quick);
   app.add_flag("--tune", arguments.tune,
                "choose the settings of every policy, on other seeds, and write them")

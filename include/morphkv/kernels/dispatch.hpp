@@ -9,9 +9,8 @@
 /// | MORPHKV_SEPARATE_KERNELS | does not compile the large kernels here: attention, scores of a prompt, top-k, conversions |
 /// | MORPHKV_KERNELS_IMPLEMENTATION | compiles them here for all others, in one file of the program |
 ///
-/// They are defined before the first include. A program with many units that use a cache compiles
-/// in about half the time if all of them define MORPHKV_SEPARATE_KERNELS and one file is nothing
-/// but
+/// They are defined before the first include. The units of a program that use a cache compile in
+/// about half the time if they define MORPHKV_SEPARATE_KERNELS. One file of the program is then
 ///
 ///     #define MORPHKV_KERNELS_IMPLEMENTATION
 ///     #include <morphkv/morphkv.hpp>
