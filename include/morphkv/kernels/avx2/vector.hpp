@@ -154,6 +154,9 @@ MORPHKV_VECTOR_WORD void store(std::uint32_t* p, Units a) noexcept {
 }
 MORPHKV_VECTOR_WORD Units add(Units a, Units b) noexcept { return {_mm256_add_epi32(a.of, b.of)}; }
 MORPHKV_VECTOR_WORD Units sub(Units a, Units b) noexcept { return {_mm256_sub_epi32(a.of, b.of)}; }
+MORPHKV_VECTOR_WORD Units lesser(Units a, Units b) noexcept {
+  return {_mm256_min_epu32(a.of, b.of)};
+}
 MORPHKV_VECTOR_WORD Units greater(Units a, Units b) noexcept {
   return {_mm256_max_epu32(a.of, b.of)};
 }
@@ -162,6 +165,16 @@ MORPHKV_VECTOR_WORD Units lesser_at(Lanes at, Units a, Units b) noexcept {
 }
 MORPHKV_VECTOR_WORD Lanes equal(Units a, Units b) noexcept {
   return {_mm256_cmpeq_epi32(a.of, b.of)};
+}
+/// One more in each lane that is named.
+MORPHKV_VECTOR_WORD Units one_more_at(Lanes at, Units counts) noexcept {
+  return {_mm256_sub_epi32(counts.of, at.of)};
+}
+MORPHKV_VECTOR_WORD std::uint32_t sum(Units a) noexcept {
+  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(a.of), _mm256_extracti128_si256(a.of, 1));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1));
+  return static_cast<std::uint32_t>(_mm_cvtsi128_si32(four));
 }
 MORPHKV_VECTOR_WORD std::uint32_t least(Units a) noexcept {
   __m128i four = _mm_min_epu32(_mm256_castsi256_si128(a.of), _mm256_extracti128_si256(a.of, 1));

@@ -129,11 +129,19 @@ MORPHKV_VECTOR_WORD Units load(const std::uint32_t* p) noexcept { return _mm512_
 MORPHKV_VECTOR_WORD void store(std::uint32_t* p, Units a) noexcept { _mm512_storeu_si512(p, a); }
 MORPHKV_VECTOR_WORD Units add(Units a, Units b) noexcept { return _mm512_add_epi32(a, b); }
 MORPHKV_VECTOR_WORD Units sub(Units a, Units b) noexcept { return _mm512_sub_epi32(a, b); }
+MORPHKV_VECTOR_WORD Units lesser(Units a, Units b) noexcept { return _mm512_min_epu32(a, b); }
 MORPHKV_VECTOR_WORD Units greater(Units a, Units b) noexcept { return _mm512_max_epu32(a, b); }
 MORPHKV_VECTOR_WORD Units lesser_at(Lanes at, Units a, Units b) noexcept {
   return _mm512_mask_min_epu32(a, at, a, b);
 }
 MORPHKV_VECTOR_WORD Lanes equal(Units a, Units b) noexcept { return _mm512_cmpeq_epi32_mask(a, b); }
+/// One more in each lane that is named.
+MORPHKV_VECTOR_WORD Units one_more_at(Lanes at, Units counts) noexcept {
+  return _mm512_mask_add_epi32(counts, at, counts, _mm512_set1_epi32(1));
+}
+MORPHKV_VECTOR_WORD std::uint32_t sum(Units a) noexcept {
+  return static_cast<std::uint32_t>(_mm512_reduce_add_epi32(a));
+}
 MORPHKV_VECTOR_WORD std::uint32_t least(Units a) noexcept { return _mm512_reduce_min_epu32(a); }
 MORPHKV_VECTOR_WORD std::uint32_t greatest(Units a) noexcept { return _mm512_reduce_max_epu32(a); }
 MORPHKV_VECTOR_WORD Units pattern(Floats a) noexcept { return _mm512_castps_si512(a); }

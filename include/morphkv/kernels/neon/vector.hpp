@@ -132,12 +132,18 @@ MORPHKV_VECTOR_WORD Units load(const std::uint32_t* p) noexcept { return vld1q_u
 MORPHKV_VECTOR_WORD void store(std::uint32_t* p, Units a) noexcept { vst1q_u32(p, a); }
 MORPHKV_VECTOR_WORD Units add(Units a, Units b) noexcept { return vaddq_u32(a, b); }
 MORPHKV_VECTOR_WORD Units sub(Units a, Units b) noexcept { return vsubq_u32(a, b); }
+MORPHKV_VECTOR_WORD Units lesser(Units a, Units b) noexcept { return vminq_u32(a, b); }
 MORPHKV_VECTOR_WORD Units greater(Units a, Units b) noexcept { return vmaxq_u32(a, b); }
 MORPHKV_VECTOR_WORD Units lesser_at(Lanes at, Units a, Units b) noexcept {
   return vbslq_u32(at.of, vminq_u32(a, b), a);
 }
 MORPHKV_VECTOR_WORD Lanes equal(Units a, Units b) noexcept { return {vceqq_u32(a, b)}; }
 MORPHKV_VECTOR_WORD Lanes at_most(Units a, Units b) noexcept { return {vcleq_u32(a, b)}; }
+/// One more in each lane that is named.
+MORPHKV_VECTOR_WORD Units one_more_at(Lanes at, Units counts) noexcept {
+  return vsubq_u32(counts, at.of);
+}
+MORPHKV_VECTOR_WORD std::uint32_t sum(Units a) noexcept { return vaddvq_u32(a); }
 MORPHKV_VECTOR_WORD std::uint32_t least(Units a) noexcept { return vminvq_u32(a); }
 MORPHKV_VECTOR_WORD std::uint32_t greatest(Units a) noexcept { return vmaxvq_u32(a); }
 MORPHKV_VECTOR_WORD Units pattern(Floats a) noexcept { return vreinterpretq_u32_f32(a); }

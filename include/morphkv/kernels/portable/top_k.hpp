@@ -10,6 +10,7 @@
 #define MORPHKV_KERNELS_PORTABLE_TOP_K_HPP
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <concepts>
@@ -41,6 +42,12 @@ struct Split {
   bool ordered = true;  ///< no score is NaN
 };
 
+/// Two keys, and those between them.
+struct Bracket {
+  std::uint32_t low = 0;
+  std::uint32_t high = ~std::uint32_t{0};
+};
+
 /// Keys order as the numbers do; the two zeros are one.
 [[nodiscard]] inline std::uint32_t key_of(float score) noexcept {
   const auto bits = std::bit_cast<std::uint32_t>(score + 0.0F);
@@ -59,8 +66,22 @@ inline constexpr std::uint32_t greatest_key = ~std::uint32_t{0};
 template <>
 inline constexpr std::uint32_t greatest_key<float> = 0xff800000U;  // infinity
 
+using Pivots = std::array<std::uint32_t, 3>;
+using Counts = std::array<std::size_t, 3>;
+
 /// The passes over scores and keys, one element at a time.
 struct Passes {
+  /// The patterns of scores become keys, in place. \return the least and the greatest
+  template <RankedScore S>
+  static Bracket to_keys(std::uint32_t* patterns, std::size_t count) noexcept {
+    Bracket range{~std::uint32_t{0}, 0};
+    for (std::size_t i = 0; i < count; ++i) {
+      patterns[i] = key_of(std::bit_cast<S>(patterns[i]));
+      range = {(std::min)(range.low, patterns[i]), (std::max)(range.high, patterns[i])};
+    }
+    return range;
+  }
+
   /// Collects the keys from `low` to `high` in `inside`, which may be written a vector beyond them.
   template <RankedScore S>
   static Split split(const S* scores, std::size_t count, std::uint32_t low, std::uint32_t high,
@@ -76,11 +97,15 @@ struct Passes {
     return result;
   }
 
-  /// How many keys are at least `pivot`.
-  static std::size_t count_from(const std::uint32_t* keys, std::size_t count,
-                                std::uint32_t pivot) noexcept {
-    std::size_t found = 0;
-    for (std::size_t i = 0; i < count; ++i) found += keys[i] >= pivot ? 1U : 0U;
+  /// How many keys are at least as high as each of some pivots.
+  static Counts count_from(const std::uint32_t* keys, std::size_t count,
+                           const Pivots& pivots) noexcept {
+    Counts found{};
+    for (std::size_t i = 0; i < count; ++i) {
+      found[0] += keys[i] >= pivots[0] ? 1U : 0U;
+      found[1] += keys[i] >= pivots[1] ? 1U : 0U;
+      found[2] += keys[i] >= pivots[2] ? 1U : 0U;
+    }
     return found;
   }
 
@@ -108,10 +133,11 @@ struct Passes {
 };
 
 /// So few keys are bisected as they are.
-inline constexpr std::size_t few_keys = 2048;
+inline constexpr std::size_t few_keys = 1024;
 
-/// The `rank`-th highest of the keys, from 1, which is known to lie from `low` to `high`. Three
-/// pivots at a time: what limits it is the wait for a count, not the counting.
+/// A key that `rank` of the keys reach, or the `rank`-th highest of them, from 1, where equal ones
+/// leave no such key. That one is known to lie from `low` to `high`. Three pivots at a time: what
+/// limits it is the wait for a count, not the counting.
 template <class P>
 [[nodiscard]] std::uint32_t bisect(const std::uint32_t* keys, std::size_t count, std::size_t rank,
                                    std::uint32_t low, std::uint32_t high) noexcept {
@@ -121,48 +147,42 @@ template <class P>
     const std::uint32_t pivots[] = {low, first, first + quarter, first + 2 * quarter, high + 1};
     // A table and no branches: which quarter it is cannot be predicted.
     std::size_t reached = 0;
-    for (std::size_t p = 1; p <= 3; ++p) {
-      reached += P::count_from(keys, count, pivots[p]) >= rank ? 1U : 0U;
+    std::size_t from = 0;
+    for (const std::size_t n : P::count_from(keys, count, {pivots[1], pivots[2], pivots[3]})) {
+      reached += n >= rank ? 1U : 0U;
+      from = n >= rank ? n : from;
     }
     low = pivots[reached];
+    if (from == rank) return low;
     high = pivots[reached + 1] - 1;
   }
   return low;
 }
 
-/// Two keys between which the `rank`-th highest of many most likely lies.
-struct Bracket {
-  std::uint32_t low = 0;
-  std::uint32_t high = ~std::uint32_t{0};
-};
-
-/// By a sample, three standard deviations to each side.
+/// Between which keys the `rank`-th highest of many most likely lies: by a sample, three standard
+/// deviations to each side.
 template <class P, RankedScore S>
 [[nodiscard]] Bracket bracket(const S* scores, std::size_t count, std::size_t rank) noexcept {
-  constexpr std::size_t most = 1024;
-  std::uint32_t sample[most];
-  const std::size_t size = count < 16 * most ? most / 4 : most;
+  constexpr std::size_t size = 256;
+  std::uint32_t sample[size];
   const std::size_t step = count / size;
-  std::uint32_t least = ~std::uint32_t{0};
-  std::uint32_t greatest = 0;
   for (std::size_t i = 0; i < size; ++i) {
     const std::uint64_t hash = static_cast<std::uint32_t>(i * 0x9E3779B1U);
     const std::size_t jitter = hash * step >> 32U;
-    sample[i] = key_of(scores[i * step + jitter]);
-    least = (std::min)(least, sample[i]);
-    greatest = (std::max)(greatest, sample[i]);
+    sample[i] = std::bit_cast<std::uint32_t>(scores[i * step + jitter]);
   }
+  const Bracket seen = P::template to_keys<S>(sample, size);
   const double share = static_cast<double>(rank) / static_cast<double>(count);
   const double expected = share * static_cast<double>(size);
   const double margin = 3 * std::sqrt(expected * (1 - share)) + 2;
   Bracket result;
   if (expected + margin < static_cast<double>(size)) {
     result.low =
-        bisect<P>(sample, size, static_cast<std::size_t>(expected + margin), least, greatest);
+        bisect<P>(sample, size, static_cast<std::size_t>(expected + margin), seen.low, seen.high);
   }
   if (expected - margin >= 1) {
     result.high = bisect<P>(sample, size, static_cast<std::size_t>(expected - margin),
-                            (std::max)(result.low, least), greatest);
+                            (std::max)(result.low, seen.low), seen.high);
   }
   return result;
 }
@@ -197,7 +217,7 @@ template <class P = Passes, RankedScore S>
                       : bisect<P>(workspace, split.inside, rank, range.low, range.high);
   }
   // Of those at the threshold the newest stay: the first ones are left out.
-  const std::size_t from = P::count_from(workspace, split.inside, threshold);
+  const std::size_t from = P::count_from(workspace, split.inside, {threshold})[0];
   if (from == rank) {
     P::emit(scores, 0, count, threshold, indices, 0, wanted);
     return true;

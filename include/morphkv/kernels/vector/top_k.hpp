@@ -21,12 +21,30 @@ MORPHKV_VECTOR_WORD Lanes nan_in(Units, Units) noexcept { return no_lanes(); }
 
 /// portable::Passes, two vectors at a time.
 struct Passes {
+  /// Keys up to a vector beyond `count` are written, and in the range, too.
+  template <RankedScore S>
+  static portable::Bracket to_keys(std::uint32_t* patterns, std::size_t count) noexcept {
+    Units low = all_units(~std::uint32_t{0});
+    Units high = all_units(0);
+    for (std::size_t i = 0; i < count; i += lanes) {
+      Units key = load(patterns + i);
+      if constexpr (std::same_as<S, float>) {
+        const Units bits = pattern(add(from_pattern(key), zero()));
+        key = exclusive_or(bits, either(sign_of(bits), all_units(0x80000000U)));
+        store(patterns + i, key);
+      }
+      low = lesser(low, key);
+      high = greater(high, key);
+    }
+    return {least(low), greatest(high)};
+  }
+
   template <RankedScore S>
   static portable::Split split(const S* scores, std::size_t count, std::uint32_t low,
                                std::uint32_t high, std::uint32_t* inside) noexcept {
     const auto lowest = score_of_key(low, S{});
     const auto highest = score_of_key(high, S{});
-    std::size_t up_to = 0;
+    Units up_to = all_units(0);
     std::size_t found = 0;
     Lanes nan = no_lanes();
     std::size_t i = 0;
@@ -36,29 +54,33 @@ struct Passes {
       nan = one_of(nan, nan_in(a, b));
       const Lanes a_up_to = at_most(a, highest);
       const Lanes b_up_to = at_most(b, highest);
-      up_to += number_of(a_up_to) + number_of(b_up_to);
+      up_to = one_more_at(b_up_to, one_more_at(a_up_to, up_to));
       found += compress(inside + found, bits_of(a), both(a_up_to, at_most(lowest, a)));
       found += compress(inside + found, bits_of(b), both(b_up_to, at_most(lowest, b)));
     }
-    if constexpr (std::same_as<S, float>) to_keys(inside, found);
+    to_keys<S>(inside, found);
     const portable::Split rest =
         portable::Passes::split(scores + i, count - i, low, high, inside + found);
-    return {i - up_to + rest.above, found + rest.inside, !any(nan) && rest.ordered};
+    return {i - sum(up_to) + rest.above, found + rest.inside, !any(nan) && rest.ordered};
   }
 
-  static std::size_t count_from(const std::uint32_t* keys, std::size_t count,
-                                std::uint32_t pivot) noexcept {
-    const Units pivots = all_units(pivot);
-    std::size_t found = 0;
+  static portable::Counts count_from(const std::uint32_t* keys, std::size_t count,
+                                     const portable::Pivots& pivots) noexcept {
+    const Units a = all_units(pivots[0]);
+    const Units b = all_units(pivots[1]);
+    const Units c = all_units(pivots[2]);
+    Units from_a = all_units(0);
+    Units from_b = from_a;
+    Units from_c = from_a;
     std::size_t i = 0;
-    for (; i + 4 * lanes <= count; i += 4 * lanes) {
-      found += number_of(at_most(pivots, load(keys + i))) +
-               number_of(at_most(pivots, load(keys + i + lanes))) +
-               number_of(at_most(pivots, load(keys + i + 2 * lanes))) +
-               number_of(at_most(pivots, load(keys + i + 3 * lanes)));
+    for (; i + lanes <= count; i += lanes) {
+      const Units some = load(keys + i);
+      from_a = one_more_at(at_most(a, some), from_a);
+      from_b = one_more_at(at_most(b, some), from_b);
+      from_c = one_more_at(at_most(c, some), from_c);
     }
-    for (; i + lanes <= count; i += lanes) found += number_of(at_most(pivots, load(keys + i)));
-    return found + portable::Passes::count_from(keys + i, count - i, pivot);
+    const portable::Counts rest = portable::Passes::count_from(keys + i, count - i, pivots);
+    return {rest[0] + sum(from_a), rest[1] + sum(from_b), rest[2] + sum(from_c)};
   }
 
   template <RankedScore S>
@@ -95,15 +117,6 @@ struct Passes {
       index = add(index, step);
     }
     return portable::Passes::emit(scores, begin, end, pivot, indices, filled, room);
-  }
-
- private:
-  /// Patterns of floats become keys, in place; up to a vector beyond them too.
-  static void to_keys(std::uint32_t* patterns, std::size_t count) noexcept {
-    for (std::size_t i = 0; i < count; i += lanes) {
-      const Units bits = pattern(add(from_pattern(load(patterns + i)), zero()));
-      store(patterns + i, exclusive_or(bits, either(sign_of(bits), all_units(0x80000000U))));
-    }
   }
 };
 
