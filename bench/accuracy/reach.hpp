@@ -30,6 +30,9 @@ struct ReachRow {
   std::string note;
 };
 
+/// As good as the full cache: so much accuracy less at most.
+inline constexpr double points_lost = 0.02;
+
 namespace detail {
 
 using Outcomes = std::vector<comparison::Outcome>;
@@ -97,21 +100,34 @@ inline void add_loss_row(const FamilyRun& run, const std::string& key, double bu
       {}};
   row.value = bootstrap(detail::most_prompts(run.outcomes),
                         [&](const Resample& mean) { return 100 * (mean(full) - mean(*ours)); });
-  row.met = row.value.mean <= 2;
+  row.met = row.value.mean <= 100 * points_lost;
   rows.push_back(row);
 }
 
-/// How many bytes the policy saves where it is as accurate as SnapKV at its best. (What either has
-/// beyond the full cache's accuracy is chance, and not asked for.)
+/// How many bytes the policy saves where it and SnapKV are equally accurate: as near to the full
+/// cache as the first row asks for, or at SnapKV's best, whichever is less. (Its best, near to the
+/// full cache, may be a matter of one answer in hundreds; the note has the figure there too.)
 inline void add_saving_row(const FamilyRun& run, const std::string& key,
                            std::vector<ReachRow>& rows) {
-  std::vector<const comparison::Outcome*> line = detail::of_policy(run.outcomes, key);
-  const auto theirs = detail::of_policy(run.outcomes, snapkv_key);
-  if (line.empty() || theirs.empty()) return;
-  line.push_back(&run.outcomes.front());
+  std::vector<const comparison::Outcome*> ours = detail::of_policy(run.outcomes, key);
+  const std::vector<const comparison::Outcome*> theirs =
+      detail::of_policy(run.outcomes, snapkv_key);
+  if (ours.empty() || theirs.empty()) return;
+  const comparison::Outcome& full = run.outcomes.front();
+  ours.push_back(&full);
   const comparison::Outcome& best = **std::max_element(
       theirs.begin(), theirs.end(),
       [](const auto* a, const auto* b) { return a->accuracy.mean < b->accuracy.mean; });
+  struct Shares {
+    double ours;
+    double theirs;
+  };
+  const auto shares_for = [&](double wanted, const Resample& mean) {
+    return Shares{detail::share_for(wanted, ours, mean), detail::share_for(wanted, theirs, mean)};
+  };
+  const auto equal_accuracy = [&](const Resample& mean) {
+    return (std::min)(mean(full) - points_lost, mean(best));
+  };
   ReachRow row{"MorphKV against SnapKV at equal accuracy: bytes saved (the paper: 52.9 %)",
                key,
                "% of the bytes",
@@ -120,12 +136,18 @@ inline void add_saving_row(const FamilyRun& run, const std::string& key,
                false,
                {}};
   row.value = bootstrap(detail::most_prompts(run.outcomes), [&](const Resample& mean) {
-    const double wanted = (std::min)(mean(best), mean(run.outcomes.front()));
-    return 100 * (1 - detail::share_for(wanted, line, mean) / best.bytes_share);
+    const Shares shares = shares_for(equal_accuracy(mean), mean);
+    return 100 * (1 - shares.ours / shares.theirs);
   });
   row.met = row.value.mean >= 53;
-  row.note = "SnapKV at its best here: " + comparison::percent(best.accuracy.mean, 1) + " with " +
-             comparison::percent(best.bytes_share) + " of the full cache's bytes";
+  const Resample all;
+  const Shares shares = shares_for(equal_accuracy(all), all);
+  const double at_best = detail::share_for((std::min)(all(best), all(full)), ours, all);
+  row.note = comparison::percent(equal_accuracy(all), 1) + " with " +
+             comparison::percent(shares.ours, 1) + " of the full cache's bytes, SnapKV with " +
+             comparison::percent(shares.theirs, 1) + "; at SnapKV's best, " +
+             comparison::percent(all(best), 1) + " with " + comparison::percent(best.bytes_share) +
+             ": " + comparison::percent(1 - at_best / best.bytes_share) + " saved";
   rows.push_back(row);
 }
 

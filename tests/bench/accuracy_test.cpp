@@ -85,6 +85,20 @@ TEST(Reach, RowsSayWhatTheOutcomesSay) {
   EXPECT_TRUE(accuracy::reach_rows(instructions_run(), {}, "nobody").empty());
 }
 
+TEST(Reach, TwoPointsBehindTheFullCacheAreEqualToIt) {
+  accuracy::FamilyRun run;
+  run.outcomes = {outcome("full", 1, 1, {1, 1}), outcome("snapkv", 0.25, 0.60, {0.94, 0.96}),
+                  outcome("snapkv", 0.50, 0.80, {1, 1}), outcome("ours", 0.25, 0.25, {0.98, 0.98}),
+                  outcome("ours", 0.50, 0.50, {0.99, 0.99})};
+  const auto rows = accuracy::reach_rows(run, {}, "ours");
+  ASSERT_GE(rows.size(), 2U);
+  // SnapKV has 0.98 three fifths of the way from 0.95 at 60 % to 1 at 80 %; ours at 25 %.
+  EXPECT_NEAR(rows[1].value.mean, 100 * (1 - 0.25 / 0.72), 1e-9);
+  EXPECT_NE(rows[1].note.find("at SnapKV's best, 100.0 % with 80 %: -25 % saved"),
+            std::string::npos)
+      << rows[1].note;
+}
+
 TEST(Reach, LengthsAreComparedFirstToLast) {
   std::vector<accuracy::LengthRun> runs(2);
   runs[0] = {1000, {}, {outcome("full", 1, 1, {1}), outcome("ours", 0.25, 0.25, {0.8})}};
