@@ -46,14 +46,16 @@ inline void make_tall(int length, Random& random, Options& options) {
   options.periodic = 3;
   options.phrases = random.uniform(8, TravelLog::max_phrases);
   options.prompt_tokens = random.uniform(150, std::min(1000, length / 2));
-  const int entries = (length - options.prompt_tokens) / (36 + 6 * options.phrases);
+  const int entries = (length - options.prompt_tokens) /
+                      (bare_entry_tokens + entry_phrase_tokens * (options.phrases - 1));
   options.shortest_period = 2;
-  options.longest_period = std::max(3, entries * 2 / 3);
-  options.longest_wait = entries;
+  options.longest_period = std::max(3, (one_in(2, random) ? entries : most_log_entries) * 2 / 3);
+  options.longest_wait = most_log_entries;
 }
 
 // Half of the short examples are crowded, because rules that come due are what there is to learn
-// from. Some logs are longer than what is shown of them, so that long countdowns occur.
+// from. Some logs are longer than what is shown of them, so that long countdowns occur: more of the
+// tall ones, whose beginning alone is as long as others.
 [[nodiscard]] inline Options training_options(const TravelLog& /*task*/, int length,
                                               Random& random) {
   constexpr int days = most_log_entries + 8;
@@ -90,7 +92,7 @@ inline void make_tall(int length, Random& random, Options& options) {
   const int shortest_entry = 3 + 6 * options.phrases + 2 * rules;
   const int room = length - std::max(options.prompt_tokens, least);
   const int shown = std::clamp(room / shortest_entry + 1, 4, days);
-  options.entries = one_in(4, random) ? random.uniform(shown, days) : shown;
+  options.entries = one_in(tall ? 2 : 4, random) ? random.uniform(shown, days) : shown;
   const int latest_start = Vocabulary::number_count - 1 - options.entries;
   options.first_day = one_in(2, random) ? 0 : random.uniform(0, latest_start);
   return options;

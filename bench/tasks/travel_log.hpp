@@ -72,19 +72,20 @@ struct Options {
   int phrases = 1;  // of an entry. One changes every day; more are the same in every entry
 };
 
-inline constexpr int most_log_entries = 80;  // of long_response
+// Of long_response. A bare entry has one phrase.
+inline constexpr int most_log_entries = 80;
+inline constexpr int bare_entry_tokens = 36;
+inline constexpr int entry_phrase_tokens = 6;
 
 // Options for a response of about `response_tokens` tokens. With a prompt as long as the response,
 // neither the prompt nor the recent half of everything is enough. The number of demands hardly
 // depends on the length: the rules are spread over the whole time, so that what a traveller has
 // must be remembered for up to two thirds of it. Beyond most_log_entries the entries become longer.
 [[nodiscard]] inline Options long_response(int response_tokens, int prompt_tokens) {
-  constexpr int bare_entry = 36;  // tokens with one phrase, on average
-  constexpr int phrase_tokens = 6;
   Options options{.once = 4, .range = 3, .periodic = 3, .prompt_tokens = prompt_tokens};
-  options.entries = std::clamp(response_tokens / bare_entry, 4, most_log_entries);
-  const int rest = std::max(0, response_tokens / options.entries - bare_entry);
-  options.phrases = 1 + (rest + phrase_tokens / 2) / phrase_tokens;
+  options.entries = std::clamp(response_tokens / bare_entry_tokens, 4, most_log_entries);
+  const int rest = std::max(0, response_tokens / options.entries - bare_entry_tokens);
+  options.phrases = 1 + (rest + entry_phrase_tokens / 2) / entry_phrase_tokens;
   options.longest_wait = options.entries;
   options.shortest_period = std::max(3, options.entries / 3);
   options.longest_period =
@@ -136,7 +137,7 @@ class TravelLog {
   };
 
   static constexpr int line_tokens = 4;
-  static constexpr int phrase_tokens = 6;
+  static constexpr int entry_phrase_tokens = 6;
   static constexpr int fixed_prompt_tokens = 13;  // all but the lines and day 0's countdowns
   static constexpr int shortest_term = 3;         // days that a range lasts
   static constexpr int longest_term = 8;
@@ -214,15 +215,15 @@ class TravelLog {
                              Random& random) {
     const auto rules = static_cast<int>(lines.size());
     int room = options.prompt_tokens - fixed_prompt_tokens - (line_tokens + 3) * rules -
-               (options.phrases - 1) * phrase_tokens;
-    const int chatter = room * options.chatter / 100 / phrase_tokens;
-    room -= chatter * phrase_tokens;
+               (options.phrases - 1) * entry_phrase_tokens;
+    const int chatter = room * options.chatter / 100 / entry_phrase_tokens;
+    room -= chatter * entry_phrase_tokens;
     for (; room >= line_tokens && !words.names.empty() && !words.things.empty();
          room -= line_tokens) {
       const auto kind = static_cast<RuleKind>(random.uniform(0, 2));
       lines.push_back(make_rule(kind, options, words, random));
     }
-    return std::max(0, chatter) + std::max(0, room / phrase_tokens);
+    return std::max(0, chatter) + std::max(0, room / entry_phrase_tokens);
   }
 
   [[nodiscard]] int term(RuleKind kind, int argument) const {

@@ -33,9 +33,9 @@ LONG = [
     [("travel-log", 2048, 1), ("saga", 384, 2), ("questions", 512, 2)],
 ]
 LAST = [
-    [("travel-log", 2048, 1), ("travel-log", 384, 4), ("saga", 256, 1), ("questions", 384, 1)],
-    [("travel-log", 1536, 1), ("travel-log", 640, 3), ("saga", 1024, 1), ("questions", 256, 2)],
-    [("travel-log", 3072, 1), ("travel-log", 256, 4), ("saga", 384, 1), ("questions", 640, 1)],
+    [("travel-log", 3072, 1), ("travel-log", 384, 3), ("saga", 256, 1), ("questions", 384, 1)],
+    [("travel-log", 2048, 1), ("travel-log", 640, 2), ("saga", 1024, 1), ("questions", 256, 2)],
+    [("travel-log", 5120, 1), ("travel-log", 256, 3), ("saga", 384, 1), ("questions", 1536, 1)],
 ]
 FIRST_TRAINING_SEED = 1_000_000
 TEST_SEED = 1  # of check_model: far below those of training
