@@ -14,7 +14,7 @@ namespace morphkv::inline v0 {
 
 /// The best settings known for a capacity, from the capacity alone: five eighths of it for recent
 /// tokens, votes from a distance of 32 tokens (half the window where that is less), and a half-life
-/// of four capacities. docs/choose_a_policy.md has the measurements; they come from small models,
+/// of half a capacity. docs/choose_a_policy.md has the measurements; they come from small models,
 /// so measure your own where it matters.
 ///
 ///     KVCache<Eigen::bfloat16, DecayedMax> cache(shape, recommended(2048));
@@ -26,7 +26,7 @@ namespace morphkv::inline v0 {
   const std::size_t window = (std::max)(capacity * 5 / 8, std::size_t{1});
   return {.capacity = capacity,
           .window = window,
-          .half_life = 4 * static_cast<double>(capacity),
+          .half_life = static_cast<double>(capacity) / 2,
           .distance = (std::min)(window / 2, std::size_t{32}),
           .sinks = (std::min)(capacity - window - 1, default_sinks)};
 }
