@@ -58,8 +58,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
   arguments.policies = usual_policies();
   auto* quick = app.add_flag("--quick", arguments.quick,
                              "about a minute: one family, two budgets, wide intervals");
-  app.add_flag("--full", arguments.full, "up to 600 prompts, for intervals of two points")
-      ->excludes(quick);
+  app.add_flag("--full", arguments.full, "up to 600 prompts in place of 320")->excludes(quick);
   app.add_flag("--tune", arguments.tune,
                "choose the settings of every policy, on other seeds, and write them")
       ->excludes(quick);
@@ -79,7 +78,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->delimiter(',')
       ->check(CLI::Range(0, 999999));
   app.add_option("--prompts", arguments.prompts,
-                 "of each family at most, over all seeds (default 96; 24 with --quick and --tune, "
+                 "of each family at most, over all seeds (default 320; 24 with --quick and --tune, "
                  "600 with --full)")
       ->check(CLI::Range(1, 100000));
   app.add_option("--threads", arguments.threads, "prompts that are answered at the same time")
@@ -106,7 +105,7 @@ Plan plan_of(const Arguments& arguments) {
   }
   for (const double budget : budgets) plan.budgets.push_back(budget / 100);
   plan.effort.threads = arguments.threads;
-  plan.prompts = arguments.full ? 600 : 96;
+  plan.prompts = arguments.full ? 600 : 320;
   plan.effort.half_width = 0.02;
   if (arguments.quick || arguments.tune) {
     plan.prompts = 24;
