@@ -300,7 +300,7 @@ namespace detail {
 [[nodiscard]] inline std::vector<Knobs> decayed_max_candidates() {
   std::vector<Knobs> result;
   for (const double window : {0.625, 0.5, 0.75}) {
-    for (const double half_life : {4.0, 1.0, 64.0}) {
+    for (const double half_life : {0.5, 0.25, 4.0}) {
       for (const std::size_t distance : {32U, 0U, 16U, 48U}) {
         result.push_back({.window = window, .half_life = half_life, .distance = distance});
       }
