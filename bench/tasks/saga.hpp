@@ -47,7 +47,7 @@ struct SagaOptions {
   constexpr int most_scenes = 120;
   SagaOptions options;
   const int long_scene = response_tokens / most_scenes - bare_scene;
-  options.phrases = std::max(1, (long_scene + 2 * phrase_tokens - 1) / (2 * phrase_tokens));
+  options.phrases = std::max(0, (long_scene + 2 * phrase_tokens - 1) / (2 * phrase_tokens));
   const int scene = bare_scene + 2 * phrase_tokens * options.phrases;
   options.scenes = std::clamp(response_tokens / scene, 4, most_scenes);
   options.cast = options.scenes / 2;
