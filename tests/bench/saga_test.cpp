@@ -45,6 +45,11 @@ TEST_P(OpenWriting, NoTrivialControlSolvesIt) {
 
 INSTANTIATE_TEST_SUITE_P(Lengths, OpenWriting, testing::Values(1000, 2000, 4000, 8000, 12000));
 
+TEST(Saga, ThousandTokensNeedNoPhrases) {
+  // A writer may leave them out, and then the response ends before it needs what was evicted.
+  EXPECT_EQ(open_writing(1000).phrases, 0);
+}
+
 TEST(Saga, IsDeterminedByItsSeed) {
   const Saga one = saga_task.make({}, 7);
   const Saga same = saga_task.make({}, 7);

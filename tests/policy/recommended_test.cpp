@@ -19,6 +19,7 @@ TEST(Recommended, FitsEveryCapacity) {
   }
   EXPECT_EQ(recommended(2048).window, 1280U);
   EXPECT_EQ(recommended(2048).distance, 32U);
+  EXPECT_EQ(recommended(2048).half_life, 1024);
 }
 
 TEST(Recommended, RefusesLessThanTwo) {

@@ -58,7 +58,7 @@ struct Passes {
       found += compress(inside + found, bits_of(a), both(a_up_to, at_most(lowest, a)));
       found += compress(inside + found, bits_of(b), both(b_up_to, at_most(lowest, b)));
     }
-    to_keys<S>(inside, found);
+    if constexpr (std::same_as<S, float>) to_keys<S>(inside, found);
     const portable::Split rest =
         portable::Passes::split(scores + i, count - i, low, high, inside + found);
     return {i - sum(up_to) + rest.above, found + rest.inside, !any(nan) && rest.ordered};
