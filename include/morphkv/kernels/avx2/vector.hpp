@@ -29,14 +29,18 @@ struct Lanes {
 };
 
 inline constexpr std::size_t lanes = 8;
+inline constexpr std::size_t registers = 16;
 /// Query heads that one pass of the attention kernels serves: what the registers hold.
 inline constexpr std::size_t head_block = 2;
+/// Keys of a prompt that meet them at once.
+inline constexpr std::size_t key_tile = 6;
 
 /// The lanes whose bits are clear in a mask of 64-bit words; `index` is a multiple of `lanes`.
 MORPHKV_VECTOR_WORD Lanes clear_bits(const std::uint64_t* words, std::size_t index) noexcept {
   const __m256i lane_bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-  const auto byte = static_cast<int>((words[index / 64] >> (index % 64)) & 0xffU);
-  return {_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(byte), lane_bits),
+  char byte = 0;  // the lowest bits of a word are in its first byte
+  std::memcpy(&byte, reinterpret_cast<const char*>(words) + index / 8, sizeof byte);
+  return {_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi8(byte), lane_bits),
                              _mm256_setzero_si256())};
 }
 MORPHKV_VECTOR_WORD std::uint32_t bits(Lanes some) noexcept {
@@ -104,12 +108,24 @@ MORPHKV_VECTOR_WORD float least(Floats a) noexcept {
   return _mm_cvtss_f32(_mm_min_ss(four, _mm_movehdup_ps(four)));
 }
 
-/// out[0 ... 3] = scale * (the sums of a, b, c and d).
+/// In each half a0 + a1, a2 + a3, b0 + b1, b2 + b3: what hadd gives, with one step less on AMD.
+MORPHKV_VECTOR_WORD Floats pair_sums(Floats a, Floats b) noexcept {
+  return add(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd));
+}
+/// out[0 ... Count - 1] = scale * (the sums of a, b, c and d), the first ones of these four.
+template <std::size_t Count>
 MORPHKV_VECTOR_WORD void store_sums(Floats a, Floats b, Floats c, Floats d, float scale,
                                     float* out) noexcept {
-  const Floats abcd = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  static_assert(Count == 3 || Count == 4);
+  const Floats abcd = pair_sums(pair_sums(a, b), pair_sums(c, d));
   const __m128 sums = _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1));
-  _mm_storeu_ps(out, _mm_mul_ps(sums, _mm_set1_ps(scale)));
+  const __m128 scaled = _mm_mul_ps(sums, _mm_set1_ps(scale));
+  if constexpr (Count == 4) {
+    _mm_storeu_ps(out, scaled);
+  } else {
+    _mm_storel_pi(reinterpret_cast<__m64*>(out), scaled);
+    _mm_store_ss(out + 2, _mm_movehl_ps(scaled, scaled));
+  }
 }
 
 MORPHKV_VECTOR_WORD Floats load(const float* p) noexcept { return _mm256_loadu_ps(p); }
@@ -286,18 +302,22 @@ MORPHKV_VECTOR_WORD ShortLanes clear_short_bits(const std::uint64_t* words,
                                                 std::size_t index) noexcept {
   const __m256i lane_bits = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048,
                                               4096, 8192, 16384, -32768);
-  const auto sixteen = static_cast<short>((words[index / 64] >> (index % 64)) & 0xffffU);
+  short sixteen = 0;
+  std::memcpy(&sixteen, reinterpret_cast<const char*>(words) + index / 8, sizeof sixteen);
   return {_mm256_cmpeq_epi16(_mm256_and_si256(_mm256_set1_epi16(sixteen), lane_bits),
                              _mm256_setzero_si256())};
 }
 /// One bit a lane.
-MORPHKV_VECTOR_WORD std::uint32_t short_bits(ShortLanes some) noexcept {
+MORPHKV_VECTOR_WORD std::uint32_t bits(ShortLanes some) noexcept {
   const __m128i bytes =
       _mm_packs_epi16(_mm256_castsi256_si128(some.of), _mm256_extracti128_si256(some.of, 1));
   return static_cast<std::uint32_t>(_mm_movemask_epi8(bytes));
 }
-MORPHKV_VECTOR_WORD bool any_short(ShortLanes some) noexcept {
+MORPHKV_VECTOR_WORD bool any(ShortLanes some) noexcept {
   return _mm256_testz_si256(some.of, some.of) == 0;
+}
+MORPHKV_VECTOR_WORD ShortLanes one_of(ShortLanes a, ShortLanes b) noexcept {
+  return {_mm256_or_si256(a.of, b.of)};
 }
 MORPHKV_VECTOR_WORD Shorts all_shorts(unsigned x) noexcept {
   return {_mm256_set1_epi16(static_cast<short>(x))};
@@ -317,7 +337,7 @@ MORPHKV_VECTOR_WORD Shorts greater(Shorts a, Shorts b) noexcept {
 MORPHKV_VECTOR_WORD Shorts lesser_at(ShortLanes at, Shorts a, Shorts b) noexcept {
   return {_mm256_blendv_epi8(a.of, _mm256_min_epu16(a.of, b.of), at.of)};
 }
-MORPHKV_VECTOR_WORD ShortLanes equal_shorts(Shorts a, Shorts b) noexcept {
+MORPHKV_VECTOR_WORD ShortLanes equal(Shorts a, Shorts b) noexcept {
   return {_mm256_cmpeq_epi16(a.of, b.of)};
 }
 MORPHKV_VECTOR_WORD std::uint16_t least_short(Shorts a) noexcept {

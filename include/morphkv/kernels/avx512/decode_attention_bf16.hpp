@@ -79,7 +79,7 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<Eigen::bfloat16>& a,
       }
     }
   }
-  avx512::store_logits(a, head, token, sums);
+  avx512::store_logits(sums, a.scale, a.weights + head * a.weight_stride + token, a.weight_stride);
 }
 
 /// The two products of attention, in dot products of bfloat16. head_dim is a multiple of `chunk`.
@@ -111,7 +111,7 @@ struct DotProducts {
                                avx512::load_first(from + t + (high > 0 ? pairs : 0), high))));
       }
     }
-    lines = read_block * lines / ((a.head_dim + 2 * chunk - 1) / (2 * chunk));
+    lines = read_block<Eigen::bfloat16> * lines / ((a.head_dim + 2 * chunk - 1) / (2 * chunk));
     std::size_t d = 0;
     for (; d + 2 * chunk <= a.head_dim; d += 2 * chunk) {
       value_pass<Heads, 2>(a, cursor, weights, head, tokens, d, lines, ahead);
@@ -198,11 +198,11 @@ struct DotProducts {
       const Eigen::bfloat16* values = nullptr;
       const std::size_t end = t + cursor.next(tokens - t, values);
       for (; t + 2 <= end; t += 2, values += 2 * a.stride) {
-        if (t % read_block == 0) ahead.lines(lines);
+        if (t % read_block<Eigen::bfloat16> == 0) ahead.lines(lines);
         value_step<Heads, Chunks>(values + d, values + a.stride + d, weights, t, sums);
       }
       if (t == end) continue;
-      if (t % read_block == 0) ahead.lines(lines);
+      if (t % read_block<Eigen::bfloat16> == 0) ahead.lines(lines);
       const Eigen::bfloat16* odd = values;  // times 0 at the end of the tile
       if (t + 1 < tokens) cursor.next(1, odd);
       value_step<Heads, Chunks>(values + d, odd + d, weights, t, sums);

@@ -21,8 +21,11 @@ using Units = __m512i;  ///< lanes of std::uint32_t
 using Lanes = __mmask16;
 
 inline constexpr std::size_t lanes = 16;
+inline constexpr std::size_t registers = 32;
 /// Query heads that one pass of the attention kernels serves: what the registers hold.
 inline constexpr std::size_t head_block = 4;
+/// Keys of a prompt that meet them at once.
+inline constexpr std::size_t key_tile = 4;
 
 /// The first `count` lanes.
 MORPHKV_VECTOR_WORD Lanes first(std::size_t count) noexcept {
@@ -76,8 +79,10 @@ MORPHKV_VECTOR_WORD float greatest(Floats a) noexcept { return _mm512_reduce_max
 MORPHKV_VECTOR_WORD float least(Floats a) noexcept { return _mm512_reduce_min_ps(a); }
 
 /// out[0 ... 3] = scale * (the sums of a, b, c and d).
+template <std::size_t Count>
 MORPHKV_VECTOR_WORD void store_sums(Floats a, Floats b, Floats c, Floats d, float scale,
                                     float* out) noexcept {
+  static_assert(Count == 4);
   const Floats ab = add(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
   const Floats cd = add(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
   const __m512d ab2 = _mm512_castps_pd(ab);
@@ -219,8 +224,9 @@ MORPHKV_VECTOR_WORD ShortLanes clear_short_bits(const std::uint64_t* words,
                                                 std::size_t index) noexcept {
   return static_cast<ShortLanes>(~(words[index / 64] >> (index % 64)));
 }
-MORPHKV_VECTOR_WORD bool any_short(ShortLanes some) noexcept { return some != 0; }
-MORPHKV_VECTOR_WORD std::uint32_t short_bits(ShortLanes some) noexcept { return some; }
+MORPHKV_VECTOR_WORD bool any(ShortLanes some) noexcept { return some != 0; }
+MORPHKV_VECTOR_WORD std::uint32_t bits(ShortLanes some) noexcept { return some; }
+MORPHKV_VECTOR_WORD ShortLanes one_of(ShortLanes a, ShortLanes b) noexcept { return a | b; }
 MORPHKV_VECTOR_WORD Shorts all_shorts(unsigned x) noexcept {
   return {_mm512_set1_epi16(static_cast<short>(x))};
 }
@@ -239,7 +245,7 @@ MORPHKV_VECTOR_WORD Shorts greater(Shorts a, Shorts b) noexcept {
 MORPHKV_VECTOR_WORD Shorts lesser_at(ShortLanes at, Shorts a, Shorts b) noexcept {
   return {_mm512_mask_min_epu16(a.of, at, a.of, b.of)};
 }
-MORPHKV_VECTOR_WORD ShortLanes equal_shorts(Shorts a, Shorts b) noexcept {
+MORPHKV_VECTOR_WORD ShortLanes equal(Shorts a, Shorts b) noexcept {
   return _mm512_cmpeq_epi16_mask(a.of, b.of);
 }
 MORPHKV_VECTOR_WORD std::uint16_t least_short(Shorts a) noexcept {

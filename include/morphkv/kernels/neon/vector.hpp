@@ -25,8 +25,11 @@ struct Lanes {
 };
 
 inline constexpr std::size_t lanes = 4;
+inline constexpr std::size_t registers = 32;
 /// Query heads that one pass of the attention kernels serves: what the registers hold.
 inline constexpr std::size_t head_block = 4;
+/// Keys of a prompt that meet them at once.
+inline constexpr std::size_t key_tile = 4;
 
 /// A vector from memory of any type.
 template <class Vector>
@@ -113,8 +116,10 @@ MORPHKV_VECTOR_WORD void store_first(float* p, Floats a, std::size_t count) noex
   std::memcpy(p, elements, count * sizeof(float));
 }
 /// out[0 ... 3] = scale * (the sums of a, b, c and d).
+template <std::size_t Count>
 MORPHKV_VECTOR_WORD void store_sums(Floats a, Floats b, Floats c, Floats d, float scale,
                                     float* out) noexcept {
+  static_assert(Count == 4);
   store(out, vmulq_n_f32(vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)), scale));
 }
 
@@ -229,10 +234,13 @@ MORPHKV_VECTOR_WORD ShortLanes clear_short_bits(const std::uint64_t* words,
   return {vceqzq_u16(vandq_u16(vdupq_n_u16(some), vld1q_u16(short_lane_bits)))};
 }
 /// One bit a lane.
-MORPHKV_VECTOR_WORD std::uint32_t short_bits(ShortLanes some) noexcept {
+MORPHKV_VECTOR_WORD std::uint32_t bits(ShortLanes some) noexcept {
   return vaddvq_u16(vandq_u16(some.of, vld1q_u16(short_lane_bits)));
 }
-MORPHKV_VECTOR_WORD bool any_short(ShortLanes some) noexcept { return vmaxvq_u16(some.of) != 0; }
+MORPHKV_VECTOR_WORD bool any(ShortLanes some) noexcept { return vmaxvq_u16(some.of) != 0; }
+MORPHKV_VECTOR_WORD ShortLanes one_of(ShortLanes a, ShortLanes b) noexcept {
+  return {vorrq_u16(a.of, b.of)};
+}
 MORPHKV_VECTOR_WORD Shorts all_shorts(unsigned x) noexcept {
   return {vdupq_n_u16(static_cast<std::uint16_t>(x))};
 }
@@ -245,7 +253,7 @@ MORPHKV_VECTOR_WORD Shorts greater(Shorts a, Shorts b) noexcept { return {vmaxq_
 MORPHKV_VECTOR_WORD Shorts lesser_at(ShortLanes at, Shorts a, Shorts b) noexcept {
   return {vbslq_u16(at.of, vminq_u16(a.of, b.of), a.of)};
 }
-MORPHKV_VECTOR_WORD ShortLanes equal_shorts(Shorts a, Shorts b) noexcept {
+MORPHKV_VECTOR_WORD ShortLanes equal(Shorts a, Shorts b) noexcept {
   return {vceqq_u16(a.of, b.of)};
 }
 MORPHKV_VECTOR_WORD std::uint16_t least_short(Shorts a) noexcept { return vminvq_u16(a.of); }

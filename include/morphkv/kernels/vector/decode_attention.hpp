@@ -11,32 +11,34 @@
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
 
 inline constexpr std::size_t most_heads = 4;   ///< of the group that one pass serves
-inline constexpr std::size_t read_block = 4;   ///< tokens between two looks ahead
 inline constexpr std::size_t value_tile = 64;  ///< tokens whose values stay in the nearest cache
 inline constexpr std::size_t greatest_group = 64;
 
+/// Values between two looks ahead: each fetches as many bytes whatever the type.
+template <Scalar T>
+inline constexpr std::size_t read_block = 16 / sizeof(T);
+
 /// What meets each of `Heads` query heads in registers at once: tokens' keys, vectors of a value.
-/// The sums fill the registers, and a number loaded for them serves all heads.
+/// Their sums, they themselves and what a head brings fill the registers.
 template <std::size_t Heads>
-inline constexpr std::size_t block_for = (std::min)(std::size_t{4}, 4 * head_block / Heads);
+inline constexpr std::size_t block_for = (std::min)(std::size_t{4}, (registers - 1) / (Heads + 1));
 
 /// Stores the logits of `Tokens` tokens for `Heads` query heads, at most 4 of each, from vectors of
 /// their partial sums. A logit has the same bits whatever is computed beside it.
-template <std::size_t Heads, std::size_t Tokens, Scalar T>
-MORPHKV_VECTOR_WORD void store_logits(const DecodeAttention<T>& a, std::size_t head,
-                                      std::size_t token,
-                                      const Floats (&sums)[Heads][Tokens]) noexcept {
-  constexpr std::size_t rows = 4 / Tokens;  // heads whose logits are added up together
-  float* logits = a.weights + head * a.weight_stride + token;
-  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; h += rows) {
-    // The last head stands for those beyond it.
-    const auto of = [&](std::size_t i) noexcept {
-      return sums[(std::min)(h + i / Tokens, Heads - 1)][i % Tokens];
-    };
+template <std::size_t Heads, std::size_t Tokens>
+MORPHKV_VECTOR_WORD void store_logits(const Floats (&sums)[Heads][Tokens], float scale,
+                                      float* logits, std::size_t stride) noexcept {
+  // The last one of a dimension stands for those beyond it.
+  const auto of = [&](std::size_t h, std::size_t t) noexcept {
+    return sums[(std::min)(h, Heads - 1)][(std::min)(t, Tokens - 1)];
+  };
+  if constexpr (Tokens == 1) {
     float some[4];
-    store_sums(of(0), of(1), of(2), of(3), a.scale, some);
-    for (std::size_t r = 0; r < rows && h + r < Heads; ++r) {
-      std::memcpy(logits + (h + r) * a.weight_stride, some + r * Tokens, Tokens * sizeof(float));
+    store_sums<4>(of(0, 0), of(1, 0), of(2, 0), of(3, 0), scale, some);
+    for (std::size_t h = 0; h < Heads; ++h) logits[h * stride] = some[h];
+  } else {
+    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+      store_sums<Tokens>(of(h, 0), of(h, 1), of(h, 2), of(h, 3), scale, logits + h * stride);
     }
   }
 }
@@ -70,7 +72,7 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
       }
     }
   }
-  store_logits(a, head, token, sums);
+  store_logits(sums, a.scale, a.weights + head * a.weight_stride + token, a.weight_stride);
 }
 
 /// Turns logits into exp(logit - greatest), in place. \return their sum; `logarithm` receives
@@ -85,12 +87,16 @@ float softmax_pass(float* logits, std::size_t tokens, ReadAhead<T>& ahead,
   for (; t < tokens; ++t) high = (std::max)(high, logits[t]);
   const Floats shift = all(high);
   Floats total = zero();
-  for (t = 0; t + lanes <= tokens; t += lanes) {
-    ahead.lines(1);
-    const Floats weight = exp_of_negative(sub(load(logits + t), shift));
-    store(logits + t, weight);
+  const auto weigh = [&](std::size_t at) noexcept {
+    const Floats weight = exp_of_negative(sub(load(logits + at), shift));
+    store(logits + at, weight);
     total = add(total, weight);
+  };
+  for (t = 0; t + 4 * lanes <= tokens; t += 4 * lanes) {
+    ahead.lines(4);
+    MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i) weigh(t + i * lanes);
   }
+  for (; t + lanes <= tokens; t += lanes) weigh(t);
   float rest = 0;
   if (t < tokens) {
     alignas(64) float last[lanes];
@@ -142,14 +148,14 @@ void value_step(const DecodeAttention<T>& a, RowCursor<T> cursor, std::size_t he
     const T* values = nullptr;
     const std::size_t end = t + cursor.next(tokens - t, values);
     values += d;
-    while (t % read_block == 0 && t + read_block <= end) {
+    while (t + read_block<T> <= end) {
       ahead.lines(lines);
-      MORPHKV_UNROLL for (std::size_t i = 0; i < read_block; ++i, ++t, values += stride) {
+      MORPHKV_UNROLL for (std::size_t i = 0; i < read_block<T>; ++i, ++t, values += stride) {
         add_value<Partial>(values, rest, weights + t, a.weight_stride, sums);
       }
     }
     for (; t < end; ++t, values += stride) {
-      if (t % read_block == 0) ahead.lines(lines);
+      if (t % read_block<T> == 0) ahead.lines(lines);
       add_value<Partial>(values, rest, weights + t, a.weight_stride, sums);
     }
   }
@@ -165,8 +171,9 @@ void value_step(const DecodeAttention<T>& a, RowCursor<T> cursor, std::size_t he
 struct FloatProducts {
   /// Logits of `Heads` query heads over all tokens.
   template <std::size_t Heads, Scalar T>
-  void logits(const DecodeAttention<T>& a, std::size_t head, std::size_t lines,
+  void logits(const DecodeAttention<T>& arguments, std::size_t head, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
+    const DecodeAttention<T> a = arguments;  // a copy, which no store can change
     RowCursor<T> cursor(a.key_rows());
     for (std::size_t t = 0; t < a.tokens;) {
       const T* keys = nullptr;
@@ -189,19 +196,31 @@ struct FloatProducts {
   void values(const DecodeAttention<T>& a, const RowCursor<T>& cursor, std::size_t head,
               std::size_t token, std::size_t tokens, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
-    constexpr std::size_t chunks = block_for<Heads>;
-    constexpr std::size_t block = chunks * lanes;
-    lines = read_block * lines / (std::max<std::size_t>)(1, a.head_dim / block);
-    std::size_t d = 0;
-    for (; d + block <= a.head_dim; d += block) {
-      value_step<Heads, chunks, false>(a, cursor, head, token, tokens, d, lines, ahead);
+    constexpr std::size_t most = block_for<Heads>;
+    const std::size_t chunks = a.head_dim / lanes;
+    std::size_t c = 0;
+    const auto step = [&](auto count) noexcept {
+      // Its share of the lines, so that they come evenly.
+      const std::size_t before = read_block<T> * lines * c / chunks;
+      const std::size_t after = read_block<T> * lines * (c + count) / chunks;
+      value_step<Heads, count, false>(a, cursor, head, token, tokens, c * lanes, after - before,
+                                      ahead);
+      c += count;
+    };
+    while (c < chunks) {
+      const std::size_t left = chunks - c;
+      if (left >= most && left != most + 1) {  // two steps of two, not one that is too narrow
+        step(std::integral_constant<std::size_t, most>());
+      } else if (left >= 2) {
+        step(std::integral_constant<std::size_t, 2>());
+      } else {
+        step(std::integral_constant<std::size_t, 1>());
+      }
     }
-    if (a.head_dim >= block) lines = 0;
-    for (; d + lanes <= a.head_dim; d += lanes) {
-      value_step<Heads, 1, false>(a, cursor, head, token, tokens, d, lines, ahead);
-      lines = 0;
+    if (c * lanes < a.head_dim) {
+      value_step<Heads, 1, true>(a, cursor, head, token, tokens, c * lanes,
+                                 chunks == 0 ? read_block<T> * lines : 0, ahead);
     }
-    if (d < a.head_dim) value_step<Heads, 1, true>(a, cursor, head, token, tokens, d, lines, ahead);
   }
 
   /// Divides the sums of a head by the sum of its weights.
@@ -210,35 +229,48 @@ struct FloatProducts {
   }
 };
 
-/// row = the weights of `Heads` heads times their shares, fused, and fused with the row itself
-/// unless they are the first; for the tokens from `begin` to `end`.
+/// row = the weights of `Heads` heads times their shares, fused, and fused with the row itself if
+/// it has been begun; for a vector of tokens, or with Partial for `count` of them.
+template <bool Partial, bool Greatest, std::size_t Heads>
+MORPHKV_VECTOR_WORD void fuse_vector(const float* weights, std::size_t weight_stride,
+                                     const Floats (&share)[Heads], bool begun, std::size_t count,
+                                     float* row) noexcept {
+  const auto some = [count](const float* from) noexcept {
+    return Partial ? load_first(from, count) : load(from);
+  };
+  Floats fused = begun ? some(row) : zero();
+  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+    const Floats weight = some(weights + h * weight_stride);
+    fused = Greatest ? greater(fused, mul(weight, share[h])) : fma(weight, share[h], fused);
+  }
+  Partial ? store_first(row, fused, count) : store(row, fused);
+}
+
+/// The same for all tokens.
 template <std::size_t Heads, bool Greatest, Scalar T>
-void fuse_heads(const DecodeAttention<T>& a, const float* shares, std::size_t head,
-                std::size_t begin, std::size_t end) noexcept {
+void fuse_heads(const DecodeAttention<T>& a, const float* shares, std::size_t head) noexcept {
   const float* weights = a.weights + head * a.weight_stride;
+  const std::size_t stride = a.weight_stride;
+  const std::size_t tokens = a.tokens;
+  float* row = a.row;
+  const bool begun = head > 0;
   Floats share[Heads];
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) share[h] = all(shares[head + h]);
-  for (std::size_t t = begin; t < end; t += lanes) {
-    const std::size_t count = (std::min)(lanes, end - t);
-    const bool whole = count == lanes;
-    Floats fused = zero();
-    if (head > 0) fused = whole ? load(a.row + t) : load_first(a.row + t, count);
-    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-      const float* from = weights + h * a.weight_stride + t;
-      const Floats weight = whole ? load(from) : load_first(from, count);
-      fused = Greatest ? greater(fused, mul(weight, share[h])) : fma(weight, share[h], fused);
-    }
-    whole ? store(a.row + t, fused) : store_first(a.row + t, fused, count);
+  std::size_t t = 0;
+  for (; t + lanes <= tokens; t += lanes) {
+    fuse_vector<false, Greatest>(weights + t, stride, share, begun, lanes, row + t);
+  }
+  if (t < tokens) {
+    fuse_vector<true, Greatest>(weights + t, stride, share, begun, tokens - t, row + t);
   }
 }
 
-/// row = the group's weights times their shares, fused, for the tokens from `begin` to `end`.
+/// row = the group's weights times their shares, fused.
 template <bool Greatest, Scalar T>
-void fuse_tile(const DecodeAttention<T>& a, const float* shares, std::size_t begin,
-               std::size_t end) noexcept {
+void fuse_group(const DecodeAttention<T>& a, const float* shares) noexcept {
   std::size_t h = 0;
-  for (; h + 4 <= a.group; h += 4) fuse_heads<4, Greatest>(a, shares, h, begin, end);
-  for (; h < a.group; ++h) fuse_heads<1, Greatest>(a, shares, h, begin, end);
+  for (; h + 4 <= a.group; h += 4) fuse_heads<4, Greatest>(a, shares, h);
+  for (; h < a.group; ++h) fuse_heads<1, Greatest>(a, shares, h);
 }
 
 /// products.logits<n>(arguments...) for the heads from `head` on that one pass serves.
@@ -300,22 +332,21 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
     finite = finite && std::isfinite(logarithm);
     if (a.log_sum_exp != nullptr) a.log_sum_exp[h] = logarithm;
   }
-  const bool greatest_of_group = a.fusion == GroupFusion::max;
-  float row_shares[greatest_group];
-  for (std::size_t h = 0; h < a.group; ++h) {
-    row_shares[h] = greatest_of_group ? shares[h] : shares[h] / static_cast<float>(a.group);
+  if (a.output != nullptr) {
+    std::fill_n(a.output, a.group * a.head_dim, 0.0F);
+    for (std::size_t t = 0; t < a.tokens; t += value_tile) {
+      values_of_group(products, a, t, lines, ahead);
+    }
+    for (std::size_t h = 0; h < a.group; ++h) {
+      products.finish(a.output + h * a.head_dim, a.head_dim, shares[h]);
+    }
   }
-  const bool wants_output = a.output != nullptr;
-  if (wants_output) std::fill_n(a.output, a.group * a.head_dim, 0.0F);
-  for (std::size_t t = 0; t < a.tokens; t += value_tile) {
-    if (wants_output) values_of_group(products, a, t, lines, ahead);
-    if (a.row == nullptr) continue;
-    const std::size_t end = (std::min)(t + value_tile, a.tokens);
-    greatest_of_group ? fuse_tile<true>(a, row_shares, t, end)
-                      : fuse_tile<false>(a, row_shares, t, end);
-  }
-  for (std::size_t h = 0; wants_output && h < a.group; ++h) {
-    products.finish(a.output + h * a.head_dim, a.head_dim, shares[h]);
+  if (a.row != nullptr) {
+    const bool greatest_of_group = a.fusion == GroupFusion::max;
+    for (std::size_t h = 0; h < a.group && !greatest_of_group; ++h) {
+      shares[h] /= static_cast<float>(a.group);
+    }
+    greatest_of_group ? fuse_group<true>(a, shares) : fuse_group<false>(a, shares);
   }
   return finite;
 }

@@ -33,7 +33,7 @@ class ReadAhead {
   [[gnu::always_inline]] inline void lines(std::size_t count) noexcept {
     if (count <= lines_left_) [[likely]] {
       fetch(count);
-    } else {
+    } else if (!ended_) {
       lines_across(count);
     }
   }
@@ -79,7 +79,8 @@ class ReadAhead {
       enter_rows();
       return true;
     }
-    if (range_ >= ranges) return false;
+    ended_ = range_ >= ranges;
+    if (ended_) return false;
     range_ += range_ == 0 && attention_.output == nullptr ? 2 : 1;  // no output, no values
     enter();
     return true;
@@ -121,6 +122,7 @@ class ReadAhead {
   RowCursor<T> cursor_{{}};
   std::size_t tokens_left_ = 0;  ///< of the range, after the run
   std::size_t range_ = 0;
+  bool ended_ = false;  ///< nothing is left to ask for
 };
 
 }  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD

@@ -10,7 +10,6 @@
 #ifdef MORPHKV_ISA
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
 
-inline constexpr std::size_t key_tile = 4;        ///< keys at once
 inline constexpr std::size_t prompt_heads = 64;   ///< query heads of a group, at most
 inline constexpr std::size_t prompt_dims = 1024;  ///< group * head_dim, at most
 
@@ -59,16 +58,17 @@ struct FloatDots {
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       MORPHKV_UNROLL for (std::size_t k = 0; k < key_tile; ++k) sums[h][k] = zero();
     }
-    const float* query = queries + head * a.head_dim * lanes;
-    for (std::size_t d = 0; d < a.head_dim; ++d) {
-      Floats key[key_tile];
-      MORPHKV_UNROLL for (std::size_t k = 0; k < key_tile; ++k) {
-        key[k] = all(keys[k * a.head_dim + d]);
-      }
+    const std::size_t head_dim = a.head_dim;
+    const float* query = queries + head * head_dim * lanes;
+    for (std::size_t d = 0; d < head_dim; ++d) {
+      Floats some[Heads];
       MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-        const Floats some = load(query + (h * a.head_dim + d) * lanes);
-        MORPHKV_UNROLL for (std::size_t k = 0; k < key_tile; ++k) {
-          sums[h][k] = fma(some, key[k], sums[h][k]);
+        some[h] = load(query + (h * head_dim + d) * lanes);
+      }
+      MORPHKV_UNROLL for (std::size_t k = 0; k < key_tile; ++k) {
+        const Floats key = in_register(all(keys[k * head_dim + d]));
+        MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+          sums[h][k] = fma(some[h], key, sums[h][k]);
         }
       }
     }
@@ -211,9 +211,15 @@ bool score_prompt_with(Dots& dots, const ScorePrompt<T>& a) noexcept {
               a.fusion == GroupFusion::max ? greater(fused[k], weight) : add(fused[k], weight);
         }
       }
-      float sums[key_tile];
       MORPHKV_UNROLL for (Floats& weights : fused) weights = mul(weights, share);
-      store_sums(fused[0], fused[1], fused[2], fused[3], 1.0F, sums);
+      float sums[(key_tile + 3) / 4 * 4];
+      MORPHKV_UNROLL for (std::size_t k = 0; k < key_tile; k += 4) {
+        // The last key stands for those beyond it.
+        const auto of = [&](std::size_t i) noexcept {
+          return fused[(std::min)(k + i, key_tile - 1)];
+        };
+        store_sums<4>(of(0), of(1), of(2), of(3), 1.0F, sums + k);
+      }
       for (std::size_t k = 0; k < keys; ++k) a.sums[t + k] += sums[k];
     }
   }

@@ -34,20 +34,37 @@ namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
   return found;
 }
 
+/// The oldest candidate where `hits_at(slot)`, the lanes of `Width` slots, has a hit; from `slot`
+/// on as far as whole vectors go. Hits are rare: four vectors are looked at together.
+template <std::size_t Width, class HitsAt>
+[[nodiscard]] Slot oldest_hit(const HitsAt& hits_at, std::size_t& slot, std::size_t slots,
+                              const std::uint64_t* protected_bits,
+                              const Position* positions) noexcept {
+  Slot found = no_slot;
+  for (; slot + 4 * Width <= slots; slot += 4 * Width) {
+    const auto first = one_of(hits_at(slot), hits_at(slot + Width));
+    const auto second = one_of(hits_at(slot + 2 * Width), hits_at(slot + 3 * Width));
+    if (!any(one_of(first, second))) [[likely]]
+      continue;
+    for (std::size_t s = slot; s < slot + 4 * Width; s += Width) {
+      found = oldest_of(bits(hits_at(s)), s, protected_bits, positions, found);
+    }
+  }
+  for (; slot + Width <= slots; slot += Width) {
+    found = oldest_of(bits(hits_at(slot)), slot, protected_bits, positions, found);
+  }
+  return found;
+}
+
 template <class Value>
 requires std::same_as<Value, std::uint32_t> || std::same_as<Value, float>
 [[nodiscard]] Slot oldest_with(Value value, const Value* values, std::size_t slots,
                                const std::uint64_t* protected_bits,
                                const Position* positions) noexcept {
   const auto wanted = all_of(value);
-  Slot found = no_slot;
+  const auto hits_at = [&](std::size_t s) noexcept { return equal(load(values + s), wanted); };
   std::size_t s = 0;
-  for (; s + lanes <= slots; s += lanes) {
-    const Lanes hits = equal(load(values + s), wanted);
-    if (any(hits)) [[unlikely]] {
-      found = oldest_of(bits(hits), s, protected_bits, positions, found);
-    }
-  }
+  const Slot found = oldest_hit<lanes>(hits_at, s, slots, protected_bits, positions);
   if (s == slots) return found;
   return portable::oldest_with(value, values, slots, protected_bits, positions, s, found);
 }
@@ -57,15 +74,11 @@ requires std::same_as<Value, std::uint32_t> || std::same_as<Value, float>
                                           const std::uint64_t* protected_bits,
                                           const Position* positions) noexcept {
   const Shorts wanted = all_shorts(value);
-  Slot found = no_slot;
+  const auto hits_at = [&](std::size_t s) noexcept {
+    return equal(greater(load_shorts(prefix + s), load_shorts(suffix + s)), wanted);
+  };
   std::size_t s = 0;
-  for (; s + short_lanes <= slots; s += short_lanes) {
-    const ShortLanes hits =
-        equal_shorts(greater(load_shorts(prefix + s), load_shorts(suffix + s)), wanted);
-    if (any_short(hits)) [[unlikely]] {
-      found = oldest_of(short_bits(hits), s, protected_bits, positions, found);
-    }
-  }
+  const Slot found = oldest_hit<short_lanes>(hits_at, s, slots, protected_bits, positions);
   if (s == slots) return found;
   return portable::oldest_with_max(value, prefix, suffix, slots, protected_bits, positions, s,
                                    found);
