@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kernels/machine.hpp"
+#include "morphkv/core/fetch.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
 #include "morphkv/policy/morphkv.hpp"
@@ -146,28 +147,32 @@ class Evictions {
 
   /// One step of a layer: every head's new token over its victim, then attention and the vote.
   void step(std::size_t layer) {
-    const MorphKV* policies = policies_.data() + layer * kv_heads;
-    for (std::size_t b = 0; b < kv_heads * sizeof(MorphKV); b += 64) {
-      __builtin_prefetch(reinterpret_cast<const char*>(policies) + b);  // all misses at once
-    }
-    for (std::size_t head = 0; head < kv_heads; ++head) append(layer, head);
-    for (std::size_t head = 0; head < kv_heads; ++head) attend(layer, head);
-    ++next_[layer];
+    fetch_to_write(policies_.data() + layer * kv_heads, kv_heads * sizeof(MorphKV));
+    step(layer, kv_heads);
   }
 
   /// The same for some heads of it.
   void step(std::size_t layer, std::size_t heads) {
-    for (std::size_t head = 0; head < heads; ++head) append(layer, head);
+    append(layer, heads);
     for (std::size_t head = 0; head < heads; ++head) attend(layer, head);
     ++next_[layer];
   }
 
  private:
-  void append(std::size_t layer, std::size_t head) {
-    const Placement placed = policies_[layer * kv_heads + head].place(next_[layer]);
-    const std::size_t at = placed.slot * head_dim;
-    std::copy_n(new_token(), head_dim, layers_.keys(layer, head) + at);
-    std::copy_n(new_token(), head_dim, layers_.values(layer, head) + at);
+  /// As KVCache does: all slots first, then the keys and values.
+  void append(std::size_t layer, std::size_t heads) {
+    Slot slots[kv_heads];
+    for (std::size_t head = 0; head < heads; ++head) {
+      slots[head] = policies_[layer * kv_heads + head].place(next_[layer]).slot;
+      const std::size_t at = slots[head] * head_dim;
+      fetch_to_write(layers_.keys(layer, head) + at, head_dim * sizeof(T));
+      fetch_to_write(layers_.values(layer, head) + at, head_dim * sizeof(T));
+    }
+    for (std::size_t head = 0; head < heads; ++head) {
+      const std::size_t at = slots[head] * head_dim;
+      std::copy_n(new_token(), head_dim, layers_.keys(layer, head) + at);
+      std::copy_n(new_token(), head_dim, layers_.values(layer, head) + at);
+    }
   }
 
   void attend(std::size_t layer, std::size_t head) {

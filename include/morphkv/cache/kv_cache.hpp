@@ -23,6 +23,7 @@
 #include "morphkv/cache/shared_storage.hpp"
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/executor.hpp"
+#include "morphkv/core/fetch.hpp"
 #include "morphkv/core/memory_usage.hpp"
 #include "morphkv/core/rows.hpp"
 #include "morphkv/core/scalar.hpp"
@@ -343,6 +344,7 @@ class KVCache {
         weight_stride_(aligned_stride<float>(most_slots())),
         scratch_(shape_.kv_heads * scratch_floats()),
         statuses_(shape_.kv_heads),
+        placed_(shape_.kv_heads),
         appended_(shape_.layers) {}
 
   template <class E>
@@ -591,7 +593,7 @@ class KVCache {
     });
   }
 
-  /// Finds every head's slot and calls write(head, slot).
+  /// Finds every head's slot, and then calls write(head, slot) for each.
   template <class Write>
   Status place_token(std::size_t layer, Position position, std::span<Placement> placements,
                      const Write& write) noexcept {
@@ -604,9 +606,14 @@ class KVCache {
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
       make_room(layer, head);
       const Placement placement = policy_at(layer, head).place(position);
-      save_history(layer, head, placement.slot);
-      write(head, placement.slot);
+      placed_[head] = placement.slot;
+      fetch_to_write(key_at(layer, head, placement.slot), shape_.head_dim * sizeof(T));
+      fetch_to_write(value_at(layer, head, placement.slot), shape_.head_dim * sizeof(T));
       if (!placements.empty()) placements[head] = placement;
+    }
+    for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
+      save_history(layer, head, placed_[head]);
+      write(head, placed_[head]);
     }
     ++appended_[layer];
     return Status::ok;
@@ -767,6 +774,7 @@ class KVCache {
   std::size_t weight_stride_ = 0;
   AlignedBuffer<float> scratch_;       ///< [kv_heads][scratch_floats()]
   std::vector<Status> statuses_;       ///< [kv_heads], of the step that is under way
+  std::vector<Slot> placed_;           ///< [kv_heads], of the token that is being appended
   std::vector<std::size_t> appended_;  ///< [layers]: tokens that came one by one
   SharedBudget shared_;                ///< where slots are shared
   std::vector<double> offers_;         ///< likewise, [layers][kv_heads]: scores of offered tokens

@@ -135,12 +135,14 @@ struct Passes {
 /// So few keys are bisected as they are.
 inline constexpr std::size_t few_keys = 1024;
 
-/// A key that `rank` of the keys reach, or the `rank`-th highest of them, from 1, where equal ones
-/// leave no such key. That one is known to lie from `low` to `high`. Three pivots at a time: what
-/// limits it is the wait for a count, not the counting.
+/// A key that `rank` of the keys reach, and up to `slack` more if that is found sooner, or the
+/// `rank`-th highest of them, from 1, where equal ones leave no such key. That one is known to lie
+/// from `low` to `high`. Three pivots at a time: what limits it is the wait for a count, not the
+/// counting.
 template <class P>
 [[nodiscard]] std::uint32_t bisect(const std::uint32_t* keys, std::size_t count, std::size_t rank,
-                                   std::uint32_t low, std::uint32_t high) noexcept {
+                                   std::size_t slack, std::uint32_t low,
+                                   std::uint32_t high) noexcept {
   while (low < high) {
     const std::uint32_t quarter = (high - low) / 4;
     const std::uint32_t first = low + quarter + 1;
@@ -153,14 +155,14 @@ template <class P>
       from = n >= rank ? n : from;
     }
     low = pivots[reached];
-    if (from == rank) return low;
+    if (from >= rank && from <= rank + slack) return low;
     high = pivots[reached + 1] - 1;
   }
   return low;
 }
 
-/// Between which keys the `rank`-th highest of many most likely lies: by a sample, three standard
-/// deviations to each side.
+/// Between which keys the `rank`-th highest of many most likely lies: by a sample, 2.6 standard
+/// deviations to each side and what is left to chance, another half of one on average.
 template <class P, RankedScore S>
 [[nodiscard]] Bracket bracket(const S* scores, std::size_t count, std::size_t rank) noexcept {
   constexpr std::size_t size = 256;
@@ -174,15 +176,17 @@ template <class P, RankedScore S>
   const Bracket seen = P::template to_keys<S>(sample, size);
   const double share = static_cast<double>(rank) / static_cast<double>(count);
   const double expected = share * static_cast<double>(size);
-  const double margin = 3 * std::sqrt(expected * (1 - share)) + 2;
+  const double margin = 2.6 * std::sqrt(expected * (1 - share));
+  constexpr std::size_t slack = 4;
   Bracket result;
   if (expected + margin < static_cast<double>(size)) {
-    result.low =
-        bisect<P>(sample, size, static_cast<std::size_t>(expected + margin), seen.low, seen.high);
+    const auto below = static_cast<std::size_t>(expected + margin);
+    result.low = bisect<P>(sample, size, below, slack, seen.low, seen.high);
   }
-  if (expected - margin >= 1) {
-    result.high = bisect<P>(sample, size, static_cast<std::size_t>(expected - margin),
-                            (std::max)(result.low, seen.low), seen.high);
+  if (expected - margin >= 1 + slack) {
+    const auto above = static_cast<std::size_t>(expected - margin) - slack;
+    result.high =
+        bisect<P>(sample, size, above, slack, (std::max)(result.low, seen.low), seen.high);
   }
   return result;
 }
@@ -207,14 +211,14 @@ template <class P = Passes, RankedScore S>
   const std::size_t rank = wanted - split.above;  // among those inside
   std::uint32_t threshold = 0;
   if (split.inside <= few_keys || range.low == range.high) {
-    threshold = bisect<P>(workspace, split.inside, rank, range.low, range.high);
+    threshold = bisect<P>(workspace, split.inside, rank, 0, range.low, range.high);
   } else {
     const Bracket inner = bracket<P>(workspace, split.inside, rank);
     std::uint32_t* few = workspace + split.inside;
     const Split again = P::split(workspace, split.inside, inner.low, inner.high, few);
     const bool found = rank > again.above && rank <= again.above + again.inside;
-    threshold = found ? bisect<P>(few, again.inside, rank - again.above, inner.low, inner.high)
-                      : bisect<P>(workspace, split.inside, rank, range.low, range.high);
+    threshold = found ? bisect<P>(few, again.inside, rank - again.above, 0, inner.low, inner.high)
+                      : bisect<P>(workspace, split.inside, rank, 0, range.low, range.high);
   }
   // Of those at the threshold the newest stay: the first ones are left out.
   const std::size_t from = P::count_from(workspace, split.inside, {threshold})[0];
