@@ -139,6 +139,14 @@ endif()
 # All programs land in one folder: build/<preset>/bin.
 set(morphkv_program_dir ${PROJECT_BINARY_DIR}/bin)
 
+option(MORPHKV_UNITY "Compile the sources of a program of ours some at a time" ON)
+
+# morphkv_compile_together(<name>): sources that instantiate the same templates become one unit, six
+# at a time. That takes less than half as long as one by one, where all of them are compiled.
+function(morphkv_compile_together name)
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ${MORPHKV_UNITY} UNITY_BUILD_BATCH_SIZE 6)
+endfunction()
+
 # morphkv_add_program(<name> <source>...): one program of ours. It is left out, with a line that
 # says so, where a library that its sources use is not installed.
 function(morphkv_add_program name)

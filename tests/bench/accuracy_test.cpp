@@ -19,7 +19,7 @@
 #include "accuracy/snapkv_recent.hpp"
 #include "support/duel.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::accuracy_test {
 namespace {
 
 using accuracy::Resample;
@@ -184,4 +184,4 @@ TEST(AccuracyPage, NoTextOfAModelBecomesMarkup) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::accuracy_test

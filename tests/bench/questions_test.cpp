@@ -13,7 +13,7 @@
 #include "tasks/questions.hpp"
 #include "tasks/questions_grader.hpp"
 
-namespace morphkv::tasks {
+namespace morphkv::tasks::questions_test {
 namespace {
 
 const QuestionsWriter question_task;
@@ -155,4 +155,4 @@ TEST(Questions, RefuseWhatCannotBeWritten) {
 }
 
 }  // namespace
-}  // namespace morphkv::tasks
+}  // namespace morphkv::tasks::questions_test

@@ -11,14 +11,14 @@
 #include "tasks/saga.hpp"
 #include "tasks/saga_grader.hpp"
 
-namespace morphkv::tasks {
+namespace morphkv::tasks::saga_test {
 namespace {
 
 const SagaWriter saga_task;
 const SagaGrader saga_grader(saga_task);
 const Vocabulary& words = saga_task.vocabulary();
 
-class OpenWriting : public testing::TestWithParam<int> {};
+class OpenWriting : public ::testing::TestWithParam<int> {};
 
 TEST_P(OpenWriting, IsAboutAsLongAsAsked) {
   const Saga saga = saga_task.make(open_writing(GetParam()), 1);
@@ -43,7 +43,7 @@ TEST_P(OpenWriting, NoTrivialControlSolvesIt) {
   EXPECT_LT(best_trivial_control(saga_task, saga_grader, options, 50, wrong), 0.75);
 }
 
-INSTANTIATE_TEST_SUITE_P(Lengths, OpenWriting, testing::Values(1000, 2000, 4000, 8000, 12000));
+INSTANTIATE_TEST_SUITE_P(Lengths, OpenWriting, ::testing::Values(1000, 2000, 4000, 8000, 12000));
 
 TEST(Saga, ThousandTokensNeedNoPhrases) {
   // A writer may leave them out, and then the response ends before it needs what was evicted.
@@ -150,4 +150,4 @@ TEST(DistinctNgrams, CountsRunsThatAreDifferent) {
 }
 
 }  // namespace
-}  // namespace morphkv::tasks
+}  // namespace morphkv::tasks::saga_test

@@ -9,7 +9,7 @@
 
 #include "tasks/sampler.hpp"
 
-namespace morphkv::tasks {
+namespace morphkv::tasks::sampler_test {
 namespace {
 
 TEST(SampleMinP, DrawsInProportionToWhatIsLeft) {
@@ -45,4 +45,4 @@ TEST(SampleMinP, OneNumberACall) {
 }
 
 }  // namespace
-}  // namespace morphkv::tasks
+}  // namespace morphkv::tasks::sampler_test

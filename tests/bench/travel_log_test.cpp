@@ -11,7 +11,7 @@
 #include "tasks/grader.hpp"
 #include "tasks/travel_log.hpp"
 
-namespace morphkv::tasks {
+namespace morphkv::tasks::travel_log_test {
 namespace {
 
 const TravelLog log_task;
@@ -68,7 +68,7 @@ TEST(TravelLog, FillsThePromptWithPhrasesWhenPeopleRunOut) {
   }
 }
 
-class LongResponse : public testing::TestWithParam<int> {};
+class LongResponse : public ::testing::TestWithParam<int> {};
 
 TEST_P(LongResponse, IsAboutAsLongAsAsked) {
   constexpr int examples = 10;
@@ -115,7 +115,7 @@ TEST_P(LongResponse, NoTrivialControlSolvesIt) {
   EXPECT_LT(best_trivial_control(log_task, log_grader, options, 50, wrong), 0.75);
 }
 
-INSTANTIATE_TEST_SUITE_P(Lengths, LongResponse, testing::Values(1000, 2000, 4000, 8000, 12000));
+INSTANTIATE_TEST_SUITE_P(Lengths, LongResponse, ::testing::Values(1000, 2000, 4000, 8000, 12000));
 
 TEST(TravelLogGrader, AWrongWordSpoilsItsCheckOnly) {
   const Example example = log_task.make({}, 11);
@@ -224,4 +224,4 @@ TEST(TravelLog, RefusesWhatItCannotWrite) {
 }
 
 }  // namespace
-}  // namespace morphkv::tasks
+}  // namespace morphkv::tasks::travel_log_test

@@ -16,7 +16,7 @@
 #include "support/duel.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::budget_test {
 namespace {
 
 TEST(PyramidBudget, GoesDownOnALine) {
@@ -246,4 +246,4 @@ TEST(AdaptiveBudget, ARefusedPromptDividesNothing) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::budget_test

@@ -14,7 +14,7 @@
 #include "support/errors.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::engine_storage_test {
 namespace {
 
 const CacheShape shape{.layers = 2, .query_heads = 6, .kv_heads = 3, .head_dim = 24};
@@ -212,4 +212,4 @@ TEST(PagedBatch, SpeaksTheWordsOfPagedAttention) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::engine_storage_test

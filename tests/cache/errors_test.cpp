@@ -12,7 +12,7 @@
 #include "support/errors.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::errors_test {
 namespace {
 
 constexpr CacheShape shape{.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 4};
@@ -230,4 +230,4 @@ TEST(CacheErrors, EverythingIsProtected) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::errors_test

@@ -12,7 +12,7 @@
 #include "support/contenders.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::memory_test {
 namespace {
 
 constexpr CacheShape shape{.layers = 3, .query_heads = 4, .kv_heads = 2, .head_dim = 32};
@@ -176,4 +176,4 @@ TEST(MorphKVMemory, ForItsWindowAsDocumented) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::memory_test

@@ -14,7 +14,7 @@
 #include "support/duel.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::morphkv_compat_test {
 namespace {
 
 /// One KV head with its group.
@@ -122,4 +122,4 @@ TEST(MorphKVCompatCache, EqualsTheOracle) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::morphkv_compat_test

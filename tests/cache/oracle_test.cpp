@@ -8,7 +8,7 @@
 #include "support/cache_duel.hpp"
 #include "support/contenders.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::oracle_test {
 namespace {
 
 /// Turns of a prompt and an answer.
@@ -122,4 +122,4 @@ TYPED_TEST(CacheScalarTest, LargeHeads) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::oracle_test

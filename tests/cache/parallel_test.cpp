@@ -10,7 +10,7 @@
 #include "support/contenders.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::parallel_test {
 namespace {
 
 /// Runs the bodies on as many threads as it is told, the last ones first.
@@ -77,4 +77,4 @@ TEST(ParallelForks, CopiesShareNothing) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::parallel_test

@@ -10,7 +10,7 @@
 #include "support/duel.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::property_test {
 namespace {
 
 constexpr CacheShape shape{.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 8};
@@ -139,4 +139,4 @@ TEST(RandomPolicyTest, TheSeedDecides) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::property_test

@@ -9,7 +9,7 @@
 #include "support/contenders.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::revision_test {
 namespace {
 
 template <class Contender>
@@ -198,4 +198,4 @@ TYPED_TEST(ScalarRevisionTest, RollbackRestoresSixteenBitRows) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::revision_test

@@ -15,7 +15,7 @@
 #include "support/random.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::sequence_pool_test {
 namespace {
 
 const CacheShape shape{.layers = 2, .query_heads = 6, .kv_heads = 3, .head_dim = 8};
@@ -185,4 +185,4 @@ TEST(SequencePool, RefusesMemoryWithoutASlab) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::sequence_pool_test

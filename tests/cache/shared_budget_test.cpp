@@ -16,7 +16,7 @@
 #include "support/errors.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::shared_budget_test {
 namespace {
 
 using Cache = KVCache<float, DecayedMax, SharedStorage<float>>;
@@ -251,4 +251,4 @@ TEST(SharedBudget, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::shared_budget_test

@@ -21,7 +21,7 @@
 #include "support/errors.hpp"
 #include "support/random.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::core_test {
 namespace {
 
 /// Finite non-negative binary16 numbers.
@@ -148,4 +148,4 @@ TEST(SerialExecutor, RunsEveryBodyOnceInOrder) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::core_test

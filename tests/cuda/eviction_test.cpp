@@ -14,7 +14,7 @@
 #include "support/random.hpp"
 #include "support/weights.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::eviction_test {
 namespace {
 
 std::vector<Position> to_vector(std::span<const Position> positions) {
@@ -167,4 +167,4 @@ TEST(DeviceEviction, CandidatesAreCountedWithinTheSize) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::eviction_test

@@ -15,7 +15,7 @@
 #include "morphkv/kernels/top_k.hpp"
 #include "support/duel.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::prompt_test {
 namespace {
 
 template <class Contender>
@@ -141,4 +141,4 @@ TEST(DeviceTopK, AgreesWithThePortableLibrary) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::prompt_test

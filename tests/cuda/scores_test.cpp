@@ -15,7 +15,7 @@
 #include "support/random.hpp"
 #include "support/weights.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::scores_test {
 namespace {
 
 TEST(RoundToHalf, AgreesWithThePortableLibraryOnEveryWeight) {
@@ -131,4 +131,4 @@ TEST(Policy, NumbersThatDoNotFitAreRefused) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::scores_test

@@ -13,7 +13,7 @@
 #include "comparison/trails_json.hpp"
 #include "demo/page.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::demo_parts_test {
 namespace {
 
 TEST(ShareInterval, KeepsAWidthWhereAllAgree) {
@@ -107,4 +107,4 @@ TEST(Numbers, AreForPeople) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::demo_parts_test

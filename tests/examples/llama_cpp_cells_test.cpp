@@ -14,7 +14,7 @@
 #include "support/random.hpp"
 #include "support/weights.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::llama_cpp_cells_test {
 namespace {
 
 using llama_cpp::Cell;
@@ -442,4 +442,4 @@ TEST(LlamaCppSharedCells, ABadRowIsAnError) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::llama_cpp_cells_test

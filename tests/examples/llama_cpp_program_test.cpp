@@ -18,7 +18,7 @@
 #include "morphkv/morphkv.hpp"
 #include "tasks/travel_log.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::llama_cpp_program_test {
 namespace {
 
 using nlohmann::json;
@@ -189,4 +189,4 @@ TEST_F(LlamaCppProgramTest, WhatMakesNoSenseIsSaidAndNothingIsRun) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::llama_cpp_program_test

@@ -10,7 +10,7 @@
 #include "llama/session.hpp"
 #include "morphkv/morphkv.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::llama_engine_test {
 namespace {
 
 constexpr std::size_t tokens = 40;
@@ -123,4 +123,4 @@ TEST(LlamaEngine, ASmallCacheHoldsItsCapacity) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::llama_engine_test

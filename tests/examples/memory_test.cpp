@@ -13,7 +13,7 @@
 #include "memory/expected_memory.hpp"
 #include "memory/tables.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::memory_test {
 namespace {
 
 using nlohmann::ordered_json;
@@ -119,4 +119,4 @@ TEST(Calculator, CountsAsTheLibraryDoes) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::memory_test

@@ -14,7 +14,7 @@
 #include "llama/session.hpp"
 #include "morphkv/policy/full.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::model_files_test {
 namespace {
 
 llama::Matrix logits_of(const llama::Model& model) {
@@ -169,4 +169,4 @@ TEST(Rope, LlamaThreeStretchesSlowWavesOnly) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::model_files_test

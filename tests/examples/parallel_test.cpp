@@ -10,7 +10,7 @@
 
 // It uses std::jthread, so the thread sanitizer sees it.
 
-namespace morphkv::test {
+namespace morphkv::test::parallel_test {
 namespace {
 
 TEST(RunInParallel, DoesEveryJobOnce) {
@@ -32,4 +32,4 @@ TEST(RunInParallel, PassesAnExceptionOn) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::parallel_test

@@ -9,7 +9,7 @@
 #include "examples/temporary_folder.hpp"
 #include "support/safetensors.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::safetensors_test {
 namespace {
 
 using support::SafetensorsFile;
@@ -135,4 +135,4 @@ TEST(Safetensors, AHugeHeaderLengthTakesNoMemory) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::safetensors_test

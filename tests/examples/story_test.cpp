@@ -14,7 +14,7 @@
 #include "llama/session.hpp"
 #include "morphkv/morphkv.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::story_test {
 namespace {
 
 /// What the checkpoint writes greedily, to its stop token: checked against a separate program in
@@ -85,4 +85,4 @@ INSTANTIATE_TEST_SUITE_P(Shared, Story, testing::ValuesIn(story_models()),
                          [](const auto& model) { return model.param.filename().string(); });
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::story_test

@@ -10,7 +10,7 @@
 #include "examples/temporary_folder.hpp"
 #include "llama/tokenizer.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::tokenizer_test {
 namespace {
 
 std::string bytes_of_number(auto number) {
@@ -96,4 +96,4 @@ TEST(WordTokenizer, ComplaintsNameTheWord) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::tokenizer_test

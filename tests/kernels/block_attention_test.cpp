@@ -5,7 +5,7 @@
 
 #include "kernels/support.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::block_attention_test {
 namespace {
 
 struct Case {
@@ -222,4 +222,4 @@ TYPED_TEST(BlockAttentionTest, NotANumberIsReported) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::block_attention_test

@@ -6,7 +6,7 @@
 #include "kernels/support.hpp"
 #include "morphkv/kernels/pooling.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::convert_test {
 namespace {
 
 template <class T>
@@ -134,4 +134,4 @@ TEST(PoolingTest, AnySizeAndWidth) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::convert_test

@@ -8,7 +8,7 @@
 
 #include "kernels/support.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::decode_attention_test {
 namespace {
 
 struct Case {
@@ -338,4 +338,4 @@ TYPED_TEST(DecodeAttentionTest, WhatIsReadNextMayBeAnything) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::decode_attention_test

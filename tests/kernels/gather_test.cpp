@@ -5,7 +5,7 @@
 
 #include "kernels/support.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::gather_test {
 namespace {
 
 std::vector<std::uint32_t> every_other(std::size_t rows, std::mt19937& engine) {
@@ -66,4 +66,4 @@ TEST(GatherTest, LargeResultsThatBypassTheCaches) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::gather_test

@@ -5,7 +5,7 @@
 
 #include "kernels/support.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::score_prompt_test {
 namespace {
 
 struct Case {
@@ -128,4 +128,4 @@ TYPED_TEST(ScorePromptTest, NotANumberIsReported) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::score_prompt_test

@@ -5,7 +5,7 @@
 
 #include "kernels/support.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::top_k_test {
 namespace {
 
 template <class S>
@@ -138,4 +138,4 @@ TEST(TopKTest, KeepsCandidatesInPlace) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::top_k_test

@@ -8,7 +8,7 @@
 #include "morphkv/kernels/row_check.hpp"
 #include "morphkv/kernels/search.hpp"
 
-namespace morphkv::test {
+namespace morphkv::test::window_update_test {
 namespace {
 
 /// Some slots protected: about a quarter, none, or all.
@@ -314,4 +314,4 @@ TEST_F(WindowUpdateTest, BadWeightsAreFoundWhereverTheyAre) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::test::window_update_test

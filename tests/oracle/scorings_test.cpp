@@ -8,7 +8,7 @@
 
 #include "oracle/attention_oracle.hpp"
 
-namespace morphkv::oracle {
+namespace morphkv::oracle::scorings_test {
 namespace {
 
 using Positions = std::vector<Position>;
@@ -141,4 +141,4 @@ TEST(AttentionOracle, FusesAGroup) {
 }
 
 }  // namespace
-}  // namespace morphkv::oracle
+}  // namespace morphkv::oracle::scorings_test

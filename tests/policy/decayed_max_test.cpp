@@ -12,7 +12,7 @@
 #include "oracle/scorings.hpp"
 #include "support/duel.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::decayed_max_test {
 namespace {
 
 /// Steps until rounding may decide otherwise than the oracle, at most `most`.
@@ -70,4 +70,4 @@ TEST(DecayedMax, WeighsFourBytesASlot) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::decayed_max_test

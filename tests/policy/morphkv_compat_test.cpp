@@ -12,7 +12,7 @@
 #include "oracle/compat_oracle.hpp"
 #include "support/duel.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::morphkv_compat_test {
 namespace {
 
 using oracle::LogitRows;
@@ -226,4 +226,4 @@ TEST(MorphKVCompat, RefusesBadLogits) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::morphkv_compat_test

@@ -12,7 +12,7 @@
 #include "support/duel.hpp"
 #include "support/errors.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::options_test {
 namespace {
 
 struct BadOptions {
@@ -194,4 +194,4 @@ TEST(MorphKVPanes, NoSlotInheritsVotes) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::options_test

@@ -10,7 +10,7 @@
 #include "support/contenders.hpp"
 #include "support/duel.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::oracle_test {
 namespace {
 
 template <class Contender>
@@ -145,4 +145,4 @@ TYPED_TEST(OracleTest, EverySlotMayBeASink) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::oracle_test

@@ -7,7 +7,7 @@
 
 #include "support/errors.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::recommended_test {
 namespace {
 
 TEST(Recommended, FitsEveryCapacity) {
@@ -27,4 +27,4 @@ TEST(Recommended, RefusesLessThanTwo) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::recommended_test

@@ -20,7 +20,7 @@
 extern template std::unique_ptr<morphkv::replay::Session> morphkv::replay::make_session<float>(
     const Settings&, const Trace&);
 
-namespace morphkv::testing {
+namespace morphkv::testing::input_test {
 namespace {
 
 using nlohmann::json;
@@ -220,4 +220,4 @@ TEST(ReplaySettingsTest, CommandLinesThatMakeNoSense) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::input_test

@@ -18,7 +18,7 @@
 template std::unique_ptr<morphkv::replay::Session> morphkv::replay::make_session<float>(
     const Settings&, const Trace&);
 
-namespace morphkv::testing {
+namespace morphkv::testing::policies_test {
 namespace {
 
 using oracle::Combine;
@@ -299,4 +299,4 @@ TEST(ReplayPoliciesTest, DividesABudget) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::policies_test

@@ -13,7 +13,7 @@
 #include "morphkv/version.hpp"
 #include "replay/traces.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::program_test {
 namespace {
 
 using nlohmann::json;
@@ -169,4 +169,4 @@ TEST_F(ReplayProgramTest, ExplainsItself) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::program_test

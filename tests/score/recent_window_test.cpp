@@ -14,7 +14,7 @@
 #include "oracle/window_oracle.hpp"
 #include "support/weights.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::recent_window_test {
 namespace {
 
 struct Case {
@@ -276,4 +276,4 @@ TEST(RecentWindowSum, IsExactForeverAtItsLimits) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::recent_window_test

@@ -9,7 +9,7 @@
 
 #include "morphkv/core/bit_mask.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::recurrent_score_test {
 namespace {
 
 struct DecayedMax {
@@ -85,4 +85,4 @@ TEST(RecurrentScore, IsRemappedAndCleared) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::recurrent_score_test

@@ -16,7 +16,7 @@
 #include "oracle/scorings.hpp"
 #include "support/weights.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::scores_test {
 namespace {
 
 /// All slots are candidates, and positions ascend.
@@ -159,4 +159,4 @@ TEST(AgeScore, TheOldestGoes) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::scores_test

@@ -15,7 +15,7 @@
 #include "morphkv/score/recent_window.hpp"
 #include "morphkv/score/running_sum.hpp"
 
-namespace morphkv::testing {
+namespace morphkv::testing::slot_order_test {
 namespace {
 
 constexpr std::size_t slots = 37;
@@ -66,4 +66,4 @@ TEST(SlotOrder, DoesNotMatterToAnyScore) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing
+}  // namespace morphkv::testing::slot_order_test
