@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/neon/vector.hpp"

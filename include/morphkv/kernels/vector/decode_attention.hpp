@@ -198,28 +198,26 @@ struct FloatProducts {
               ReadAhead<T>& ahead) const noexcept {
     constexpr std::size_t most = block_for<Heads>;
     const std::size_t chunks = a.head_dim / lanes;
-    std::size_t c = 0;
-    const auto step = [&](auto count) noexcept {
-      // Its share of the lines, so that they come evenly.
-      const std::size_t before = read_block<T> * lines * c / chunks;
-      const std::size_t after = read_block<T> * lines * (c + count) / chunks;
-      value_step<Heads, count, false>(a, cursor, head, token, tokens, c * lanes, after - before,
-                                      ahead);
-      c += count;
+    const std::size_t all_lines = read_block<T> * lines;
+    // The vectors from number c on; lines as their share is, so that they come evenly.
+    const auto step = [&](std::size_t c, auto count) noexcept {
+      const std::size_t share = all_lines * (c + count) / chunks - all_lines * c / chunks;
+      value_step<Heads, count, false>(a, cursor, head, token, tokens, c * lanes, share, ahead);
+      return c + count;
     };
-    while (c < chunks) {
+    for (std::size_t c = 0; c < chunks;) {
       const std::size_t left = chunks - c;
       if (left >= most && left != most + 1) {  // two steps of two, not one that is too narrow
-        step(std::integral_constant<std::size_t, most>());
+        c = step(c, std::integral_constant<std::size_t, most>());
       } else if (left >= 2) {
-        step(std::integral_constant<std::size_t, 2>());
+        c = step(c, std::integral_constant<std::size_t, 2>());
       } else {
-        step(std::integral_constant<std::size_t, 1>());
+        c = step(c, std::integral_constant<std::size_t, 1>());
       }
     }
-    if (c * lanes < a.head_dim) {
-      value_step<Heads, 1, true>(a, cursor, head, token, tokens, c * lanes,
-                                 chunks == 0 ? read_block<T> * lines : 0, ahead);
+    if (const std::size_t d = chunks * lanes; d < a.head_dim) {
+      value_step<Heads, 1, true>(a, cursor, head, token, tokens, d, chunks == 0 ? all_lines : 0,
+                                 ahead);
     }
   }
 
