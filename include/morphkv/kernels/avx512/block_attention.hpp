@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <type_traits>
 
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/avx512/score_prompt.hpp"

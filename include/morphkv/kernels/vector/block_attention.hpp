@@ -6,12 +6,14 @@
 ///
 /// A lane is a query. Both products of attention are one product of matrices: vectors of queries
 /// meet numbers of keys, and vectors of weights meet numbers of values. No sum crosses lanes, and
-/// the softmax works lane by lane. A panel is `head_block` such vectors, of several heads, or of
-/// several blocks of queries where the group is small.
+/// the softmax works lane by lane. A panel is some such vectors, of several heads, or of several
+/// blocks of queries where the group is small: keys and values are laid out once for all of them,
+/// and `head_block` at a time meet them in registers.
 #ifdef MORPHKV_ISA
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
 
-inline constexpr std::size_t column_block = 4;  ///< numbers that meet the vectors at once
+inline constexpr std::size_t column_block = key_tile;  ///< numbers that meet some vectors at once
+inline constexpr std::size_t panel_vectors = block_queries / lanes;
 
 /// A vector of queries: `count` of them from `row` on, of one query head.
 struct QueryVector {
@@ -32,12 +34,11 @@ struct BlockSpace {
   BlockSpace(float* workspace, std::size_t head_dim) noexcept {
     const std::size_t width = (head_dim + lanes - 1) / lanes * lanes;
     queries = workspace;
-    outputs = queries + head_block * lanes * width;
-    weights = outputs + head_block * lanes * width;
-    keys = weights + head_block * lanes * block_tokens;
+    outputs = queries + block_queries * width;
+    weights = outputs + block_queries * width;
+    keys = weights + block_queries * block_tokens;
     values = keys + block_tokens * width;
   }
-  static_assert(head_block * lanes <= block_queries);
 };
 
 /// Products of single floats: what attend_panel asks for.
@@ -81,14 +82,14 @@ void multiply(const float* left, std::size_t left_stride, const float* right,
     }
   }
   for (std::size_t k = 0; k < depth; ++k) {
-    Floats number[Columns];
-    MORPHKV_UNROLL for (std::size_t j = 0; j < Columns; ++j) {
-      number[j] = all(right[k * row_stride + j * column_stride]);
-    }
+    Floats some[Vectors];
     MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
-      const Floats some = load(left + v * left_stride + k * lanes);
-      MORPHKV_UNROLL for (std::size_t j = 0; j < Columns; ++j) {
-        sums[v][j] = Words::multiply_add(some, number[j], sums[v][j]);
+      some[v] = load(left + v * left_stride + k * lanes);
+    }
+    MORPHKV_UNROLL for (std::size_t j = 0; j < Columns; ++j) {
+      const Floats number = in_register(all(right[k * row_stride + j * column_stride]));
+      MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
+        sums[v][j] = Words::multiply_add(some[v], number, sums[v][j]);
       }
     }
   }
@@ -97,6 +98,45 @@ void multiply(const float* left, std::size_t left_stride, const float* right,
       store(out + v * out_stride + j * lanes, sums[v][j]);
     }
   }
+}
+
+/// The same for any number of columns.
+template <class Words, std::size_t Vectors, bool Add>
+void multiply_columns(const float* left, std::size_t left_stride, const float* right,
+                      std::size_t row_stride, std::size_t column_stride, std::size_t columns,
+                      std::size_t depth, float* out, std::size_t out_stride) noexcept {
+  std::size_t j = 0;
+  for (; j + column_block <= columns; j += column_block) {
+    multiply<Words, Vectors, column_block, Add>(left, left_stride, right + j * column_stride,
+                                                row_stride, column_stride, depth, out + j * lanes,
+                                                out_stride);
+  }
+  for (; j + 2 <= columns; j += 2) {
+    multiply<Words, Vectors, 2, Add>(left, left_stride, right + j * column_stride, row_stride,
+                                     column_stride, depth, out + j * lanes, out_stride);
+  }
+  for (; j < columns; ++j) {
+    multiply<Words, Vectors, 1, Add>(left, left_stride, right + j * column_stride, row_stride,
+                                     column_stride, depth, out + j * lanes, out_stride);
+  }
+}
+
+/// The same for any number of vectors.
+template <class Words, bool Add>
+void multiply_panel(std::size_t vectors, const float* left, std::size_t left_stride,
+                    const float* right, std::size_t row_stride, std::size_t column_stride,
+                    std::size_t columns, std::size_t depth, float* out,
+                    std::size_t out_stride) noexcept {
+  const auto some = [&](std::size_t v, auto count) noexcept {
+    multiply_columns<Words, count, Add>(left + v * left_stride, left_stride, right, row_stride,
+                                        column_stride, columns, depth, out + v * out_stride,
+                                        out_stride);
+    return v + count;
+  };
+  std::size_t v = 0;
+  while (v + head_block <= vectors) v = some(v, std::integral_constant<std::size_t, head_block>());
+  if (v + 2 <= vectors) v = some(v, std::integral_constant<std::size_t, 2>());
+  if (v < vectors) some(v, std::integral_constant<std::size_t, 1>());
 }
 
 /// A vector's softmax so far.
@@ -158,63 +198,54 @@ bool finish_vector(const BlockAttention<T>& a, const QueryVector& vector, const 
   return finite;
 }
 
-/// The attention of `Vectors` vectors of queries.
-template <class Words, std::size_t Vectors, Scalar T>
-bool attend_panel(const BlockAttention<T>& a, const QueryVector* vectors) noexcept {
+/// The attention of `count` vectors of queries, in the order of their rows.
+template <class Words, Scalar T>
+bool attend_panel(const BlockAttention<T>& a, const QueryVector* vectors,
+                  std::size_t count) noexcept {
   const BlockSpace space(a.workspace, a.head_dim);
   const std::size_t depth = a.head_dim / Words::numbers;
   const std::size_t query_stride = depth * lanes;
   const std::size_t output_stride = a.head_dim * lanes;
   const std::size_t weight_stride = block_tokens * lanes;
   const std::size_t before_block = a.tokens - a.rows;
-  std::fill_n(space.queries, Vectors * query_stride, 0.0F);
-  std::fill_n(space.outputs, Vectors * output_stride, 0.0F);
-  RunningSoftmax softmax[Vectors];
-  std::size_t seen = 0;
-  for (std::size_t v = 0; v < Vectors; ++v) {
+  std::fill_n(space.queries, count * query_stride, 0.0F);
+  std::fill_n(space.outputs, count * output_stride, 0.0F);
+  RunningSoftmax softmax[panel_vectors];
+  const auto seen_by = [&](std::size_t v) noexcept {
+    return before_block + vectors[v].row + vectors[v].count;
+  };
+  for (std::size_t v = 0; v < count; ++v) {
     const QueryVector& vector = vectors[v];
     softmax[v].begin(before_block + vector.row);
-    seen = (std::max)(seen, before_block + vector.row + vector.count);
     for (std::size_t i = 0; i < vector.count; ++i) {
       const float* query = a.queries + ((vector.row + i) * a.group + vector.head) * a.head_dim;
       Words::pack_query(query, a.head_dim, space.queries + v * query_stride + i);
     }
   }
+  std::size_t first = 0;  // of the vectors that see on
+  const std::size_t seen = seen_by(count - 1);
   for (std::size_t t = 0; t < seen; t += block_tokens) {
-    const std::size_t count = (std::min)(block_tokens, seen - t);
-    for (std::size_t k = 0; k < count; ++k) {
+    while (seen_by(first) <= t) ++first;
+    const std::size_t tokens = (std::min)(block_tokens, seen - t);
+    for (std::size_t k = 0; k < tokens; ++k) {
       Words::pack_key(a.keys + (t + k) * a.stride, a.head_dim, space.keys + k * depth);
     }
-    Words::pack_values(a.values + t * a.stride, a.stride, count, a.head_dim, space.values);
-    std::size_t k = 0;
-    for (; k + column_block <= count; k += column_block) {
-      multiply<Words, Vectors, column_block, false>(space.queries, query_stride,
-                                                    space.keys + k * depth, 1, depth, depth,
-                                                    space.weights + k * lanes, weight_stride);
-    }
-    for (; k < count; ++k) {
-      multiply<Words, Vectors, 1, false>(space.queries, query_stride, space.keys + k * depth, 1,
-                                         depth, depth, space.weights + k * lanes, weight_stride);
-    }
-    for (std::size_t v = 0; v < Vectors; ++v) {
+    Words::pack_values(a.values + t * a.stride, a.stride, tokens, a.head_dim, space.values);
+    multiply_panel<Words, false>(count - first, space.queries + first * query_stride, query_stride,
+                                 space.keys, 1, depth, tokens, depth,
+                                 space.weights + first * weight_stride, weight_stride);
+    for (std::size_t v = first; v < count; ++v) {
       float* weights = space.weights + v * weight_stride;
-      softmax[v].absorb(weights, t, count, a.scale, space.outputs + v * output_stride, a.head_dim);
-      Words::pack_weights(weights, count);
+      softmax[v].absorb(weights, t, tokens, a.scale, space.outputs + v * output_stride, a.head_dim);
+      Words::pack_weights(weights, tokens);
     }
-    const std::size_t words = (count + Words::numbers - 1) / Words::numbers;
-    std::size_t d = 0;
-    for (; d + column_block <= a.head_dim; d += column_block) {
-      multiply<Words, Vectors, column_block, true>(space.weights, weight_stride, space.values + d,
-                                                   a.head_dim, 1, words, space.outputs + d * lanes,
-                                                   output_stride);
-    }
-    for (; d < a.head_dim; ++d) {
-      multiply<Words, Vectors, 1, true>(space.weights, weight_stride, space.values + d, a.head_dim,
-                                        1, words, space.outputs + d * lanes, output_stride);
-    }
+    const std::size_t words = (tokens + Words::numbers - 1) / Words::numbers;
+    multiply_panel<Words, true>(count - first, space.weights + first * weight_stride, weight_stride,
+                                space.values, a.head_dim, 1, a.head_dim, words,
+                                space.outputs + first * output_stride, output_stride);
   }
   bool finite = true;
-  for (std::size_t v = 0; v < Vectors; ++v) {
+  for (std::size_t v = 0; v < count; ++v) {
     finite =
         finish_vector(a, vectors[v], softmax[v].total, space.outputs + v * output_stride) && finite;
   }
@@ -225,29 +256,17 @@ bool attend_panel(const BlockAttention<T>& a, const QueryVector* vectors) noexce
 template <class Words, Scalar T>
 bool attend_block(const BlockAttention<T>& a) noexcept {
   bool finite = true;
-  QueryVector panel[head_block];
+  QueryVector panel[panel_vectors];
   std::size_t filled = 0;
-  const auto attend = [&] {
-    switch (filled) {
-      case 1:
-        return attend_panel<Words, 1>(a, panel);
-      case 2:
-        return attend_panel<Words, 2>(a, panel);
-      case 3:
-        return attend_panel<Words, (std::min)(std::size_t{3}, head_block)>(a, panel);
-      default:
-        return attend_panel<Words, head_block>(a, panel);
-    }
-  };
   for (std::size_t row = 0; row < a.rows; row += lanes) {
     for (std::size_t head = 0; head < a.group; ++head) {
       panel[filled++] = {head, row, (std::min)(lanes, a.rows - row)};
-      if (filled < head_block) continue;
-      finite = attend() && finite;
+      if (filled < panel_vectors) continue;
+      finite = attend_panel<Words>(a, panel, filled) && finite;
       filled = 0;
     }
   }
-  return filled == 0 ? finite : attend() && finite;
+  return filled == 0 ? finite : attend_panel<Words>(a, panel, filled) && finite;
 }
 
 /// See kernels::block_attention.
