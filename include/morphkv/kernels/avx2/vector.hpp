@@ -29,7 +29,7 @@ struct Lanes {
 };
 
 inline constexpr std::size_t lanes = 8;
-inline constexpr std::size_t registers = 16;
+inline constexpr std::size_t registers = 16;  ///< that hold a vector each
 /// Query heads that one pass of the attention kernels serves: what the registers hold.
 inline constexpr std::size_t head_block = 2;
 /// Keys of a prompt that meet them at once.

@@ -21,7 +21,7 @@ using Units = __m512i;  ///< lanes of std::uint32_t
 using Lanes = __mmask16;
 
 inline constexpr std::size_t lanes = 16;
-inline constexpr std::size_t registers = 32;
+inline constexpr std::size_t registers = 32;  ///< that hold a vector each
 /// Query heads that one pass of the attention kernels serves: what the registers hold.
 inline constexpr std::size_t head_block = 4;
 /// Keys of a prompt that meet them at once.

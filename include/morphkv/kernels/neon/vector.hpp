@@ -25,7 +25,7 @@ struct Lanes {
 };
 
 inline constexpr std::size_t lanes = 4;
-inline constexpr std::size_t registers = 32;
+inline constexpr std::size_t registers = 32;  ///< that hold a vector each
 /// Query heads that one pass of the attention kernels serves: what the registers hold.
 inline constexpr std::size_t head_block = 4;
 /// Keys of a prompt that meet them at once.

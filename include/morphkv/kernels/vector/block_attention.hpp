@@ -13,7 +13,7 @@
 namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
 
 inline constexpr std::size_t column_block = key_tile;  ///< numbers that meet some vectors at once
-inline constexpr std::size_t panel_vectors = block_queries / lanes;
+inline constexpr std::size_t panel_vectors = block_queries / lanes;  ///< at most
 
 /// A vector of queries: `count` of them from `row` on, of one query head.
 struct QueryVector {

@@ -341,9 +341,8 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
   }
   if (a.row != nullptr) {
     const bool greatest_of_group = a.fusion == GroupFusion::max;
-    for (std::size_t h = 0; h < a.group && !greatest_of_group; ++h) {
-      shares[h] /= static_cast<float>(a.group);
-    }
+    const float heads = greatest_of_group ? 1.0F : static_cast<float>(a.group);
+    for (std::size_t h = 0; h < a.group; ++h) shares[h] /= heads;
     greatest_of_group ? fuse_group<true>(a, shares) : fuse_group<false>(a, shares);
   }
   return finite;
