@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# How morphkv's own tests, benchmarks and examples are built. Nothing here touches the target
+# How morphkv's own tests, benchmarks, tools and examples are built. Nothing here touches the target
 # morphkv, a directory or a global variable of a project that includes us: every flag lives on the
 # helper targets below, which are never installed.
 
@@ -86,11 +86,11 @@ if(MORPHKV_AMALGAMATED)
 endif()
 
 # morphkv_program_options: what every program of ours may use. Headers shared by programs are
-# included by their path from examples/ or bench/.
+# included by their path from tools/ or bench/.
 add_library(morphkv_program_options INTERFACE)
 target_link_libraries(morphkv_program_options INTERFACE morphkv_dev_options ${morphkv_used}
                                                         Threads::Threads)
-target_include_directories(morphkv_program_options INTERFACE ${PROJECT_SOURCE_DIR}/examples
+target_include_directories(morphkv_program_options INTERFACE ${PROJECT_SOURCE_DIR}/tools
                                                              ${PROJECT_SOURCE_DIR}/bench)
 
 # The large kernels, compiled once: for programs of many units, and for slow compilations.
@@ -132,7 +132,7 @@ if(MORPHKV_CUDA)
     INTERFACE
       $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Wshadow;-diag-suppress=20012,20014,1675>
   )
-  target_include_directories(morphkv_cuda_options INTERFACE ${PROJECT_SOURCE_DIR}/examples
+  target_include_directories(morphkv_cuda_options INTERFACE ${PROJECT_SOURCE_DIR}/tools
                                                             ${PROJECT_SOURCE_DIR}/bench)
 endif()
 
@@ -173,4 +173,13 @@ function(morphkv_add_program name)
   target_link_libraries(${name} PRIVATE morphkv_program_options ${libraries})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${morphkv_program_dir}
                                            CXX_EXTENSIONS OFF)
+endfunction()
+
+# morphkv_add_tested_program(<name> <source>...): with the tests, which have compiled the kernels
+# already, a program uses those.
+function(morphkv_add_tested_program name)
+  morphkv_add_program(${name} ${ARGN})
+  if(MORPHKV_BUILD_TESTS AND TARGET ${name})
+    target_link_libraries(${name} PRIVATE morphkv_separate_kernels)
+  endif()
 endfunction()

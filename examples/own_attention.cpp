@@ -70,10 +70,11 @@ int main() {
   if (cache.prefill(0, prompt.queries, prompt.keys, prompt.values) != Status::ok) return 1;
 
   // The prompt: its last tokens vote, and those that the policy keeps get a slot.
-  auto ballot = policy.vote(0, {prompt_tokens, prompt_tokens, group, &prompt, prompt_row, nullptr});
-  if (policy.decide(ballot) != Status::ok) return 1;
+  auto selection =
+      policy.score_block(0, {prompt_tokens, prompt_tokens, group, &prompt, prompt_row, nullptr});
+  if (policy.select(selection) != Status::ok) return 1;
   std::vector<Slot> slots(prompt_tokens);
-  policy.admit(ballot, slots);
+  policy.commit(selection, slots);
   for (std::size_t t = 0; t < prompt_tokens; ++t) {
     const std::size_t at = t * head_dim;
     if (slots[t] != morphkv::no_slot) write(slots[t], &prompt.keys[at], &prompt.values[at]);

@@ -16,14 +16,13 @@
 #include "support/errors.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing::shared_budget_test {
-namespace {
+namespace morphkv::testing::shared_budget_test { namespace {
 
 using Cache = KVCache<float, DecayedMax, SharedStorage<float>>;
 
 const CacheShape shape{.layers = 3, .query_heads = 2, .kv_heads = 2, .head_dim = 4};
 const DecayedMax::Options options{.capacity = 16, .window = 4, .half_life = 10, .sinks = 2};
-const SharedBudget budget{.floor = 0.5, .most = 2};
+const SharedBudget budget{.min_ratio = 0.5, .max_ratio = 2};
 
 /// The rule, token by token, with no slots.
 class SharedOracle {
@@ -241,10 +240,12 @@ TEST(SharedBudget, CountsItsBytes) {
 }
 
 TEST(SharedBudget, RefusesWhatDoesNotFit) {
-  expect_refused([] { (void)Cache(shape, options, SharedBudget{.floor = 1.5, .most = 2}); },
-                 "floor = 1.5");
-  expect_refused([] { (void)Cache(shape, options, SharedBudget{.floor = 0.5, .most = 0.5}); },
-                 "most = 0.5");
+  expect_refused(
+      [] { (void)Cache(shape, options, SharedBudget{.min_ratio = 1.5, .max_ratio = 2}); },
+      "min_ratio = 1.5");
+  expect_refused(
+      [] { (void)Cache(shape, options, SharedBudget{.min_ratio = 0.5, .max_ratio = 0.5}); },
+      "max_ratio = 0.5");
   auto with_history = options;
   with_history.history = 2;
   expect_refused([&] { (void)Cache(shape, with_history, budget); }, "history = 2");

@@ -12,8 +12,7 @@
 #include "oracle/compat_oracle.hpp"
 #include "support/duel.hpp"
 
-namespace morphkv::testing::morphkv_compat_test {
-namespace {
+namespace morphkv::testing::morphkv_compat_test { namespace {
 
 using oracle::LogitRows;
 
@@ -82,10 +81,10 @@ class CompatDuel {
     BlockLogits source{columns, rows};
     const PromptRows view(tokens, columns.size(), group_, &source, &BlockLogits::none,
                           &BlockLogits::logits);
-    auto ballot = policy_.vote(first, view);
-    ASSERT_EQ(policy_.decide(ballot), Status::ok);
+    auto selection = policy_.score_block(first, view);
+    ASSERT_EQ(policy_.select(selection), Status::ok);
     std::vector<Slot> slots(tokens);
-    policy_.admit(ballot, slots);
+    policy_.commit(selection, slots);
     oracle_.block(first, rows);
     ASSERT_EQ(kept(policy_), oracle_.kept());
   }

@@ -82,11 +82,11 @@ class BlockRows {
 template <class Policy>
 Status append_block(Policy& policy, Position first, const std::vector<oracle::Row>& rows) {
   BlockRows source(policy.positions(), first, rows);
-  auto ballot = policy.vote(first, source.view());
-  const Status status = policy.decide(ballot);
+  auto selection = policy.score_block(first, source.view());
+  const Status status = policy.select(selection);
   if (status != Status::ok) return status;
   std::vector<Slot> slots(rows.size());
-  policy.admit(ballot, slots);
+  policy.commit(selection, slots);
   for (std::size_t i = 0; i < slots.size(); ++i) {
     if (slots[i] == no_slot) continue;
     EXPECT_EQ(policy.positions()[slots[i]], first + static_cast<Position>(i));

@@ -10,13 +10,13 @@
 #include <limits>
 #include <span>
 
-#include "morphkv/core/rows.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// Working space of one head's step, in floats. Nothing is owned; see scratch_floats.
 struct DecodeScratch {
@@ -31,8 +31,8 @@ struct DecodeScratch {
 /// memory.
 template <Scalar T>
 struct DecodeHead {
-  Rows<const T> keys;    ///< [slots]
-  Rows<const T> values;  ///< [slots], where the keys are: the same strides and pages
+  KvView<const T> keys;    ///< [slots]
+  KvView<const T> values;  ///< [slots], where the keys are: the same strides and pages
   std::size_t group = 1;
   std::size_t head_dim = 1;
   float scale = 1;
@@ -104,6 +104,6 @@ Status observe_head(Policy& policy, std::size_t group, const DecodeScratch& scra
   }
 }
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_ATTENTION_DECODE_HPP

@@ -10,23 +10,23 @@
 #include <span>
 
 #include "morphkv/core/aligned_buffer.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/prompt_rows.hpp"
-#include "morphkv/core/rows.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/block_attention.hpp"
 #include "morphkv/kernels/convert.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// What one KV head holds, and the part of a block that belongs to it. Nothing is owned. Elements
 /// of the block's token t begin at t * stride.
 template <Scalar T, ElementOf<T> E>
 struct PrefillHead {
   std::span<const Position> positions;  ///< of the slots in use
-  Rows<const T> keys;                   ///< [slots]
-  Rows<const T> values;                 ///< [slots]
+  KvView<const T> keys;                 ///< [slots]
+  KvView<const T> values;               ///< [slots]
   std::size_t tokens = 0;               ///< of the block
   const E* block_queries = nullptr;     ///< [tokens], [group][head_dim] each
   const E* block_keys = nullptr;        ///< [tokens], [head_dim] each
@@ -96,7 +96,7 @@ class PrefillAttention {
   /// Tokens that are alive among the slots; they come first in keys_ and values_.
   [[nodiscard]] std::size_t live() const noexcept { return held_ - holes_; }
 
-  void copy_tokens(const Rows<const T>& held, const E* block, T* out) const {
+  void copy_tokens(const KvView<const T>& held, const E* block, T* out) const {
     const std::size_t dim = head_.head_dim;
     for (std::size_t slot = 0; slot < held_; ++slot) {
       if (head_.positions[slot] != no_position) {
@@ -159,9 +159,9 @@ class PrefillAttention {
   [[nodiscard]] Status logit_rows(std::size_t query, float* rows) {
     load_query(query, query_.data());
     const std::size_t visible = live() + query + 1;
-    kernels::portable::attention_logits(query_.data(), Rows<const T>{keys_.data(), head_.head_dim},
-                                        visible, head_.group, head_.head_dim, head_.scale, rows,
-                                        columns());
+    kernels::portable::attention_logits(query_.data(),
+                                        KvView<const T>{keys_.data(), head_.head_dim}, visible,
+                                        head_.group, head_.head_dim, head_.scale, rows, columns());
     for (std::size_t g = 0; g < head_.group; ++g) {
       spread(rows + g * columns(), visible, -std::numeric_limits<float>::infinity());
     }
@@ -192,6 +192,6 @@ class PrefillAttention {
   AlignedBuffer<float> query_;
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_ATTENTION_PREFILL_HPP

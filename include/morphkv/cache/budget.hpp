@@ -16,7 +16,7 @@
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/shape.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The tokens that a policy's options let a head keep.
 template <class Options>
@@ -167,6 +167,6 @@ class Budget {
   return won;
 }
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CACHE_BUDGET_HPP

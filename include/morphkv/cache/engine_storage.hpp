@@ -14,12 +14,12 @@
 
 #include "morphkv/core/config.hpp"
 #include "morphkv/core/error.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/memory_usage.hpp"
-#include "morphkv/core/rows.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/shape.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The order of an engine's memory, in the words of FlashInfer: NHD has the heads of a slot side by
 /// side, [slot][kv_heads][head_dim]; HND has the slots of a head side by side,
@@ -132,10 +132,10 @@ class EngineStorage {
     slots_ = pages.size() * layout_.page_rows;
   }
 
-  [[nodiscard]] Rows<T> keys(std::size_t layer, std::size_t head) const noexcept {
+  [[nodiscard]] KvView<T> keys(std::size_t layer, std::size_t head) const noexcept {
     return rows(layers_[layer].keys, head);
   }
-  [[nodiscard]] Rows<T> values(std::size_t layer, std::size_t head) const noexcept {
+  [[nodiscard]] KvView<T> values(std::size_t layer, std::size_t head) const noexcept {
     return rows(layers_[layer].values, head);
   }
   /// Slots that every head has memory for.
@@ -161,8 +161,8 @@ class EngineStorage {
     }
   }
 
-  [[nodiscard]] Rows<T> rows(T* layer, std::size_t head) const noexcept {
-    Rows<T> rows = layout_;
+  [[nodiscard]] KvView<T> rows(T* layer, std::size_t head) const noexcept {
+    KvView<T> rows = layout_;
     rows.data = layer + head * head_stride_;
     return rows;
   }
@@ -179,9 +179,9 @@ class EngineStorage {
   std::vector<LayerMemory<T>> layers_;
   std::size_t head_stride_;
   std::size_t slots_ = 0;
-  Rows<T> layout_;  ///< of every head; where its data begin is found when they are asked for
+  KvView<T> layout_;  ///< of every head; where its data begin is found when they are asked for
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CACHE_ENGINE_STORAGE_HPP

@@ -24,15 +24,15 @@
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/executor.hpp"
 #include "morphkv/core/fetch.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/memory_usage.hpp"
-#include "morphkv/core/rows.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/shape.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/row_check.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The key-value cache of one sequence, kept at a constant size by `Policy`.
 ///
@@ -327,7 +327,7 @@ class KVCache {
   }
 
  private:
-  using Ballot = typename Policy::Ballot;
+  using Selection = typename Policy::Selection;
 
   /// \param make_storage called with the slots of every head
   template <class MakeStorage>
@@ -394,10 +394,12 @@ class KVCache {
   }
 
   [[nodiscard]] static Options with_room(Options options, const SharedBudget& shared) {
-    require(shared.floor >= 0 && shared.floor <= 1, "floor", shared.floor, "from 0 to 1");
-    require(shared.most >= 1 && shared.most <= 1024, "most", shared.most, "from 1 to 1024");
-    const auto most = static_cast<double>(options.capacity) * shared.most;
-    options.room = static_cast<std::size_t>(most) - options.capacity;
+    require(shared.min_ratio >= 0 && shared.min_ratio <= 1, "min_ratio", shared.min_ratio,
+            "from 0 to 1");
+    require(shared.max_ratio >= 1 && shared.max_ratio <= 1024, "max_ratio", shared.max_ratio,
+            "from 1 to 1024");
+    const auto most = static_cast<double>(options.capacity) * shared.max_ratio;
+    options.spare_slots = static_cast<std::size_t>(most) - options.capacity;
     return options;
   }
 
@@ -456,20 +458,20 @@ class KVCache {
       return Status::full;
     }
     const BlockSpans<E> block{tokens, queries, keys, values, outputs};
-    auto ballots = vote(layer, first, block, execute);
-    for (const Ballot& ballot : ballots) {
-      if (ballot.status != Status::ok) return ballot.status;
+    auto selections = score_block(layer, first, block, execute);
+    for (const Selection& selection : selections) {
+      if (selection.status != Status::ok) return selection.status;
     }
-    std::vector<Policy> adapted = adapt(layer, ballots);
+    std::vector<Policy> adapted = adapt(layer, selections);
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
       const Policy& policy = adapted.empty() ? policy_at(layer, head) : adapted[head];
-      const Status status = policy.decide(ballots[head]);
+      const Status status = policy.select(selections[head]);
       if (status != Status::ok) return status;
-      if (outgrows(layer, head, ballots[head])) return Status::no_memory;
+      if (outgrows(layer, head, selections[head])) return Status::no_memory;
     }
     if (!adapted.empty()) divide(layer, adapted);
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
-      admit(layer, head, ballots[head], block);
+      commit(layer, head, selections[head], block);
       update_offer(index(layer, head));
     }
     return Status::ok;
@@ -497,25 +499,26 @@ class KVCache {
   }
 
   template <class E, class Execute>
-  [[nodiscard]] std::vector<Ballot> vote(std::size_t layer, Position first,
-                                         const BlockSpans<E>& block, Execute& execute) {
-    std::vector<std::optional<Ballot>> ballots(shape_.kv_heads);
+  [[nodiscard]] std::vector<Selection> score_block(std::size_t layer, Position first,
+                                                   const BlockSpans<E>& block, Execute& execute) {
+    std::vector<std::optional<Selection>> selections(shape_.kv_heads);
     execute(shape_.kv_heads, [&](std::size_t head) {
       PrefillAttention<T, E> attention(prefill_head(layer, head, block));
-      ballots[head].emplace(policy(layer, head).vote(first, attention.rows()));
-      if (ballots[head]->status == Status::ok) ballots[head]->status = attention.finish_outputs();
+      selections[head].emplace(policy(layer, head).score_block(first, attention.rows()));
+      if (selections[head]->status == Status::ok)
+        selections[head]->status = attention.finish_outputs();
     });
-    std::vector<Ballot> result;
-    result.reserve(ballots.size());
-    for (auto& ballot : ballots) result.push_back(std::move(*ballot));
+    std::vector<Selection> result;
+    result.reserve(selections.size());
+    for (auto& selection : selections) result.push_back(std::move(*selection));
     return result;
   }
 
   template <class E>
-  void admit(std::size_t layer, std::size_t head, const Ballot& ballot,
-             const BlockSpans<E>& block) {
+  void commit(std::size_t layer, std::size_t head, const Selection& selection,
+              const BlockSpans<E>& block) {
     std::vector<Slot> slots(block.tokens);
-    policy_at(layer, head).admit(ballot, slots);
+    policy_at(layer, head).commit(selection, slots);
     for (std::size_t token = 0; token < block.tokens; ++token) {
       if (slots[token] == no_slot) continue;
       const std::size_t offset = token * key_width() + head * shape_.head_dim;
@@ -529,19 +532,19 @@ class KVCache {
   /// AdaKV: the layer's heads with the capacities that the votes on a first prompt give them; none
   /// if they stay as they are.
   [[nodiscard]] std::vector<Policy> adapt(std::size_t layer,
-                                          std::span<const Ballot> ballots) const {
+                                          std::span<const Selection> selections) const {
     std::vector<Policy> heads;
     if constexpr (ResizablePolicy<Policy>) {
       const std::size_t capacity = capacities_[index(layer, 0)];
-      const bool first = ballots[0].first == 0;
-      if (!budget_.is_adaptive() || !first || ballots[0].tokens <= capacity) return heads;
-      std::vector<std::vector<double>> scores(ballots.size());
-      for (std::size_t head = 0; head < ballots.size(); ++head) {
-        scores[head].reserve(ballots[head].values.size());
-        for (std::size_t c = 0; c < ballots[head].values.size(); ++c) {
-          const bool stays = policy(layer, head).is_permanent(ballots[head], c);
+      const bool first = selections[0].first == 0;
+      if (!budget_.is_adaptive() || !first || selections[0].tokens <= capacity) return heads;
+      std::vector<std::vector<double>> scores(selections.size());
+      for (std::size_t head = 0; head < selections.size(); ++head) {
+        scores[head].reserve(selections[head].values.size());
+        for (std::size_t c = 0; c < selections[head].values.size(); ++c) {
+          const bool stays = policy(layer, head).is_permanent(selections[head], c);
           scores[head].push_back(stays ? std::numeric_limits<double>::infinity()
-                                       : static_cast<double>(ballots[head].values[c]));
+                                       : static_cast<double>(selections[head].values[c]));
         }
       }
       const std::size_t recent = recent_of(options_);
@@ -573,9 +576,9 @@ class KVCache {
     return policy.size() < policy.slots() && policy.size() >= storage_.slots(layer, head);
   }
   [[nodiscard]] bool outgrows(std::size_t layer, std::size_t head,
-                              const Ballot& ballot) const noexcept {
-    std::size_t most = size(layer, head) + ballot.tokens;
-    if constexpr (requires { ballot.kept.size(); }) most = ballot.kept.size();
+                              const Selection& selection) const noexcept {
+    std::size_t most = size(layer, head) + selection.tokens;
+    if constexpr (requires { selection.kept.size(); }) most = selection.kept.size();
     return std::min(most, policy(layer, head).slots()) > storage_.slots(layer, head);
   }
 
@@ -704,13 +707,13 @@ class KVCache {
 
   /// What a head could spare now. One that has placed a token since it last observed is not asked.
   void update_offer(std::size_t head) noexcept {
-    if constexpr (shares_slots) offers_[head] = policies_[head].offer().value;
+    if constexpr (shares_slots) offers_[head] = policies_[head].cheapest().value;
   }
 
   /// Whose token has to go for one that comes to `taker`.
   [[nodiscard]] std::size_t giver_for(std::size_t taker) const noexcept {
     const auto floor =
-        static_cast<std::size_t>(shared_.floor * static_cast<double>(options_.capacity));
+        static_cast<std::size_t>(shared_.min_ratio * static_cast<double>(options_.capacity));
     std::size_t giver = taker;
     for (std::size_t head = 0; head < offers_.size(); ++head) {
       if (offers_[head] < offers_[giver] && policies_[head].capacity() > floor) giver = head;
@@ -727,10 +730,10 @@ class KVCache {
       const std::size_t giver = policy.capacity() < policy.slots() ? giver_for(taker) : taker;
       offers_[taker] = no_offer;
       if (giver == taker) return;
-      const Slot slot = policies_[giver].offer().slot;
-      const Slot last = policies_[giver].give(slot);
+      const Slot slot = policies_[giver].cheapest().slot;
+      const Slot last = policies_[giver].release_slot(slot);
       storage_.pass(giver, slot, last, taker, policy.size());
-      policy.take();
+      policy.add_slot();
       update_offer(giver);
     }
   }
@@ -780,6 +783,6 @@ class KVCache {
   std::vector<double> offers_;         ///< likewise, [layers][kv_heads]: scores of offered tokens
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CACHE_KV_CACHE_HPP

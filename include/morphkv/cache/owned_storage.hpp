@@ -9,12 +9,12 @@
 #include <vector>
 
 #include "morphkv/core/aligned_buffer.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/memory_usage.hpp"
-#include "morphkv/core/rows.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/shape.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// One allocation for the keys of all layers and one for the values. A head's slots lie in one
 /// piece, [slot][head_dim], and begin on a cache line. Copies are independent.
@@ -33,16 +33,16 @@ class OwnedStorage {
     values_ = AlignedBuffer<T>(elements);
   }
 
-  [[nodiscard]] Rows<T> keys(std::size_t layer, std::size_t head) noexcept {
+  [[nodiscard]] KvView<T> keys(std::size_t layer, std::size_t head) noexcept {
     return {.data = keys_.data() + offsets_[index(layer, head)], .stride = head_dim_};
   }
-  [[nodiscard]] Rows<const T> keys(std::size_t layer, std::size_t head) const noexcept {
+  [[nodiscard]] KvView<const T> keys(std::size_t layer, std::size_t head) const noexcept {
     return {.data = keys_.data() + offsets_[index(layer, head)], .stride = head_dim_};
   }
-  [[nodiscard]] Rows<T> values(std::size_t layer, std::size_t head) noexcept {
+  [[nodiscard]] KvView<T> values(std::size_t layer, std::size_t head) noexcept {
     return {.data = values_.data() + offsets_[index(layer, head)], .stride = head_dim_};
   }
-  [[nodiscard]] Rows<const T> values(std::size_t layer, std::size_t head) const noexcept {
+  [[nodiscard]] KvView<const T> values(std::size_t layer, std::size_t head) const noexcept {
     return {.data = values_.data() + offsets_[index(layer, head)], .stride = head_dim_};
   }
   /// Slots that the head has memory for.
@@ -84,6 +84,6 @@ class OwnedStorage {
   AlignedBuffer<T> values_;
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CACHE_OWNED_STORAGE_HPP

@@ -17,7 +17,7 @@
 #include "morphkv/core/executor.hpp"
 #include "morphkv/core/memory_usage.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// A fixed number of slabs, one a sequence. A cache of constant size makes this all that a batching
 /// engine needs: no pages, no fragmentation, and admission is a question of a free slab. Sequences
@@ -183,6 +183,6 @@ class SequencePool {
   std::vector<char> taken_;
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CACHE_SEQUENCE_POOL_HPP

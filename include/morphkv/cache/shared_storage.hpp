@@ -8,18 +8,18 @@
 #include <cstdint>
 
 #include "morphkv/core/aligned_buffer.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/memory_usage.hpp"
-#include "morphkv/core/rows.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/shape.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// What `KVCache<T, Policy, SharedStorage<T>>` needs to know beside the policy's options.
 struct SharedBudget {
-  double floor = 0.75;  ///< of the capacity: the least that every head keeps
-  double most = 2;      ///< times the capacity: the most that one head may have. Tables and scores
-                        ///< are as long; where heads are small, more costs more than it brings
+  double min_ratio = 0.75;  ///< of the capacity: the least that every head keeps
+  double max_ratio = 2;  ///< times the capacity: the most that one head may have. Tables and scores
+                         ///< are as long; where heads are small, more costs more than it brings
 };
 
 /// One allocation of keys and one of values, whose rows pass from head to head while tokens come.
@@ -45,16 +45,16 @@ class SharedStorage {
     }
   }
 
-  [[nodiscard]] Rows<T> keys(std::size_t layer, std::size_t head) noexcept {
+  [[nodiscard]] KvView<T> keys(std::size_t layer, std::size_t head) noexcept {
     return rows(keys_.data(), layer, head);
   }
-  [[nodiscard]] Rows<const T> keys(std::size_t layer, std::size_t head) const noexcept {
+  [[nodiscard]] KvView<const T> keys(std::size_t layer, std::size_t head) const noexcept {
     return rows(keys_.data(), layer, head);
   }
-  [[nodiscard]] Rows<T> values(std::size_t layer, std::size_t head) noexcept {
+  [[nodiscard]] KvView<T> values(std::size_t layer, std::size_t head) noexcept {
     return rows(values_.data(), layer, head);
   }
-  [[nodiscard]] Rows<const T> values(std::size_t layer, std::size_t head) const noexcept {
+  [[nodiscard]] KvView<const T> values(std::size_t layer, std::size_t head) const noexcept {
     return rows(values_.data(), layer, head);
   }
   [[nodiscard]] std::size_t slots(std::size_t, std::size_t) const noexcept { return most_; }
@@ -72,7 +72,7 @@ class SharedStorage {
 
  private:
   template <class E>
-  [[nodiscard]] Rows<E> rows(E* data, std::size_t layer, std::size_t head) const noexcept {
+  [[nodiscard]] KvView<E> rows(E* data, std::size_t layer, std::size_t head) const noexcept {
     return {.data = data,
             .stride = head_dim_,
             .pages = table(layer * kv_heads_ + head),
@@ -94,6 +94,6 @@ class SharedStorage {
   AlignedBuffer<std::int32_t> rows_;  ///< [layers][kv_heads][most_]: the row of every slot
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CACHE_SHARED_STORAGE_HPP

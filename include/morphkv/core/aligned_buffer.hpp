@@ -14,7 +14,7 @@
 
 #include "morphkv/core/config.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// Bytes to which buffers and rows are aligned: a cache line and an AVX-512 vector.
 inline constexpr std::size_t buffer_alignment = 64;
@@ -94,6 +94,6 @@ class AlignedBuffer {
   std::size_t size_ = 0;
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_ALIGNED_BUFFER_HPP

@@ -11,7 +11,7 @@
 
 #include "morphkv/core/aligned_buffer.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// Whether bit `index` is set in a mask of 64-bit words, lowest bit first.
 [[nodiscard]] inline bool test_bit(const std::uint64_t* words, std::size_t index) noexcept {
@@ -52,6 +52,6 @@ class BitMask {
   AlignedBuffer<std::uint64_t> words_;
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_BIT_MASK_HPP

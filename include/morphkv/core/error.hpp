@@ -18,7 +18,7 @@
 #include <cstdlib>
 #endif
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// Throws `std::invalid_argument(message)`; prints and aborts under MORPHKV_NO_EXCEPTIONS.
 [[noreturn]] inline void raise_invalid_argument(const std::string& message) {
@@ -39,6 +39,6 @@ void require(bool valid, std::string_view option, const Value& given, std::strin
   raise_invalid_argument(message.str());
 }
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_ERROR_HPP

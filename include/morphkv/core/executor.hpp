@@ -7,7 +7,7 @@
 #include <concepts>
 #include <cstddef>
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// Runs `body(0) ... body(count - 1)`, in any order and on any threads, and returns when all have
 /// ended. A thread pool's `parallel_for` in a lambda is one.
@@ -24,6 +24,6 @@ struct SerialExecutor {
   }
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_EXECUTOR_HPP

@@ -6,7 +6,7 @@
 
 #include <cstddef>
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// Brings memory into the nearest cache, ready to be written: whoever asks for all of it first and
 /// writes afterwards waits once, not once a piece. Any address will do; nothing is read or changed.
@@ -16,6 +16,6 @@ inline void fetch_to_write(const void* data, std::size_t bytes) noexcept {
   for (std::size_t b = 0; b < bytes; b += line) __builtin_prefetch(begin + b, 1);
 }
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_FETCH_HPP

@@ -9,7 +9,7 @@
 
 #include "morphkv/core/weight_units.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The IEEE binary16 pattern of a weight, rounded to nearest, ties to even. Patterns of
 /// non-negative numbers order as the numbers do.
@@ -22,6 +22,6 @@ namespace morphkv::inline v0 {
   return static_cast<float>(Eigen::numext::bit_cast<Eigen::half>(bits));
 }
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_HALF_BITS_HPP

@@ -6,7 +6,7 @@
 
 #include <cstddef>
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// Every byte that a cache, a head or a policy holds. Comparisons of policies are made on
 /// `total()`.
@@ -35,6 +35,6 @@ struct MemoryUsage {
   friend constexpr bool operator==(const MemoryUsage&, const MemoryUsage&) = default;
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_MEMORY_USAGE_HPP

@@ -8,7 +8,7 @@
 
 #include "morphkv/core/status.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// A source of attention rows. The columns are the head's slots in use, then the block's tokens; a
 /// row has a weight for every slot and for the block's tokens up to its own, and the rest is 0.
@@ -51,6 +51,6 @@ class PromptRows {
   Function logits_;
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_PROMPT_ROWS_HPP

@@ -11,7 +11,7 @@
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/types.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// A fixed matrix, zero at first, of `rows` rows of `columns` numbers.
 template <class T>
@@ -49,6 +49,6 @@ class RowMatrix {
   AlignedBuffer<T> cells_;
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_ROW_MATRIX_HPP

@@ -7,7 +7,7 @@
 #include <Eigen/Core>
 #include <concepts>
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// What a cache stores: float, Eigen::half (IEEE binary16) or Eigen::bfloat16. Sums are in float.
 /// On CPUs with bfloat16 dot products, attention over a bfloat16 cache rounds its weights to
@@ -20,6 +20,6 @@ concept Scalar =
 template <class T, class Stored>
 concept ElementOf = std::same_as<T, Stored> || std::same_as<T, float>;
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_SCALAR_HPP

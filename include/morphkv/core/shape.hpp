@@ -8,7 +8,7 @@
 
 #include "morphkv/core/error.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// Layers and heads of a model. `query_heads == kv_heads` is multi-head attention, `kv_heads == 1`
 /// multi-query attention, and anything between grouped-query attention: query head `h` reads KV
@@ -36,6 +36,6 @@ inline void validate(const CacheShape& shape) {
           shape.query_heads, "a multiple of kv_heads = " + std::to_string(shape.kv_heads));
 }
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_SHAPE_HPP

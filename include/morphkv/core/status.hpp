@@ -6,7 +6,7 @@
 
 #include <string_view>
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The outcome of one step. Unless a function says otherwise, nothing has changed when it is not
 /// `Status::ok`.
@@ -47,6 +47,6 @@ enum class [[nodiscard]] Status{
   return "unknown status";
 }
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_STATUS_HPP

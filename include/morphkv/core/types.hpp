@@ -10,7 +10,7 @@
 
 #include "morphkv/core/status.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// A token's absolute place in its sequence, from 0.
 using Position = std::int32_t;
@@ -49,6 +49,6 @@ struct Placement {
   Position evicted = no_position;  ///< the token that lay there, if it was still alive
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_TYPES_HPP

@@ -9,7 +9,7 @@
 
 #include "morphkv/core/config.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The greatest weight of a row: 1, and room for the rounding of a softmax. 255 rows of it still
 /// fit the 32-bit sums of a window.
@@ -29,6 +29,6 @@ inline constexpr float greatest_weight = 1.0F + 1.0F / 1024;
   return static_cast<std::uint64_t>(std::floor(static_cast<double>(weight) * 0x1p40 + 0.5));
 }
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_CORE_WEIGHT_UNITS_HPP

@@ -17,7 +17,7 @@
 #include "morphkv/cuda/prompt_scores.hpp"
 #include "morphkv/cuda/scores.hpp"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// What a prompt has told about one head.
 struct PromptOutcome {
@@ -90,6 +90,6 @@ MORPHKV_HOST_DEVICE void admit(const Team& team, const Policy& policy, const Hea
   state.rows = policy.evicts() ? voters : 0;
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_ADMIT_HPP

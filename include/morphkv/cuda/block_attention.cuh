@@ -19,7 +19,7 @@
 #include "morphkv/cuda/elements.cuh"
 #include "morphkv/cuda/warp_dots.cuh"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// One number for each head of a group, read from shared memory at once.
 template <int heads>
@@ -236,6 +236,6 @@ __device__ void store_output(const Cluster& cluster, float* sums,
   cluster.sync();
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_BLOCK_ATTENTION_CUH

@@ -11,7 +11,7 @@
 
 #include "morphkv/cuda/head_state.hpp"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// Lanes of a warp.
 inline constexpr unsigned warp_lanes = 32;
@@ -102,6 +102,6 @@ class BlockTeam {
   mutable unsigned turn_ = 0;
 };
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_BLOCK_TEAM_CUH

@@ -17,7 +17,7 @@
 #include "morphkv/cuda/head_state.hpp"
 #include "morphkv/cuda/policy.hpp"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// The heads of one layer of a batch. All pointers are of the device; nothing is owned.
 struct PlaceArguments {
@@ -159,6 +159,6 @@ template <Element Weight>
   return cudaGetLastError();
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_BOOKKEEPING_CUH

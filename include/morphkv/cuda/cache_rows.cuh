@@ -9,7 +9,7 @@
 
 #include "morphkv/core/rows.hpp"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// The keys, or the values, of one layer of a batch. Strides count elements and may be in any
 /// order; each row lies on 16 bytes. Nothing is owned.
@@ -54,6 +54,6 @@ template <class T>
          (slot - index * page_rows) * rows.stride;
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_CACHE_ROWS_CUH

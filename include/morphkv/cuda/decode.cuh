@@ -21,7 +21,7 @@
 #include "morphkv/cuda/policy.hpp"
 #include "morphkv/cuda/warp_dots.cuh"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// One layer of a batch. All pointers are of the device; nothing is owned. Queries, keys, values
 /// and outputs of a sequence are [heads][head_dim], each on 16 bytes; query head h reads KV head
@@ -271,6 +271,6 @@ template <Element T, int head_dim>
   return detail::launch_decode<T, head_dim, 8>(a, stream);
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_DECODE_CUH

@@ -10,7 +10,7 @@
 #include <concepts>
 #include <cstdint>
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// What a cache on the device stores.
 template <class T>
@@ -91,6 +91,6 @@ __device__ void copy_row(const T* from, T* to, std::uint32_t count, std::uint32_
   }
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_ELEMENTS_CUH

@@ -27,7 +27,7 @@
 #define MORPHKV_CUDA_UNROLL
 #endif
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// One thread alone.
 struct SequentialTeam {
@@ -210,6 +210,6 @@ MORPHKV_HOST_DEVICE void observe(const Team& team, const Policy& policy, const H
   }
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_EVICTION_HPP

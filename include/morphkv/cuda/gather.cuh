@@ -12,7 +12,7 @@
 #include "morphkv/cuda/cache_rows.cuh"
 #include "morphkv/cuda/elements.cuh"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// Which rows of which heads. All pointers are of the device; nothing is owned. The rows of both
 /// places lie on 16 bytes.
@@ -108,6 +108,6 @@ template <Element T>
   return cudaGetLastError();
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_GATHER_CUH

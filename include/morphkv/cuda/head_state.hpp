@@ -16,7 +16,7 @@
 #include "morphkv/core/types.hpp"
 #include "morphkv/cuda/policy.hpp"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// The numbers of a head. 32 bytes.
 struct HeadState {
@@ -141,6 +141,6 @@ struct HeadView {
   }
 };
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_HEAD_STATE_HPP

@@ -14,7 +14,7 @@
 #include "morphkv/cuda/head_state.hpp"
 #include "morphkv/cuda/policy.hpp"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 [[nodiscard]] MORPHKV_HOST_DEVICE inline bool has_free_slot(const Policy& policy,
                                                             const HeadState& state) noexcept {
@@ -72,6 +72,6 @@ MORPHKV_HOST_DEVICE inline Position place_token(const Policy& policy, const Head
   return before;
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_HEAD_TABLE_HPP

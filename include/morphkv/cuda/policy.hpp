@@ -11,7 +11,7 @@
 #include "morphkv/core/types.hpp"
 #include "morphkv/policy/protection.hpp"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// What ranks the tokens of a head.
 enum class ScoreKind : std::uint8_t {
@@ -134,6 +134,6 @@ struct Policy {
   return {.capacity = max_tokens, .slots = max_tokens};
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_POLICY_HPP

@@ -23,7 +23,7 @@
 #include "morphkv/cuda/reset.cuh"
 #include "morphkv/cuda/top_k.cuh"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// The first prompts of a batch, whose attention the engine has computed, and the caches that take
 /// them in. All pointers are of the device; nothing is owned.
@@ -288,6 +288,6 @@ template <Element T, int head_dim>
   return error;
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_PROMPT_CUH

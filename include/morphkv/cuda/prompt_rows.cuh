@@ -17,7 +17,7 @@
 #include "morphkv/cuda/elements.cuh"
 #include "morphkv/cuda/warp_dots.cuh"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// Prompts of a batch. All pointers are of the device; nothing is owned. Query t of sequence i is
 /// [kv_heads * group][head_dim] at queries + i * query_sequence_stride + t * query_stride, on 16
@@ -189,6 +189,6 @@ template <Element T, int head_dim>
 
 }  // namespace detail
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_PROMPT_ROWS_CUH

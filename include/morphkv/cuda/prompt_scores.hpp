@@ -14,7 +14,7 @@
 #include "morphkv/cuda/policy.hpp"
 #include "morphkv/cuda/round_to_half.hpp"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// Queries of a prompt that vote: its last ones.
 [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t voters_of(const Policy& policy) noexcept {
@@ -110,6 +110,6 @@ struct PromptCut {
   return cut;
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_PROMPT_SCORES_HPP

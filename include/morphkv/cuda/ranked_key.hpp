@@ -9,7 +9,7 @@
 
 #include "morphkv/core/config.hpp"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// The two zeros are one. No NaN.
 [[nodiscard]] MORPHKV_HOST_DEVICE inline std::uint32_t ranked_key(float score) noexcept {
@@ -63,6 +63,6 @@ struct DigitSearch {
   return above + (equal > dropped ? equal - dropped : 0);
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_RANKED_KEY_HPP

@@ -12,7 +12,7 @@
 #include "morphkv/cuda/head_state.hpp"
 #include "morphkv/cuda/policy.hpp"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 namespace detail {
 
@@ -42,6 +42,6 @@ static __global__ void reset_kernel(void* state, const __grid_constant__ StateLa
   return cudaGetLastError();
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_RESET_CUH

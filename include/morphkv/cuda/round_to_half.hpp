@@ -13,7 +13,7 @@
 #include <cuda_fp16.h>
 #endif
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// The binary16 pattern of a weight from 0 to greatest_weight, rounded to nearest, ties to even:
 /// to_half_bits() of the portable library. Minus zero is zero.
@@ -39,6 +39,6 @@ namespace morphkv::inline v0::cuda {
 #endif
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_ROUND_TO_HALF_HPP

@@ -21,7 +21,7 @@
 #include "morphkv/cuda/policy.hpp"
 #include "morphkv/cuda/round_to_half.hpp"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// The sum over the last R rows, in units of 2^-24: RecentWindow with Fusion::sum. 12 bytes a slot
 /// and row pass through memory.
@@ -219,6 +219,6 @@ MORPHKV_HOST_DEVICE auto with_score(const Policy& policy, const HeadView& view, 
   }
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_SCORES_HPP

@@ -13,7 +13,7 @@
 #include "morphkv/core/types.hpp"
 #include "morphkv/cuda/ranked_key.hpp"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 namespace detail {
 
@@ -156,6 +156,6 @@ template <class Score>
   return cudaGetLastError();
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_TOP_K_CUH

@@ -11,7 +11,7 @@
 #include "morphkv/cuda/cache_rows.cuh"
 #include "morphkv/cuda/elements.cuh"
 
-namespace morphkv::inline v0::cuda {
+namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// Sums each of `count` values over the lanes that share a row, all of them at once: at every
 /// exchange a lane hands half of its values over and keeps the sums of the other half, so that
@@ -130,6 +130,6 @@ __device__ void block_logits(const QueryPart<heads, RowLanes<T, head_dim>::eleme
   }
 }
 
-}  // namespace morphkv::inline v0::cuda
+}}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_WARP_DOTS_CUH

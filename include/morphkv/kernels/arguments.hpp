@@ -7,11 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "morphkv/core/rows.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
 
-namespace morphkv::inline v0::kernels {
+namespace morphkv { inline namespace v0 { namespace kernels {
 
 /// Memory that the caller reads right after a kernel. A kernel that has finished its own reads asks
 /// for it, so that the memory is never idle. A hint: null is fine, and so is any address.
@@ -20,7 +20,7 @@ struct ReadSoon {
   std::size_t bytes = 0;
 };
 
-/// The arguments of decode_attention. Nothing is owned. Rows of keys and values lie as Rows says,
+/// The arguments of decode_attention. Nothing is owned. Rows of keys and values lie as KvView says,
 /// the values by the same table as the keys.
 template <Scalar T>
 struct DecodeAttention {
@@ -43,10 +43,10 @@ struct DecodeAttention {
   float* log_sum_exp = nullptr;  ///< [group], or null if not wanted
   ReadSoon next[4] = {};  ///< what the caller reads next: a score's memory, another head's keys
 
-  [[nodiscard]] Rows<const T> key_rows() const noexcept {
+  [[nodiscard]] KvView<const T> key_rows() const noexcept {
     return {keys, stride, pages, page_rows, page_stride};
   }
-  [[nodiscard]] Rows<const T> value_rows() const noexcept {
+  [[nodiscard]] KvView<const T> value_rows() const noexcept {
     return {values, stride, pages, page_rows, page_stride};
   }
 };
@@ -104,6 +104,6 @@ inline constexpr std::size_t block_queries = 64;
   return 2 * (block_queries + block_tokens) * width + block_queries * block_tokens;
 }
 
-}  // namespace morphkv::inline v0::kernels
+}}}  // namespace morphkv::v0::kernels
 
 #endif  // MORPHKV_KERNELS_ARGUMENTS_HPP

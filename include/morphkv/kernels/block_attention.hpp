@@ -15,7 +15,10 @@
 #include "morphkv/kernels/neon/block_attention.hpp"
 #include "morphkv/kernels/portable/block_attention.hpp"
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
 
 /// outputs[r] = softmax(scale * queries[r] . keys) . values for the whole group, over the tokens
 /// that query r sees. Keys and values are read once for many queries, and no logit leaves the
@@ -52,6 +55,6 @@ MORPHKV_KERNEL_INSTANCE bool block_attention(const BlockAttention<Eigen::half>&)
 MORPHKV_KERNEL_INSTANCE bool block_attention(const BlockAttention<Eigen::bfloat16>&) noexcept;
 #endif
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
+}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_BLOCK_ATTENTION_HPP

@@ -16,7 +16,10 @@
 #include "morphkv/kernels/neon/decode_attention.hpp"
 #include "morphkv/kernels/portable/attention.hpp"
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
 
 /// softmax(scale * query . keys) . values for the whole group, and the group's fused row.
 ///
@@ -49,6 +52,6 @@ MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Eigen::half>
 MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Eigen::bfloat16>&) noexcept;
 #endif
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
+}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_DECODE_ATTENTION_HPP

@@ -88,7 +88,7 @@
 /// The words of a vector vocabulary: no call is ever made for one.
 #define MORPHKV_VECTOR_WORD [[gnu::always_inline]] inline
 
-namespace morphkv::inline v0::kernels {
+namespace morphkv { inline namespace v0 { namespace kernels {
 
 /// The versions of a kernel. On one CPU each can do all that those before it can; neon is alone
 /// with portable.
@@ -122,9 +122,12 @@ namespace detail {
 inline constinit std::atomic<int> chosen_isa{-1};
 }  // namespace detail
 
-}  // namespace morphkv::inline v0::kernels
+}}}  // namespace morphkv::v0::kernels
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
 
 /// The most that this CPU and this compiler can do.
 [[nodiscard]] inline Isa best_isa() noexcept {
@@ -163,7 +166,7 @@ inline Isa limit_isa(Isa limit) noexcept {
   return limit_isa(best_isa());
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
+}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
 
 // MORPHKV_DISPATCH(function(arguments)): returns what the chosen version of the function returns.
 #if defined(MORPHKV_KERNELS_X86)

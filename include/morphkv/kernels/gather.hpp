@@ -13,7 +13,10 @@
 #include "morphkv/kernels/neon/gather.hpp"
 #include "morphkv/kernels/portable/gather.hpp"
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
 
 /// Copies row rows[i] of `from` to row i of `to`, for every i below `count`. Rows of `from` lie
 /// `stride` bytes apart, those of `to` one after the other; the two do not overlap. A large result
@@ -29,6 +32,6 @@ inline void compact_rows(void* data, std::size_t stride, const std::uint32_t* ro
   MORPHKV_DISPATCH(compact_rows(data, stride, rows, count, row_bytes));
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
+}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_GATHER_HPP

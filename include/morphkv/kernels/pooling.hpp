@@ -12,7 +12,10 @@
 #include "morphkv/kernels/neon/pooling.hpp"
 #include "morphkv/kernels/portable/pooling.hpp"
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
 
 /// out[j] = sum of row[j - width / 2 ... j + width / 2] / width; what lies beyond the ends counts
 /// as zero. `width` is odd; `out` and `row` do not overlap. Every version gives the same bits.
@@ -27,6 +30,6 @@ inline void pool_max(const float* row, std::size_t count, std::size_t width, flo
   MORPHKV_DISPATCH(pool_max(row, count, width, out));
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
+}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_POOLING_HPP

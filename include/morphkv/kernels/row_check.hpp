@@ -9,7 +9,10 @@
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/search.hpp"
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
 
 /// Whether every weight is a number from 0 to greatest_weight; false for NaN and for minus zero.
 /// O(slots).
@@ -17,6 +20,6 @@ namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
   MORPHKV_DISPATCH(is_valid_row(row, slots));
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
+}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_ROW_CHECK_HPP

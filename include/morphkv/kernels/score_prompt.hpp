@@ -15,7 +15,10 @@
 #include "morphkv/kernels/neon/score_prompt.hpp"
 #include "morphkv/kernels/portable/score_prompt.hpp"
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
 
 /// sums[t] = sum over the queries of their fused weight of token t, causal.
 ///
@@ -48,6 +51,6 @@ MORPHKV_KERNEL_INSTANCE bool score_prompt(const ScorePrompt<Eigen::half>&) noexc
 MORPHKV_KERNEL_INSTANCE bool score_prompt(const ScorePrompt<Eigen::bfloat16>&) noexcept;
 #endif
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
+}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_SCORE_PROMPT_HPP

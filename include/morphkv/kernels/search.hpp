@@ -15,7 +15,10 @@
 #include "morphkv/kernels/neon/search.hpp"
 #include "morphkv/kernels/portable/search.hpp"
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
 
 /// Of the slots whose protection bit is clear and whose value is `value`, the one with the lowest
 /// position; no_slot if there is none. O(slots).
@@ -38,6 +41,6 @@ template <class Value>
   MORPHKV_DISPATCH(oldest_with_max(value, prefix, suffix, slots, protected_bits, positions));
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
+}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_SEARCH_HPP

@@ -19,7 +19,10 @@
 #include "morphkv/kernels/neon/window_update.hpp"
 #include "morphkv/kernels/portable/window_update.hpp"
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
 
 /// sums += row - oldest, in units of 2^-24; then oldest = row.
 inline std::uint32_t slide_sum(const float* row, std::size_t slots,
@@ -62,6 +65,6 @@ inline std::uint64_t add_row(const float* row, std::size_t slots,
   MORPHKV_DISPATCH(add_row(row, slots, protected_bits, sums));
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
+}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
 
 #endif  // MORPHKV_KERNELS_WINDOW_UPDATE_HPP

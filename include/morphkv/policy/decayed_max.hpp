@@ -14,7 +14,7 @@
 #include "morphkv/policy/scored_eviction.hpp"
 #include "morphkv/score/recurrent_score.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// score = max(decay x score, weight): the ScoreUpdate of DecayedMax.
 struct DecayedMaximum {
@@ -51,8 +51,8 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
     GroupFusion group = GroupFusion::max;
     std::size_t sinks = default_sinks;
     bool protect_prompt = false;
-    std::size_t history = 0;  ///< how many tokens rollback() can take back
-    std::size_t room = 0;     ///< slots beyond the capacity; see SharedStorage, which sets it
+    std::size_t history = 0;      ///< how many tokens rollback() can take back
+    std::size_t spare_slots = 0;  ///< slots beyond the capacity; see SharedStorage, which sets it
   };
 
   /// \throws std::invalid_argument if capacity is below window + sinks or not above window,
@@ -65,8 +65,8 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
                      .protection = {options.sinks, options.protect_prompt, options.window},
                      .max_tokens = 0,
                      .history = options.history,
-                     .room = options.room}),
-            RecurrentScore<DecayedMaximum>({.columns = options.capacity + options.room,
+                     .spare_slots = options.spare_slots}),
+            RecurrentScore<DecayedMaximum>({.columns = options.capacity + options.spare_slots,
                                             .history = options.history,
                                             .distance = checked_distance(options)},
                                            {decay_of(options.half_life)})} {}
@@ -86,6 +86,6 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
 
 static_assert(RevocablePolicy<DecayedMax> && SharingPolicy<DecayedMax>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_DECAYED_MAX_HPP

@@ -12,7 +12,7 @@
 #include "morphkv/core/prompt_rows.hpp"
 #include "morphkv/core/types.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 // clang-format off
 
@@ -25,7 +25,7 @@ concept EvictionPolicy =
     std::copyable<P> &&
     requires(P policy, const P& constant, const typename P::Options& options, std::size_t head,
              Position position, std::span<const float> row, const PromptRows& rows,
-             typename P::Ballot& ballot, std::span<Slot> slots) {
+             typename P::Selection& selection, std::span<Slot> slots) {
       /// `head` numbers the heads of a cache: seeds and phases differ from one to the next.
       P(options, head);
       { options.group } -> std::convertible_to<GroupFusion>;
@@ -46,9 +46,9 @@ concept EvictionPolicy =
       /// The attention row of the newest token.
       { policy.observe(row) } noexcept -> std::same_as<Status>;
       /// A block of tokens: its vote, the decision, which both change nothing, and its admission.
-      { constant.vote(position, rows) } -> std::same_as<typename P::Ballot>;
-      { constant.decide(ballot) } -> std::same_as<Status>;
-      { policy.admit(ballot, slots) };
+      { constant.score_block(position, rows) } -> std::same_as<typename P::Selection>;
+      { constant.select(selection) } -> std::same_as<Status>;
+      { policy.commit(selection, slots) };
       { policy.reset() } noexcept;
       { constant.memory() } -> std::same_as<MemoryUsage>;
     };
@@ -60,15 +60,15 @@ concept RevocablePolicy = EvictionPolicy<P> && requires(P policy, const P& const
   { policy.rollback() } noexcept -> std::same_as<Slot>;
 };
 
-/// A policy whose empty heads can be given another capacity, by the scores of a ballot; see
+/// A policy whose empty heads can be given another capacity, by the scores of a selection; see
 /// ScoredEviction and Budget::adaptive.
 template <class P>
 concept ResizablePolicy =
-    EvictionPolicy<P> && requires(P policy, const P& constant, const typename P::Ballot& ballot,
+    EvictionPolicy<P> && requires(P policy, const P& constant, const typename P::Selection& selection,
                                   std::size_t count) {
       { policy.set_capacity(count) };
-      { constant.is_permanent(ballot, count) } noexcept -> std::same_as<bool>;
-      { static_cast<double>(ballot.values[count]) };
+      { constant.is_permanent(selection, count) } noexcept -> std::same_as<bool>;
+      { static_cast<double>(selection.values[count]) };
     };
 
 /// A policy whose heads can pass slots on to each other while they decode; see ScoredEviction and
@@ -76,14 +76,14 @@ concept ResizablePolicy =
 template <class P>
 concept SharingPolicy = EvictionPolicy<P> && requires(P policy, const P& constant, Slot slot,
                                                       typename P::Options options) {
-  { options.room } -> std::convertible_to<std::size_t>;
+  { options.spare_slots } -> std::convertible_to<std::size_t>;
   { options.capacity } -> std::convertible_to<std::size_t>;
   { constant.capacity() } -> std::same_as<std::size_t>;
   { constant.has_free_slot() } -> std::same_as<bool>;
-  { constant.offer().slot } -> std::convertible_to<Slot>;
-  { constant.offer().value } -> std::convertible_to<double>;
-  { policy.give(slot) } noexcept -> std::same_as<Slot>;
-  { policy.take() } noexcept;
+  { constant.cheapest().slot } -> std::convertible_to<Slot>;
+  { constant.cheapest().value } -> std::convertible_to<double>;
+  { policy.release_slot(slot) } noexcept -> std::same_as<Slot>;
+  { policy.add_slot() } noexcept;
 };
 
 /// A policy that gives every query head its own view of the cache, and wants logits instead of
@@ -100,6 +100,6 @@ concept PerQueryPolicy =
     };
 // clang-format on
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_EVICTION_POLICY_HPP

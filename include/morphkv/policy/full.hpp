@@ -10,7 +10,7 @@
 #include "morphkv/policy/scored_eviction.hpp"
 #include "morphkv/score/age.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// Keeps all tokens, up to `max_tokens`; place() reports Status::full then.
 class Full : public ScoredEviction<Age> {
@@ -33,6 +33,6 @@ class Full : public ScoredEviction<Age> {
 
 static_assert(RevocablePolicy<Full>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_FULL_HPP

@@ -12,7 +12,7 @@
 #include "morphkv/policy/scored_eviction.hpp"
 #include "morphkv/score/running_sum.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// After each step a head holds the `recent` newest tokens, and the `heavy` others that have
 /// received most attention since they came, from every query of the prompt and the response. The
@@ -57,6 +57,6 @@ class H2O : public ScoredEviction<RunningSum> {
 
 static_assert(RevocablePolicy<H2O>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_H2O_HPP

@@ -10,7 +10,7 @@
 #include "morphkv/policy/scored_eviction.hpp"
 #include "morphkv/score/recent_window.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// A head holds `capacity` tokens: the `window` most recent ones, and the older ones that the
 /// window pays most attention to:
@@ -51,6 +51,6 @@ class MorphKV : public ScoredEviction<RecentWindow> {
 
 static_assert(RevocablePolicy<MorphKV>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_MORPHKV_HPP

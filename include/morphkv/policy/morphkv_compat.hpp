@@ -21,7 +21,7 @@
 #include "morphkv/policy/eviction_policy.hpp"
 #include "morphkv/score/recent_window.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The behaviour of the authors' Mistral, Phi-3 and Qwen2 code, step for step:
 ///
@@ -51,7 +51,7 @@ class MorphKVCompat {
     std::size_t max_tokens = 0;  ///< slots, at least: the longest prompt and one token more
   };
 
-  struct Ballot {
+  struct Selection {
     Status status = Status::ok;
     Position first = 0;
     std::size_t tokens = 0;
@@ -135,46 +135,47 @@ class MorphKVCompat {
   }
 
   /// The logits of a block's last queries. Nothing changes; it allocates.
-  [[nodiscard]] Ballot vote(Position first, const PromptRows& rows) const {
-    Ballot ballot;
-    ballot.first = first;
-    ballot.tokens = rows.tokens();
-    ballot.columns = rows.columns();
-    ballot.voters = std::min(ring_size_for(rows.tokens()), rows.tokens());
-    ballot.logits.resize(ballot.voters * rows.group() * rows.columns());
-    if (first <= newest_) ballot.status = Status::position_backwards;
-    for (std::size_t v = 0; v < ballot.voters && ballot.status == Status::ok; ++v) {
-      ballot.status = rows.logits(rows.tokens() - ballot.voters + v,
-                                  ballot.logits.data() + v * rows.group() * rows.columns());
+  [[nodiscard]] Selection score_block(Position first, const PromptRows& rows) const {
+    Selection selection;
+    selection.first = first;
+    selection.tokens = rows.tokens();
+    selection.columns = rows.columns();
+    selection.voters = std::min(ring_size_for(rows.tokens()), rows.tokens());
+    selection.logits.resize(selection.voters * rows.group() * rows.columns());
+    if (first <= newest_) selection.status = Status::position_backwards;
+    for (std::size_t v = 0; v < selection.voters && selection.status == Status::ok; ++v) {
+      selection.status = rows.logits(rows.tokens() - selection.voters + v,
+                                     selection.logits.data() + v * rows.group() * rows.columns());
     }
-    return ballot;
+    return selection;
   }
 
   /// Nothing is evicted by a prompt: there is room for it or not.
-  Status decide(Ballot& ballot) const {
-    if (ballot.status == Status::ok && by_position_.size() + ballot.tokens > slots()) {
-      ballot.status = Status::full;
+  Status select(Selection& selection) const {
+    if (selection.status == Status::ok && by_position_.size() + selection.tokens > slots()) {
+      selection.status = Status::full;
     }
-    return ballot.status;
+    return selection.status;
   }
 
   /// \param slots [tokens]: receives the slot of each token.
-  void admit(const Ballot& ballot, std::span<Slot> slots) {
+  void commit(const Selection& selection, std::span<Slot> slots) {
     if (awaits_row_) end_step({});
-    ring_size_ = ring_size_for(ballot.tokens);
-    std::vector<Slot> columns(ballot.columns);
-    const std::size_t held = ballot.columns - ballot.tokens;
+    ring_size_ = ring_size_for(selection.tokens);
+    std::vector<Slot> columns(selection.columns);
+    const std::size_t held = selection.columns - selection.tokens;
     std::iota(columns.begin(), columns.begin() + static_cast<std::ptrdiff_t>(held), Slot{0});
-    for (std::size_t token = 0; token < ballot.tokens; ++token) {
-      slots[token] = take_slot(ballot.first + static_cast<Position>(token));
+    for (std::size_t token = 0; token < selection.tokens; ++token) {
+      slots[token] = take_slot(selection.first + static_cast<Position>(token));
       columns[held + token] = slots[token];
     }
-    for (std::size_t v = 0; v < ballot.voters; ++v) {
+    for (std::size_t v = 0; v < selection.voters; ++v) {
       float* row = next_window_row();
       if (row == nullptr) break;
       for (std::size_t g = 0; g < options_.group_size; ++g) {
-        const float* from = ballot.logits.data() + (v * options_.group_size + g) * ballot.columns;
-        for (std::size_t c = 0; c < ballot.columns; ++c)
+        const float* from =
+            selection.logits.data() + (v * options_.group_size + g) * selection.columns;
+        for (std::size_t c = 0; c < selection.columns; ++c)
           row[g * this->slots() + columns[c]] = from[c];
       }
     }
@@ -238,17 +239,17 @@ class MorphKVCompat {
     if (candidates <= keep) return;
     count_votes(candidates);
     for (std::size_t g = 0; g < options_.group_size; ++g) {
-      select(scores_[g], candidates, keep);
+      rank_best(scores_[g], candidates, keep);
       for (std::size_t c = 0; c < candidates; ++c) visible_[g][by_position_[c]] = 0;
       for (const std::uint32_t rank : ranks_) visible_[g][by_position_[rank]] = 1;
     }
-    select(scores_.back(), candidates, keep);
+    rank_best(scores_.back(), candidates, keep);
     to_drop_ = candidates - keep;
   }
 
   /// ranks_ = the best `keep` candidates, ascending. Candidates are numbered by position.
-  void select(const std::vector<double>& scores, std::size_t candidates,
-              std::size_t keep) noexcept {
+  void rank_best(const std::vector<double>& scores, std::size_t candidates,
+                 std::size_t keep) noexcept {
     ranks_.resize(candidates);
     std::iota(ranks_.begin(), ranks_.end(), 0U);
     kernels::keep_top_k<double>(std::span(scores).first(candidates), keep, ranks_);
@@ -347,6 +348,6 @@ class MorphKVCompat {
 
 static_assert(PerQueryPolicy<MorphKVCompat>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_MORPHKV_COMPAT_HPP

@@ -6,7 +6,7 @@
 
 #include <cstddef>
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// Sinks the library keeps unless told otherwise: real models collapse without the first tokens
 /// (StreamingLLM, arXiv 2309.17453, section 3).
@@ -18,6 +18,6 @@ struct Protection {
   std::size_t recent = 0;             ///< the newest tokens
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_PROTECTION_HPP

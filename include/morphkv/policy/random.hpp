@@ -11,7 +11,7 @@
 #include "morphkv/policy/scored_eviction.hpp"
 #include "morphkv/score/random_score.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// Evicts uniformly at random, in each head on its own, among the tokens that are not protected: by
 /// default the generated ones. With the prompt protected, a head that the prompt fills cannot
@@ -41,6 +41,6 @@ class Random : public ScoredEviction<RandomScore> {
 
 static_assert(RevocablePolicy<Random>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_RANDOM_HPP

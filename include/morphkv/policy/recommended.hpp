@@ -10,7 +10,7 @@
 #include "morphkv/core/error.hpp"
 #include "morphkv/policy/decayed_max.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The best settings known for a capacity, from the capacity alone: five eighths of it for recent
 /// tokens, votes from a distance of 32 tokens (half the window where that is less), and a half-life
@@ -31,6 +31,6 @@ namespace morphkv::inline v0 {
           .sinks = (std::min)(capacity - window - 1, default_sinks)};
 }
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_RECOMMENDED_HPP

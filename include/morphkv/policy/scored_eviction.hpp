@@ -24,15 +24,15 @@
 #include "morphkv/policy/slot_table.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 struct EvictionRules {
   std::size_t capacity = 0;  ///< tokens that stay; with Schedule::never the slots
   Schedule schedule = Schedule::on_arrival;
-  Protection protection;       ///< `recent` tokens stay, the one that arrives among them
-  std::size_t max_tokens = 0;  ///< slots of a schedule that lets a head grow
-  std::size_t history = 0;     ///< how many tokens rollback() can take back
-  std::size_t room = 0;        ///< slots beyond the capacity, for a shared budget to give
+  Protection protection;        ///< `recent` tokens stay, the one that arrives among them
+  std::size_t max_tokens = 0;   ///< slots of a schedule that lets a head grow
+  std::size_t history = 0;      ///< how many tokens rollback() can take back
+  std::size_t spare_slots = 0;  ///< slots beyond the capacity, for a shared budget to give
 };
 
 /// A policy for one head: it evicts the token with the lowest score among those not protected; of
@@ -48,16 +48,16 @@ class ScoredEviction {
  public:
   using Value = typename S::Value;
 
-  /// The outcome of a vote over a block of tokens, to be passed to decide() and admit().
+  /// The outcome of a vote over a block of tokens, to be passed to select() and commit().
   /// Its columns are the head's slots in use, then the tokens of the block.
-  struct Ballot {
+  struct Selection {
     Status status = Status::ok;
     Position first = 0;               ///< of the block
     std::size_t tokens = 0;           ///< of the block
     std::vector<Position> positions;  ///< of the columns; no_position where there is no token
     std::vector<Value> values;        ///< of the columns, but for the block's recent tokens
     S score;                          ///< over the columns
-    std::vector<std::uint32_t> kept;  ///< the columns that stay, ascending: decide() finds them
+    std::vector<std::uint32_t> kept;  ///< the columns that stay, ascending: select() finds them
   };
 
   /// \param rules checked() ones; in a braced list, that comes before the score takes memory
@@ -65,7 +65,7 @@ class ScoredEviction {
       : rules_(rules),
         table_(slots_of(rules), held_protection(rules), rules.history),
         score_(std::move(score)) {
-    if (rules.room > 0) table_.set_quota(rules.capacity);
+    if (rules.spare_slots > 0) table_.set_quota(rules.capacity);
   }
 
   /// \return the rules
@@ -85,9 +85,9 @@ class ScoredEviction {
             "at most capacity - window = " + std::to_string(rules.capacity - recent));
     require(rules.max_tokens <= most, "max_tokens", rules.max_tokens,
             "at most " + std::to_string(most));
-    require(rules.room <= most - rules.capacity, "room", rules.room,
+    require(rules.spare_slots <= most - rules.capacity, "spare_slots", rules.spare_slots,
             "at most " + std::to_string(most - rules.capacity));
-    require(rules.room == 0 || rules.history == 0, "history", rules.history,
+    require(rules.spare_slots == 0 || rules.history == 0, "history", rules.history,
             "0 where heads share their slots");
     return rules;
   }
@@ -106,7 +106,7 @@ class ScoredEviction {
   [[nodiscard]] static std::size_t slots_of(const EvictionRules& rules) noexcept {
     switch (rules.schedule) {
       case Schedule::on_arrival:
-        return rules.capacity + rules.room;
+        return rules.capacity + rules.spare_slots;
       case Schedule::after_attention:
         return rules.capacity + 1;
       case Schedule::after_prompt:
@@ -129,22 +129,22 @@ class ScoredEviction {
   [[nodiscard]] const S& score() const noexcept { return score_; }
 
   /// The token that a full head can spare, with its score. O(slots).
-  struct Offer {
+  struct Cheapest {
     Slot slot = no_slot;  ///< none: fewer than two tokens are unprotected, or a slot is free
     double value = std::numeric_limits<double>::infinity();
   };
   // clang-format off
-  [[nodiscard]] Offer offer() const noexcept
+  [[nodiscard]] Cheapest cheapest() const noexcept
     requires requires(const S& score, Slot slot) { score.value(slot); }
   {
     if (table_.has_free_slot() || table_.candidate_count() < 2) return {};
     const Slot slot = victim_known_ ? victim_ : score_.least(table_.candidates());
-    return slot == no_slot ? Offer{} : Offer{slot, static_cast<double>(score_.value(slot))};
+    return slot == no_slot ? Cheapest{} : Cheapest{slot, static_cast<double>(score_.value(slot))};
   }
 
   /// The token offered is gone, the head's capacity is one less, and the token of the last slot in
-  /// use moves to its slot. \return the last slot. \pre offer().slot == slot, and room > 0
-  Slot give(Slot slot) noexcept
+  /// use moves to its slot. \return the last slot. \pre cheapest().slot == slot, and spare_slots > 0
+  Slot release_slot(Slot slot) noexcept
     requires requires(S& score, Slot to) { score.move(to, to); }
   {
     const Slot last = table_.remove(slot);
@@ -155,8 +155,8 @@ class ScoredEviction {
   }
   // clang-format on
 
-  /// The capacity is one more. \pre capacity() < slots(), and room > 0
-  void take() noexcept { table_.set_quota(++rules_.capacity); }
+  /// The capacity is one more. \pre capacity() < slots(), and spare_slots > 0
+  void add_slot() noexcept { table_.set_quota(++rules_.capacity); }
 
   /// Whether the next token has a slot that nobody has to leave.
   [[nodiscard]] bool has_free_slot() const noexcept { return table_.has_free_slot(); }
@@ -219,49 +219,49 @@ class ScoredEviction {
 
   /// Lets a block of tokens vote. Nothing changes; it allocates. O(voters columns).
   /// \param first the position of the block's first token
-  [[nodiscard]] Ballot vote(Position first, const PromptRows& rows) const {
-    Ballot ballot{Status::ok, first, rows.tokens(), {}, {}, score_, {}};
+  [[nodiscard]] Selection score_block(Position first, const PromptRows& rows) const {
+    Selection selection{Status::ok, first, rows.tokens(), {}, {}, score_, {}};
     if (first <= table_.newest()) {
-      ballot.status = Status::position_backwards;
-      return ballot;
+      selection.status = Status::position_backwards;
+      return selection;
     }
-    ballot.positions.assign(positions().begin(), positions().end());
-    ballot.positions.resize(rows.columns());
-    std::iota(ballot.positions.end() - static_cast<std::ptrdiff_t>(rows.tokens()),
-              ballot.positions.end(), first);
-    if (!judges_block()) return ballot;
+    selection.positions.assign(positions().begin(), positions().end());
+    selection.positions.resize(rows.columns());
+    std::iota(selection.positions.end() - static_cast<std::ptrdiff_t>(rows.tokens()),
+              selection.positions.end(), first);
+    if (!judges_block()) return selection;
     std::vector<Slot> same(evicts() ? size() : 0);  // a score that judges prompts holds nothing
     std::iota(same.begin(), same.end(), Slot{0});
-    ballot.score = score_.remapped(same, rows.columns());
-    if (awaits_row_) ballot.score.skip();
-    ballot.status = push_rows(rows, ballot.positions, ballot.score);
-    ballot.values.resize(rows.columns() - std::min(rows.tokens(), rules_.protection.recent));
-    ballot.score.values(ballot.positions, ballot.values);
-    return ballot;
+    selection.score = score_.remapped(same, rows.columns());
+    if (awaits_row_) selection.score.skip();
+    selection.status = push_rows(rows, selection.positions, selection.score);
+    selection.values.resize(rows.columns() - std::min(rows.tokens(), rules_.protection.recent));
+    selection.score.values(selection.positions, selection.values);
+    return selection;
   }
 
   /// Whether the score may evict a token of the block, or one that was there before it.
-  [[nodiscard]] bool is_permanent(const Ballot& ballot, std::size_t column) const noexcept {
-    const std::size_t held = ballot.positions.size() - ballot.tokens;
+  [[nodiscard]] bool is_permanent(const Selection& selection, std::size_t column) const noexcept {
+    const std::size_t held = selection.positions.size() - selection.tokens;
     return column < held ? table_.is_permanent(static_cast<Slot>(column))
                          : table_.is_permanent_arrival(table_.arrived() + column - held);
   }
 
-  /// Finds what stays of a ballot's columns. It allocates. O(columns log columns).
+  /// Finds what stays of a selection's columns. It allocates. O(columns log columns).
   /// \return Status::ok, or why the block cannot be held
-  Status decide(Ballot& ballot) const {
-    if (ballot.status == Status::ok) ballot.status = choose(ballot, ballot.kept);
-    return ballot.status;
+  Status select(Selection& selection) const {
+    if (selection.status == Status::ok) selection.status = choose(selection, selection.kept);
+    return selection.status;
   }
 
-  /// Keeps what a ballot has decided. It allocates.
+  /// Keeps what a selection has decided. It allocates.
   /// \param slots [tokens]: receives the slot of each of the block's tokens, no_slot where it does
   ///              not stay; the keys and values of the slots named here are to be overwritten
-  /// \pre decide(ballot) == Status::ok, and nothing has changed since vote()
-  void admit(const Ballot& ballot, std::span<Slot> slots) {
-    MORPHKV_ASSERT(ballot.status == Status::ok && slots.size() == ballot.tokens);
-    table_.admit(ballot.first, ballot.kept, slots);
-    if (evicts()) score_ = ballot.score.remapped(sources(ballot, slots), table_.slots());
+  /// \pre select(selection) == Status::ok, and nothing has changed since score_block()
+  void commit(const Selection& selection, std::span<Slot> slots) {
+    MORPHKV_ASSERT(selection.status == Status::ok && slots.size() == selection.tokens);
+    table_.commit(selection.first, selection.kept, slots);
+    if (evicts()) score_ = selection.score.remapped(sources(selection, slots), table_.slots());
     awaits_row_ = false;
     victim_known_ = false;
   }
@@ -335,23 +335,23 @@ class ScoredEviction {
   }
 
   /// The columns that stay, ascending.
-  [[nodiscard]] Status choose(const Ballot& ballot, std::vector<std::uint32_t>& kept) const {
-    for (std::uint32_t c = 0; c < ballot.positions.size(); ++c) {
-      if (ballot.positions[c] != no_position) kept.push_back(c);
+  [[nodiscard]] Status choose(const Selection& selection, std::vector<std::uint32_t>& kept) const {
+    for (std::uint32_t c = 0; c < selection.positions.size(); ++c) {
+      if (selection.positions[c] != no_position) kept.push_back(c);
     }
     if (!judges_block()) return kept.size() <= table_.slots() ? Status::ok : Status::full;
     if (kept.size() <= rules_.capacity) return Status::ok;
     std::sort(kept.begin(), kept.end(), [&](std::uint32_t a, std::uint32_t b) {
-      return ballot.positions[a] < ballot.positions[b];
+      return selection.positions[a] < selection.positions[b];
     });
     const auto recent = kept.end() - static_cast<std::ptrdiff_t>(rules_.protection.recent);
     const auto judged = std::stable_partition(
-        kept.begin(), recent, [&](std::uint32_t c) { return is_permanent(ballot, c); });
+        kept.begin(), recent, [&](std::uint32_t c) { return is_permanent(selection, c); });
     const auto certain = kept.size() - static_cast<std::size_t>(recent - judged);
     if (certain > rules_.capacity) return Status::nothing_to_evict;
     std::vector<std::uint32_t> others(judged, recent);
     kept.erase(judged, recent);
-    keep_best(ballot.values, rules_.capacity - certain, others);
+    keep_best(selection.values, rules_.capacity - certain, others);
     kept.insert(kept.end(), others.begin(), others.end());
     std::sort(kept.begin(), kept.end());
     return Status::ok;
@@ -370,10 +370,11 @@ class ScoredEviction {
   }
 
   /// For every slot the column whose token it holds now.
-  [[nodiscard]] std::vector<Slot> sources(const Ballot& ballot, std::span<const Slot> slots) const {
-    const std::size_t held = ballot.positions.size() - ballot.tokens;
+  [[nodiscard]] std::vector<Slot> sources(const Selection& selection,
+                                          std::span<const Slot> slots) const {
+    const std::size_t held = selection.positions.size() - selection.tokens;
     std::vector<Slot> columns(table_.slots(), no_slot);
-    for (const std::uint32_t column : ballot.kept) {
+    for (const std::uint32_t column : selection.kept) {
       if (column < held) columns[column] = column;
     }
     for (std::size_t token = 0; token < slots.size(); ++token) {
@@ -391,6 +392,6 @@ class ScoredEviction {
   bool generates_ = false;   ///< a token has come by itself, so the first prompt is over
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_SCORED_EVICTION_HPP

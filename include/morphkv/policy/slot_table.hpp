@@ -17,7 +17,7 @@
 #include "morphkv/policy/protection.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The bookkeeping that all policies share. Slots 0 ... size() - 1 are in use; at most one of them,
 /// the hole, holds a token that has been evicted already and waits for the next one.
@@ -125,7 +125,7 @@ class SlotTable {
   ///              than size()
   /// \param slots receives the slot of each of the block's tokens, no_slot where it does not stay
   /// The history begins anew. It allocates; O(slots log slots).
-  void admit(Position first, std::span<const std::uint32_t> kept, std::span<Slot> slots) {
+  void commit(Position first, std::span<const std::uint32_t> kept, std::span<Slot> slots) {
     const auto first_new = std::lower_bound(kept.begin(), kept.end(), size_);
     auto next_old = kept.begin();
     auto next_new = first_new;
@@ -247,6 +247,6 @@ class SlotTable {
   Position newest_ = no_position;
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_SLOT_TABLE_HPP

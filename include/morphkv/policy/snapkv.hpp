@@ -10,7 +10,7 @@
 #include "morphkv/policy/scored_eviction.hpp"
 #include "morphkv/score/pooled_sum.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The prompt's last `window` queries vote by the sum of their rows, pooled along the prompt; the
 /// best capacity - window older tokens stay, with the last `window`. Generated tokens and later
@@ -49,6 +49,6 @@ class SnapKV : public ScoredEviction<PooledSum> {
 
 static_assert(RevocablePolicy<SnapKV>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_SNAPKV_HPP

@@ -10,7 +10,7 @@
 #include "morphkv/policy/scored_eviction.hpp"
 #include "morphkv/score/age.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The first `sinks` tokens and the capacity - sinks newest ones. No attention rows are needed:
 /// observe() checks what it is given and learns nothing from it.
@@ -39,6 +39,6 @@ class StreamingLLM : public ScoredEviction<Age> {
 
 static_assert(RevocablePolicy<StreamingLLM>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_STREAMING_LLM_HPP

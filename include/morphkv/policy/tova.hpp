@@ -10,7 +10,7 @@
 #include "morphkv/policy/scored_eviction.hpp"
 #include "morphkv/score/last_row.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The token to which the newest one paid the least attention goes.
 ///
@@ -40,6 +40,6 @@ class TOVA : public ScoredEviction<LastRow> {
 
 static_assert(RevocablePolicy<TOVA>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_TOVA_HPP

@@ -10,7 +10,7 @@
 
 #include "morphkv/score/score.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// Ranks tokens by position: StreamingLLM's score (arXiv 2309.17453). It needs no attention rows
 /// and no memory.
@@ -38,6 +38,6 @@ class Age {
 
 static_assert(Score<Age>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_SCORE_AGE_HPP

@@ -13,7 +13,7 @@
 #include "morphkv/kernels/window_update.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The newest row, and before it the `history` rows that pop() can bring back.
 ///
@@ -91,6 +91,6 @@ class LastRow {
 
 static_assert(Score<LastRow>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_SCORE_LAST_ROW_HPP

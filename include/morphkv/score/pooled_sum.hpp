@@ -15,7 +15,7 @@
 #include "morphkv/core/row_matrix.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// s = sum of the last `rows` rows; score[j] = pool of s[j - kernel / 2 ... j + kernel / 2], within
 /// the columns that are asked for. Sums are in double.
@@ -87,6 +87,6 @@ class PooledSum {
 
 static_assert(Score<PooledSum>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_SCORE_POOLED_SUM_HPP

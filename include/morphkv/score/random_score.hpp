@@ -10,7 +10,7 @@
 
 #include "morphkv/score/score.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// At every step each token draws a new number, so that the victim is uniform among the candidates.
 /// A draw is a hash (SplitMix64, Steele et al. 2014) of seed, step and position: the same on every
@@ -56,6 +56,6 @@ class RandomScore {
 
 static_assert(Score<RandomScore>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_SCORE_RANDOM_SCORE_HPP

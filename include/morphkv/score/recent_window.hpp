@@ -24,7 +24,7 @@
 #include "morphkv/kernels/window_update.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The last `rows` rows over `columns` slots.
 ///
@@ -298,6 +298,6 @@ class RecentWindow {
 
 static_assert(Score<RecentWindow>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_SCORE_RECENT_WINDOW_HPP

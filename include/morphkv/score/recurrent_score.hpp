@@ -13,7 +13,7 @@
 #include "morphkv/core/row_matrix.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// A formula `(score, weight) -> score`: the old score of a slot and what the newest token paid to
 /// it. A new token's score is 0 before its own row. It must not throw, nor give NaN.
@@ -126,6 +126,6 @@ class RecurrentScore {
   RowMatrix<float> scores_;  ///< the newest row, and those that pop() brings back
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_SCORE_RECURRENT_SCORE_HPP

@@ -16,7 +16,7 @@
 #include "morphkv/kernels/window_update.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The sum of every row since a token came, in 64-bit integers of 2^-40: no increment is lost to a
 /// large sum, whatever the length of the text (2^24 tokens of weight 1 fit), the order of the rows
@@ -140,6 +140,6 @@ class RunningSum {
 
 static_assert(Score<RunningSum>);
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_SCORE_RUNNING_SUM_HPP

@@ -13,7 +13,7 @@
 #include "morphkv/core/memory_usage.hpp"
 #include "morphkv/core/types.hpp"
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
 /// The slots among which a victim is sought: those below `slots` whose protection bit is clear.
 struct Candidates {
@@ -87,6 +87,6 @@ template <class Value, class ValueAt>
   return found;
 }
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
 #endif  // MORPHKV_SCORE_SCORE_HPP

@@ -16,7 +16,11 @@
 #include <immintrin.h>
 
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX2_FEATURES)
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx2 {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace avx2 {
 
 using Floats = __m256;
 /// Unsigned 32-bit integers.
@@ -390,7 +394,7 @@ MORPHKV_VECTOR_WORD Longs fine_units(const float* p) noexcept {
                            _mm256_castpd_si256(magic))};
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx2
+}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::avx2
 
 #define MORPHKV_ISA avx2
 #include "morphkv/kernels/vector/exponential.hpp"

@@ -13,7 +13,11 @@
 
 #ifdef MORPHKV_KERNELS_X86
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512_bf16 {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace avx512_bf16 {
 
 using avx512::Floats;
 using avx512::most_heads;
@@ -96,7 +100,7 @@ struct DotProducts {
   }
 
   template <std::size_t Heads>
-  void values(const DecodeAttention<Eigen::bfloat16>& a, const RowCursor<Eigen::bfloat16>& cursor,
+  void values(const DecodeAttention<Eigen::bfloat16>& a, const KvCursor<Eigen::bfloat16>& cursor,
               std::size_t head, std::size_t token, std::size_t tokens, std::size_t lines,
               ReadAhead<Eigen::bfloat16>& ahead) const noexcept {
     alignas(64) std::uint16_t weights[Heads][avx512::value_tile];
@@ -138,7 +142,7 @@ struct DotProducts {
   static void logits_of(const DecodeAttention<Eigen::bfloat16>& a, const SplitQueries& queries,
                         std::size_t head, std::size_t lines,
                         ReadAhead<Eigen::bfloat16>& ahead) noexcept {
-    RowCursor<Eigen::bfloat16> cursor(a.key_rows());
+    KvCursor<Eigen::bfloat16> cursor(a.key_rows());
     for (std::size_t t = 0; t < a.tokens;) {
       const Eigen::bfloat16* keys = nullptr;
       const std::size_t end = t + cursor.next(a.tokens - t, keys);
@@ -183,7 +187,7 @@ struct DotProducts {
   /// at a time, of which the second is nothing at an odd end.
   template <std::size_t Heads, std::size_t Chunks>
   static void value_pass(const DecodeAttention<Eigen::bfloat16>& a,
-                         RowCursor<Eigen::bfloat16> cursor,
+                         KvCursor<Eigen::bfloat16> cursor,
                          const std::uint16_t (*weights)[avx512::value_tile], std::size_t head,
                          std::size_t tokens, std::size_t d, std::size_t lines,
                          ReadAhead<Eigen::bfloat16>& ahead) noexcept {
@@ -225,7 +229,7 @@ inline bool decode_attention(const DecodeAttention<Eigen::bfloat16>& a) noexcept
   return avx512::decode_with(DotProducts(), a);
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512_bf16
+}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::avx512_bf16
 MORPHKV_TARGET_END
 #endif  // MORPHKV_KERNELS_X86
 

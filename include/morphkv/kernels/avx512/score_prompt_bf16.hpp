@@ -11,7 +11,11 @@
 
 #ifdef MORPHKV_KERNELS_X86
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512_bf16 {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace avx512_bf16 {
 
 /// Products of queries and keys; avx512::FloatDots says what each member does. head_dim is even.
 struct BrainDots {
@@ -79,7 +83,7 @@ struct BrainDots {
   return avx512::score_prompt_with(dots, a);
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512_bf16
+}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::avx512_bf16
 MORPHKV_TARGET_END
 #endif  // MORPHKV_KERNELS_X86
 

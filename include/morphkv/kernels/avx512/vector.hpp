@@ -14,7 +14,11 @@
 #include <immintrin.h>
 
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_FEATURES)
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512 {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace avx512 {
 
 using Floats = __m512;
 using Units = __m512i;  ///< lanes of std::uint32_t
@@ -290,7 +294,7 @@ MORPHKV_VECTOR_WORD Longs fine_units(const float* p) noexcept {
       _mm512_cvttpd_epi64(_mm512_fmadd_pd(weights, _mm512_set1_pd(0x1p40), _mm512_set1_pd(0.5)))};
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::avx512
+}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::avx512
 
 #define MORPHKV_ISA avx512
 #include "morphkv/kernels/vector/exponential.hpp"

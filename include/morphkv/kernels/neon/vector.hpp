@@ -15,7 +15,11 @@
 #ifdef MORPHKV_KERNELS_NEON
 #include <arm_neon.h>
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::neon {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace neon {
 
 using Floats = float32x4_t;
 using Units = uint32x4_t;
@@ -288,7 +292,7 @@ MORPHKV_VECTOR_WORD Longs fine_units(const float* p) noexcept {
   return {vcvtq_u64_f64(vfmaq_f64(vdupq_n_f64(0.5), weights, vdupq_n_f64(0x1p40)))};
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::neon
+}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::neon
 
 #define MORPHKV_ISA neon
 #include "morphkv/kernels/vector/exponential.hpp"

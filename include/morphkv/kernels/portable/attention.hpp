@@ -10,13 +10,17 @@
 #include <cstddef>
 #include <limits>
 
-#include "morphkv/core/rows.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace portable {
 
 /// Sum of products. Sixteen partial sums, which compilers turn into vectors without -ffast-math.
 template <Scalar T>
@@ -40,7 +44,7 @@ template <Scalar T>
 /// logits[g][t] = scale * query[g] . keys[t], with `logit_stride` elements between the logits of
 /// two query heads.
 template <Scalar T>
-void attention_logits(const float* query, const Rows<const T>& keys, std::size_t tokens,
+void attention_logits(const float* query, const KvView<const T>& keys, std::size_t tokens,
                       std::size_t group, std::size_t head_dim, float scale, float* logits,
                       std::size_t logit_stride) noexcept {
   for (std::size_t t = 0; t < tokens; ++t) {
@@ -54,7 +58,7 @@ template <Scalar T>
 void attention_logits(const float* query, const T* keys, std::size_t stride, std::size_t tokens,
                       std::size_t group, std::size_t head_dim, float scale, float* logits,
                       std::size_t logit_stride) noexcept {
-  attention_logits(query, Rows<const T>{keys, stride}, tokens, group, head_dim, scale, logits,
+  attention_logits(query, KvView<const T>{keys, stride}, tokens, group, head_dim, scale, logits,
                    logit_stride);
 }
 
@@ -75,7 +79,7 @@ inline float softmax(float* logits, std::size_t tokens) noexcept {
 
 /// output[g] = sum over t of weights[g][t] * values[t].
 template <Scalar T>
-void weighted_values(const float* weights, std::size_t weight_stride, const Rows<const T>& values,
+void weighted_values(const float* weights, std::size_t weight_stride, const KvView<const T>& values,
                      std::size_t tokens, std::size_t group, std::size_t head_dim,
                      float* output) noexcept {
   std::fill_n(output, group * head_dim, 0.0F);
@@ -93,7 +97,7 @@ template <Scalar T>
 void weighted_values(const float* weights, std::size_t weight_stride, const T* values,
                      std::size_t stride, std::size_t tokens, std::size_t group,
                      std::size_t head_dim, float* output) noexcept {
-  weighted_values(weights, weight_stride, Rows<const T>{values, stride}, tokens, group, head_dim,
+  weighted_values(weights, weight_stride, KvView<const T>{values, stride}, tokens, group, head_dim,
                   output);
 }
 
@@ -135,6 +139,6 @@ template <Scalar T>
   return finite;
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable
+}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::portable
 
 #endif  // MORPHKV_KERNELS_PORTABLE_ATTENTION_HPP

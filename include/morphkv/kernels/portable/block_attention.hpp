@@ -9,13 +9,17 @@
 #include <cstddef>
 #include <limits>
 
-#include "morphkv/core/rows.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/portable/attention.hpp"
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace portable {
 
 /// One query head of one query, over the first `tokens` tokens, tile by tile: sums so far shrink
 /// when a tile brings a greater logit.
@@ -29,7 +33,7 @@ template <Scalar T>
   for (std::size_t begin = 0; begin < tokens; begin += block_tokens) {
     const std::size_t count = (std::min)(block_tokens, tokens - begin);
     float logits[block_tokens];
-    attention_logits(query, Rows<const T>{a.keys + begin * a.stride, a.stride}, count, 1,
+    attention_logits(query, KvView<const T>{a.keys + begin * a.stride, a.stride}, count, 1,
                      a.head_dim, a.scale, logits, count);
     const float before = high;
     for (std::size_t t = 0; t < count; ++t) high = (std::max)(high, logits[t]);
@@ -63,6 +67,6 @@ template <Scalar T>
   return finite;
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable
+}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::portable
 
 #endif  // MORPHKV_KERNELS_PORTABLE_BLOCK_ATTENTION_HPP

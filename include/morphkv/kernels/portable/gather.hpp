@@ -10,7 +10,11 @@
 
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace portable {
 
 /// See kernels::gather_rows.
 inline void gather_rows(const void* from, std::size_t stride, const std::uint32_t* rows,
@@ -30,6 +34,6 @@ inline void compact_rows(void* data, std::size_t stride, const std::uint32_t* ro
   }
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable
+}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::portable
 
 #endif  // MORPHKV_KERNELS_PORTABLE_GATHER_HPP

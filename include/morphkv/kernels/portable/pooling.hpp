@@ -9,7 +9,11 @@
 
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace portable {
 
 /// The sums of the outputs from `begin` to `end`, divided by the width; see kernels::pool_average.
 inline void pool_average(const float* row, std::size_t count, std::size_t width, float* out,
@@ -40,6 +44,6 @@ inline void pool_max(const float* row, std::size_t count, std::size_t width, flo
   pool_max(row, count, width, out, 0, count);
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable
+}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::portable
 
 #endif  // MORPHKV_KERNELS_PORTABLE_POOLING_HPP

@@ -15,13 +15,17 @@
 #include "morphkv/core/weight_units.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv::inline v0::kernels {
+namespace morphkv { inline namespace v0 { namespace kernels {
 
 using morphkv::greatest_weight;
 
-}  // namespace morphkv::inline v0::kernels
+}}}  // namespace morphkv::v0::kernels
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace portable {
 
 /// Whether every weight is a number from 0 to greatest_weight. Minus zero is none: its pattern
 /// would rank above all others.
@@ -65,6 +69,6 @@ template <class Value>
   return found;
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable
+}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::portable
 
 #endif  // MORPHKV_KERNELS_PORTABLE_SEARCH_HPP

@@ -20,7 +20,7 @@
 
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv::inline v0::kernels {
+namespace morphkv { inline namespace v0 { namespace kernels {
 
 /// What the fast selection ranks.
 template <class S>
@@ -31,9 +31,13 @@ concept RankedScore = std::same_as<S, float> || std::same_as<S, std::uint32_t>;
   return 2 * count + 64;
 }
 
-}  // namespace morphkv::inline v0::kernels
+}}}  // namespace morphkv::v0::kernels
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace portable {
 
 /// What one pass over scores found, with respect to a bracket of keys.
 struct Split {
@@ -234,6 +238,6 @@ template <class P = Passes, RankedScore S>
   return true;
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable
+}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::portable
 
 #endif  // MORPHKV_KERNELS_PORTABLE_TOP_K_HPP

@@ -18,7 +18,11 @@
 #include "morphkv/core/weight_units.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace portable {
 
 [[nodiscard]] inline bool is_candidate(const std::uint64_t* protected_bits,
                                        std::size_t slot) noexcept {
@@ -101,6 +105,6 @@ inline std::uint32_t add_to_pane(const float* row, std::size_t slots,
   return least;
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::portable
+}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::portable
 
 #endif  // MORPHKV_KERNELS_PORTABLE_WINDOW_UPDATE_HPP

@@ -10,7 +10,11 @@
 /// blocks of queries where the group is small: keys and values are laid out once for all of them,
 /// and `head_block` at a time meet them in registers.
 #ifdef MORPHKV_ISA
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace MORPHKV_ISA {
 
 inline constexpr std::size_t column_block = key_tile;  ///< numbers that meet some vectors at once
 inline constexpr std::size_t panel_vectors = block_queries / lanes;  ///< at most
@@ -275,5 +279,5 @@ template <Scalar T>
   return attend_block<FloatWords>(a);
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

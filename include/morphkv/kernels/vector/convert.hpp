@@ -4,7 +4,11 @@
 /// between its MORPHKV_TARGET_BEGIN and MORPHKV_TARGET_END and with MORPHKV_ISA defined: no include
 /// guard, on purpose.
 #ifdef MORPHKV_ISA
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace MORPHKV_ISA {
 
 MORPHKV_VECTOR_WORD void store_as(float* p, Floats a) noexcept { store(p, a); }
 MORPHKV_VECTOR_WORD void store_as(Eigen::half* p, Floats a) noexcept {
@@ -21,5 +25,5 @@ void convert(const From* from, std::size_t count, To* to) noexcept {
   portable::convert(from + i, count - i, to + i);
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

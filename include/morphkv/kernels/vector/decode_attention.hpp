@@ -8,7 +8,11 @@
 /// are sums in registers, and so are some heads times some vectors of the output, over tiles of
 /// tokens that stay in the nearest cache for the rest of the output and the group's other heads.
 #ifdef MORPHKV_ISA
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace MORPHKV_ISA {
 
 inline constexpr std::size_t most_heads = 4;   ///< of the group that one pass serves
 inline constexpr std::size_t value_tile = 64;  ///< tokens whose values stay in the nearest cache
@@ -130,7 +134,7 @@ MORPHKV_VECTOR_WORD void add_value(const T* from, std::size_t rest, const float*
 /// output += weights * values, for `Heads` query heads, `Chunks` vectors of the values from
 /// dimension `d` on and `tokens` tokens from `token` on, where the cursor stands.
 template <std::size_t Heads, std::size_t Chunks, bool Partial, Scalar T>
-void value_step(const DecodeAttention<T>& a, RowCursor<T> cursor, std::size_t head,
+void value_step(const DecodeAttention<T>& a, KvCursor<T> cursor, std::size_t head,
                 std::size_t token, std::size_t tokens, std::size_t d, std::size_t lines,
                 ReadAhead<T>& ahead) noexcept {
   const std::size_t rest = a.head_dim - d;
@@ -174,7 +178,7 @@ struct FloatProducts {
   void logits(const DecodeAttention<T>& arguments, std::size_t head, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
     const DecodeAttention<T> a = arguments;  // a copy, which no store can change
-    RowCursor<T> cursor(a.key_rows());
+    KvCursor<T> cursor(a.key_rows());
     for (std::size_t t = 0; t < a.tokens;) {
       const T* keys = nullptr;
       const std::size_t end = t + cursor.next(a.tokens - t, keys);
@@ -193,7 +197,7 @@ struct FloatProducts {
   /// output += weights * values for `Heads` query heads and a tile of tokens, where the cursor
   /// stands.
   template <std::size_t Heads, Scalar T>
-  void values(const DecodeAttention<T>& a, const RowCursor<T>& cursor, std::size_t head,
+  void values(const DecodeAttention<T>& a, const KvCursor<T>& cursor, std::size_t head,
               std::size_t token, std::size_t tokens, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
     constexpr std::size_t most = block_for<Heads>;
@@ -289,7 +293,7 @@ void logits_of_heads(const Products& products, const DecodeAttention<T>& a, std:
 
 template <class Products, Scalar T>
 void values_of_heads(const Products& products, const DecodeAttention<T>& a,
-                     const RowCursor<T>& cursor, std::size_t head, std::size_t token,
+                     const KvCursor<T>& cursor, std::size_t head, std::size_t token,
                      std::size_t lines, ReadAhead<T>& ahead) noexcept {
   const std::size_t tokens = (std::min)(value_tile, a.tokens - token);
   switch ((std::min)(most_heads, a.group - head)) {
@@ -307,7 +311,7 @@ void values_of_heads(const Products& products, const DecodeAttention<T>& a,
 template <class Products, Scalar T>
 void values_of_group(const Products& products, const DecodeAttention<T>& a, std::size_t token,
                      std::size_t lines, ReadAhead<T>& ahead) noexcept {
-  const RowCursor<T> cursor(a.value_rows(), token);
+  const KvCursor<T> cursor(a.value_rows(), token);
   for (std::size_t h = 0; h < a.group; h += most_heads) {
     values_of_heads(products, a, cursor, h, token, h == 0 ? lines : 0, ahead);
   }
@@ -354,5 +358,5 @@ bool decode_attention(const DecodeAttention<T>& a) noexcept {
   return a.group > greatest_group ? portable::decode_attention(a) : decode_with(FloatProducts(), a);
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

@@ -3,7 +3,11 @@
 /// exp() over a vector vocabulary. Included once an ISA, by its vector.hpp, which defines
 /// MORPHKV_ISA: no include guard, on purpose.
 #ifdef MORPHKV_ISA
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace MORPHKV_ISA {
 
 /// exp(x) for x <= 0, with a relative error of 2e-7; 0 below 2^-126.5, so minus infinity gives 0,
 /// and NaN stays NaN.
@@ -28,5 +32,5 @@ MORPHKV_VECTOR_WORD Floats exp_of_negative(Floats x) noexcept {
   return mul(series, exponent_of(rounded));
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

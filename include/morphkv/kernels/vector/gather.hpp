@@ -4,7 +4,11 @@
 /// MORPHKV_TARGET_BEGIN and MORPHKV_TARGET_END and with MORPHKV_ISA defined: no include guard, on
 /// purpose.
 #ifdef MORPHKV_ISA
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace MORPHKV_ISA {
 
 /// Bytes asked of the memory before they are copied: what hides its latency at full speed.
 inline constexpr std::size_t gather_ahead = 16384;
@@ -60,5 +64,5 @@ inline void compact_rows(void* data, std::size_t stride, const std::uint32_t* ro
                    static_cast<char*>(data), stride);
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

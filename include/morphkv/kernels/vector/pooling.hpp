@@ -4,7 +4,11 @@
 /// MORPHKV_TARGET_BEGIN and MORPHKV_TARGET_END and with MORPHKV_ISA defined: no include guard, on
 /// purpose. Neighbours are added in the order of the portable version: the same bits.
 #ifdef MORPHKV_ISA
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace MORPHKV_ISA {
 
 /// Where whole vectors of outputs with all their neighbours end.
 [[nodiscard]] inline std::size_t inner_end(std::size_t count, std::size_t reach) noexcept {
@@ -37,5 +41,5 @@ inline void pool_max(const float* row, std::size_t count, std::size_t width, flo
   portable::pool_max(row, count, width, out, end, count);
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

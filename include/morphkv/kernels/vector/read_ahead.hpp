@@ -18,7 +18,10 @@
 #endif
 
 #if defined(MORPHKV_KERNELS_X86) || defined(MORPHKV_KERNELS_NEON)
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
 
 /// The rows of keys, those of values, by their table if there is one, and what the caller reads
 /// next, in this order: the way that a decode step goes, walked by prefetches some lines ahead of
@@ -89,7 +92,7 @@ class ReadAhead {
   /// Begins the range.
   void enter() noexcept {
     if (range_ < 2) {
-      cursor_ = RowCursor<T>(range_ == 0 ? attention_.key_rows() : attention_.value_rows());
+      cursor_ = KvCursor<T>(range_ == 0 ? attention_.key_rows() : attention_.value_rows());
       tokens_left_ = attention_.tokens;
       enter_rows();
     } else if (range_ < ranges) {
@@ -119,13 +122,13 @@ class ReadAhead {
   // Numbers, because a prefetch may go past the end of an array, or begin nowhere.
   std::uintptr_t at_ = 0;
   std::size_t lines_left_ = 0;  ///< of the run
-  RowCursor<T> cursor_{{}};
+  KvCursor<T> cursor_{{}};
   std::size_t tokens_left_ = 0;  ///< of the range, after the run
   std::size_t range_ = 0;
   bool ended_ = false;  ///< nothing is left to ask for
 };
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD
+}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
 #endif
 
 #endif  // MORPHKV_KERNELS_VECTOR_READ_AHEAD_HPP

@@ -8,7 +8,11 @@
 /// and one number of a key meets a vector of queries. So no sum crosses lanes until the weights of
 /// a key are added up, and softmax and fusion work lane by lane.
 #ifdef MORPHKV_ISA
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace MORPHKV_ISA {
 
 inline constexpr std::size_t prompt_heads = 64;   ///< query heads of a group, at most
 inline constexpr std::size_t prompt_dims = 1024;  ///< group * head_dim, at most
@@ -235,5 +239,5 @@ template <Scalar T>
   return score_prompt_with(dots, a);
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

@@ -4,7 +4,11 @@
 /// ISA, between its MORPHKV_TARGET_BEGIN and MORPHKV_TARGET_END and with MORPHKV_ISA defined: no
 /// include guard, on purpose.
 #ifdef MORPHKV_ISA
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace MORPHKV_ISA {
 
 /// Scores in a vector: they compare as they are, and only those that a pass collects become keys.
 MORPHKV_VECTOR_WORD Floats score_of_key(std::uint32_t key, float) noexcept {
@@ -126,5 +130,5 @@ template <RankedScore S>
   return portable::top_k<Passes>(scores, count, wanted, indices, workspace);
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

@@ -6,7 +6,11 @@
 ///
 /// The functions are those of portable/window_update.hpp, and give the same bits.
 #ifdef MORPHKV_ISA
-namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA {
+namespace morphkv {
+  inline namespace v0 {
+    namespace kernels {
+      inline namespace MORPHKV_KERNELS_BUILD {
+namespace MORPHKV_ISA {
 
 inline constexpr std::uint64_t all_protected[1] = {~std::uint64_t{0}};
 
@@ -129,5 +133,5 @@ inline std::uint64_t add_row(const float* row, std::size_t slots,
   return found ? (std::min)({least_long(lowest[0]), least_long(lowest[1]), rest}) : rest;
 }
 
-}  // namespace morphkv::inline v0::kernels::inline MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

@@ -9,12 +9,11 @@
 #include <stdexcept>
 #include <vector>
 
-#include "bench/imperfect_writers.hpp"
+#include "tasks/imperfect_writers.hpp"
 #include "tasks/questions.hpp"
 #include "tasks/questions_grader.hpp"
 
-namespace morphkv::tasks::questions_test {
-namespace {
+namespace morphkv::tasks::questions_test { namespace {
 
 const QuestionsWriter question_task;
 const QuestionsGrader question_grader(question_task);

@@ -9,8 +9,7 @@
 
 #include "tasks/sampler.hpp"
 
-namespace morphkv::tasks::sampler_test {
-namespace {
+namespace morphkv::tasks::sampler_test { namespace {
 
 TEST(SampleMinP, DrawsInProportionToWhatIsLeft) {
   // Probabilities 0.5, 0.3, 0.15, 0.05: with min_p 0.2 the last one is left out.

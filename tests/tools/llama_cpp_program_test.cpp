@@ -12,14 +12,13 @@
 #include <string>
 #include <vector>
 
-#include "examples/temporary_folder.hpp"
 #include "llama/load.hpp"
 #include "llama/session.hpp"
 #include "morphkv/morphkv.hpp"
 #include "tasks/travel_log.hpp"
+#include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::llama_cpp_program_test {
-namespace {
+namespace morphkv::test::llama_cpp_program_test { namespace {
 
 using nlohmann::json;
 

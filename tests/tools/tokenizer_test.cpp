@@ -7,11 +7,10 @@
 #include <utility>
 #include <vector>
 
-#include "examples/temporary_folder.hpp"
 #include "llama/tokenizer.hpp"
+#include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::tokenizer_test {
-namespace {
+namespace morphkv::test::tokenizer_test { namespace {
 
 std::string bytes_of_number(auto number) {
   return {reinterpret_cast<const char*>(&number), sizeof(number)};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Where the rows of a head's keys or values lie: in one piece, or in the pages of a block table.
-#ifndef MORPHKV_CORE_ROWS_HPP
-#define MORPHKV_CORE_ROWS_HPP
+#ifndef MORPHKV_CORE_KV_VIEW_HPP
+#define MORPHKV_CORE_KV_VIEW_HPP
 
 #include <algorithm>
 #include <cstddef>
@@ -10,14 +10,14 @@
 #include <limits>
 #include <type_traits>
 
-namespace morphkv::inline v0 {
+namespace morphkv { inline namespace v0 {
 
-/// A row a token, of one head: Rows<const T> to read, Rows<T> to write too. Nothing is owned.
+/// A row a token, of one head: KvView<const T> to read, KvView<T> to write too. Nothing is owned.
 ///
 /// Row t lies at data + t * stride; with a block table at
 /// data + pages[t / page_rows] * page_stride + t % page_rows * stride.
 template <class T>
-struct Rows {
+struct KvView {
   T* data = nullptr;
   std::size_t stride = 0;               ///< elements between two rows of a piece
   const std::int32_t* pages = nullptr;  ///< the block table, or null: rows in one piece
@@ -27,23 +27,23 @@ struct Rows {
   [[nodiscard]] T* page(std::size_t index) const noexcept {
     return data + static_cast<std::size_t>(pages[index]) * page_stride;
   }
-  /// Row `token`. With a block table a division: RowCursor has none.
+  /// Row `token`. With a block table a division: KvCursor has none.
   [[nodiscard]] T* operator[](std::size_t token) const noexcept {
     if (pages == nullptr) return data + token * stride;
     return page(token / page_rows) + token % page_rows * stride;
   }
 
   // NOLINTNEXTLINE(google-explicit-constructor): whoever may write may read
-  [[nodiscard]] operator Rows<const T>() const noexcept requires(!std::is_const_v<T>) {
+  [[nodiscard]] operator KvView<const T>() const noexcept requires(!std::is_const_v<T>) {
     return {data, stride, pages, page_rows, page_stride};
   }
 };
 
 /// Walks over rows in their order, piece by piece; it divides only where it begins.
 template <class T>
-class RowCursor {
+class KvCursor {
  public:
-  explicit RowCursor(const Rows<const T>& rows, std::size_t token = 0) noexcept
+  explicit KvCursor(const KvView<const T>& rows, std::size_t token = 0) noexcept
       : rows_(rows), row_(rows.data + token * rows.stride) {
     if (rows.pages == nullptr) return;
     page_ = token / rows.page_rows;
@@ -66,12 +66,12 @@ class RowCursor {
   }
 
  private:
-  Rows<const T> rows_;
+  KvView<const T> rows_;
   const T* row_ = nullptr;
   std::size_t left_ = std::numeric_limits<std::size_t>::max();  ///< rows of the piece
   std::size_t page_ = 0;
 };
 
-}  // namespace morphkv::inline v0
+}}  // namespace morphkv::v0
 
-#endif  // MORPHKV_CORE_ROWS_HPP
+#endif  // MORPHKV_CORE_KV_VIEW_HPP

@@ -10,8 +10,7 @@
 
 // It uses std::jthread, so the thread sanitizer sees it.
 
-namespace morphkv::test::parallel_test {
-namespace {
+namespace morphkv::test::parallel_test { namespace {
 
 TEST(RunInParallel, DoesEveryJobOnce) {
   for (const std::size_t threads : {1U, 2U, 5U}) {

@@ -14,8 +14,7 @@
 #include "support/random.hpp"
 #include "support/weights.hpp"
 
-namespace morphkv::testing::llama_cpp_cells_test {
-namespace {
+namespace morphkv::testing::llama_cpp_cells_test { namespace {
 
 using llama_cpp::Cell;
 using llama_cpp::CellCopy;

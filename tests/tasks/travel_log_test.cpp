@@ -7,12 +7,11 @@
 #include <stdexcept>
 #include <vector>
 
-#include "bench/imperfect_writers.hpp"
 #include "tasks/grader.hpp"
+#include "tasks/imperfect_writers.hpp"
 #include "tasks/travel_log.hpp"
 
-namespace morphkv::tasks::travel_log_test {
-namespace {
+namespace morphkv::tasks::travel_log_test { namespace {
 
 const TravelLog log_task;
 const Grader log_grader(log_task);

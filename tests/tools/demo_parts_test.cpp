@@ -13,8 +13,7 @@
 #include "comparison/trails_json.hpp"
 #include "demo/page.hpp"
 
-namespace morphkv::test::demo_parts_test {
-namespace {
+namespace morphkv::test::demo_parts_test { namespace {
 
 TEST(ShareInterval, KeepsAWidthWhereAllAgree) {
   const comparison::Interval all = comparison::share_interval(std::vector<double>(10, 1.0), 250);

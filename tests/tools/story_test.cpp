@@ -14,8 +14,7 @@
 #include "llama/session.hpp"
 #include "morphkv/morphkv.hpp"
 
-namespace morphkv::test::story_test {
-namespace {
+namespace morphkv::test::story_test { namespace {
 
 /// What the checkpoint writes greedily, to its stop token: checked against a separate program in
 /// float64, which agrees with the engine's logits to 2e-5 on all 342 tokens.

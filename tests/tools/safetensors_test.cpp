@@ -6,11 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "examples/temporary_folder.hpp"
 #include "support/safetensors.hpp"
+#include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::safetensors_test {
-namespace {
+namespace morphkv::test::safetensors_test { namespace {
 
 using support::SafetensorsFile;
 using support::TensorType;

@@ -8,14 +8,13 @@
 #include <string>
 #include <vector>
 
-#include "examples/random_model.hpp"
-#include "examples/temporary_folder.hpp"
 #include "llama/load.hpp"
 #include "llama/session.hpp"
 #include "morphkv/policy/full.hpp"
+#include "tools/random_model.hpp"
+#include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::model_files_test {
-namespace {
+namespace morphkv::test::model_files_test { namespace {
 
 llama::Matrix logits_of(const llama::Model& model) {
   const std::vector<int> text = {1, 5, 9, 2, 30, 0, 7, 7, 12, 3};

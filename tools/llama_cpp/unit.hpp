@@ -73,21 +73,22 @@ class Unit {
   /// Lets a block of tokens vote, whose rows are at hand now.
   /// \param block the cells of its tokens
   /// \param rows  [tokens][columns]: a weight a cell
-  Status vote(Position first, std::span<const Cell> block, const float* rows, std::size_t columns) {
+  Status score_block(Position first, std::span<const Cell> block, const float* rows,
+                     std::size_t columns) {
     BlockRows source{this, block, rows, columns};
-    ballot_.emplace(
-        policy_.vote(first, PromptRows(block.size(), policy_.size() + block.size(), 1, &source,
-                                       &BlockRows::fused_row, &BlockRows::logit_row)));
+    ballot_.emplace(policy_.score_block(
+        first, PromptRows(block.size(), policy_.size() + block.size(), 1, &source,
+                          &BlockRows::fused_row, &BlockRows::logit_row)));
     return ballot_->status;
   }
 
   /// Finds what stays of the block that has voted, and of what was held before.
-  Status decide() { return policy_.decide(*ballot_); }
+  Status select() { return policy_.select(*ballot_); }
 
-  /// Keeps what was decided. \pre decide() == Status::ok
-  void admit(std::span<const Cell> block) {
+  /// Keeps what was decided. \pre select() == Status::ok
+  void commit(std::span<const Cell> block) {
     placed_.assign(block.size(), no_slot);
-    policy_.admit(*ballot_, placed_);
+    policy_.commit(*ballot_, placed_);
     ballot_.reset();
     for (std::size_t token = 0; token < block.size(); ++token) {
       if (placed_[token] == no_slot) {
@@ -171,7 +172,7 @@ class Unit {
   std::vector<Cell> spare_;   ///< cells whose tokens the unit has lost
   std::vector<float> row_;    ///< work: a row in the order of slots
   std::vector<Slot> placed_;  ///< work: the slots of a block's tokens
-  std::optional<typename Policy::Ballot> ballot_;
+  std::optional<typename Policy::Selection> ballot_;
   Slot arriving_ = no_slot;
 };
 

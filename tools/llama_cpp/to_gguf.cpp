@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Converts a model that examples/llama reads into a GGUF file for llama.cpp, in float32:
+// Converts a model that tools/llama reads into a GGUF file for llama.cpp, in float32:
 //
 //   to_gguf --model stories260K --output stories260K.gguf
 

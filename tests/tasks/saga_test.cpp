@@ -7,12 +7,11 @@
 #include <stdexcept>
 #include <vector>
 
-#include "bench/imperfect_writers.hpp"
+#include "tasks/imperfect_writers.hpp"
 #include "tasks/saga.hpp"
 #include "tasks/saga_grader.hpp"
 
-namespace morphkv::tasks::saga_test {
-namespace {
+namespace morphkv::tasks::saga_test { namespace {
 
 const SagaWriter saga_task;
 const SagaGrader saga_grader(saga_task);

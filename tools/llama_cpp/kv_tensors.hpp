@@ -90,7 +90,7 @@ class KVTensors {
   }
 
  private:
-  struct Rows {
+  struct KvView {
     char* base;
     std::size_t row;      ///< bytes of a cell's heads
     std::size_t head;     ///< bytes of one head

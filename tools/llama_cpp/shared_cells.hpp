@@ -104,7 +104,7 @@ class SharedCells {
     const std::size_t begin = scope_ == Scope::sequence ? 0 : layer * count;
     for (std::size_t i = 0; i < count; ++i) {
       Unit<Policy>& unit = units_[begin + i];
-      check(is_block_ ? unit.vote(first_, block_, fusion_.rows(i), columns)
+      check(is_block_ ? unit.score_block(first_, block_, fusion_.rows(i), columns)
                       : unit.observe(fusion_.rows(i)));
     }
   }
@@ -114,8 +114,8 @@ class SharedCells {
   [[nodiscard]] Release settle() {
     const Stopwatch watch(policy_time_);
     if (is_block_) {
-      for (Unit<Policy>& unit : units_) check(unit.decide());
-      for (Unit<Policy>& unit : units_) unit.admit(block_);
+      for (Unit<Policy>& unit : units_) check(unit.select());
+      for (Unit<Policy>& unit : units_) unit.commit(block_);
     }
     is_block_ = true;
     return release();

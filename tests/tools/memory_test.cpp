@@ -9,12 +9,11 @@
 #include <vector>
 
 #include "demo/page_memory.hpp"
-#include "examples/temporary_folder.hpp"
 #include "memory/expected_memory.hpp"
 #include "memory/tables.hpp"
+#include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::memory_test {
-namespace {
+namespace morphkv::test::memory_test { namespace {
 
 using nlohmann::ordered_json;
 

@@ -5,13 +5,12 @@
 #include <span>
 #include <vector>
 
-#include "examples/random_model.hpp"
-#include "examples/reference_llama.hpp"
 #include "llama/session.hpp"
 #include "morphkv/morphkv.hpp"
+#include "tools/random_model.hpp"
+#include "tools/reference_llama.hpp"
 
-namespace morphkv::test::llama_engine_test {
-namespace {
+namespace morphkv::test::llama_engine_test { namespace {
 
 constexpr std::size_t tokens = 40;
 
