@@ -70,8 +70,7 @@ int main() {
   if (cache.prefill(0, prompt.queries, prompt.keys, prompt.values) != Status::ok) return 1;
 
   // The prompt: its last tokens vote, and those that the policy keeps get a slot.
-  auto selection =
-      policy.score_block(0, {prompt_tokens, prompt_tokens, group, &prompt, prompt_row, nullptr});
+  auto selection = policy.score_block(0, {prompt_tokens, prompt_tokens, &prompt, prompt_row});
   if (policy.select(selection) != Status::ok) return 1;
   std::vector<Slot> slots(prompt_tokens);
   policy.commit(selection, slots);

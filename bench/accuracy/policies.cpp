@@ -59,7 +59,6 @@ std::vector<comparison::Contender> make_contenders() {
     }
   }
   std::vector<comparison::Contender> contenders = comparison::library_contenders();
-  std::erase_if(contenders, [](const auto& c) { return c.key == "morphkv_compat"; });
   contenders.push_back(contender<DecayedMax>(
       recommended_key, "Recommended", "morphkv::recommended(capacity): one rule for every task",
       {Knobs{}}, recommended_settings));

@@ -15,7 +15,6 @@
 #include "morphkv/policy/full.hpp"
 #include "morphkv/policy/h2o.hpp"
 #include "morphkv/policy/morphkv.hpp"
-#include "morphkv/policy/morphkv_compat.hpp"
 #include "morphkv/policy/random.hpp"
 #include "morphkv/policy/recommended.hpp"
 #include "morphkv/policy/snapkv.hpp"

@@ -14,8 +14,7 @@
 #include "support/errors.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing::engine_storage_test {
-namespace {
+namespace morphkv::testing::engine_storage_test { namespace {
 
 const CacheShape shape{.layers = 2, .query_heads = 6, .kv_heads = 3, .head_dim = 24};
 
@@ -53,15 +52,13 @@ class EngineStorageTest : public ::testing::Test {
       for (std::size_t head = 0; head < shape.heads(); ++head) {
         written += 2 * cache.size(head / 3, head % 3) * shape.head_dim;
       }
-      if (!std::same_as<Contender, CompatContender>) {  // whose heads shrink as well
-        EXPECT_EQ(memory.elements() - memory.untouched_elements(), written);
-      }
+      EXPECT_EQ(memory.elements() - memory.untouched_elements(), written);
       EXPECT_EQ(cache.memory().keys + cache.memory().values, 0U);
     }
   }
 };
 
-TYPED_TEST_SUITE(EngineStorageTest, AllAndCompat);
+TYPED_TEST_SUITE(EngineStorageTest, AllContenders);
 
 TYPED_TEST(EngineStorageTest, MatchesOwnedMemory) {
   this->template match_owned_memory<float>();

@@ -12,8 +12,7 @@
 #include "support/errors.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing::errors_test {
-namespace {
+namespace morphkv::testing::errors_test { namespace {
 
 constexpr CacheShape shape{.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 4};
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
@@ -75,7 +74,7 @@ class CacheErrorsTest : public ::testing::Test {
   Cache cache_{shape, Contender::options(setting())};
 };
 
-TYPED_TEST_SUITE(CacheErrorsTest, AllAndCompat);
+TYPED_TEST_SUITE(CacheErrorsTest, AllContenders);
 
 TYPED_TEST(CacheErrorsTest, SpansOfTheWrongSize) {
   auto& cache = this->cache_;

@@ -12,8 +12,7 @@
 #include "support/contenders.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing::memory_test {
-namespace {
+namespace morphkv::testing::memory_test { namespace {
 
 constexpr CacheShape shape{.layers = 3, .query_heads = 4, .kv_heads = 2, .head_dim = 32};
 constexpr Setting setting{.capacity = 64, .window = 8, .max_tokens = 512};
@@ -23,8 +22,6 @@ class MemoryTest : public ::testing::Test {
  protected:
   template <class T = float>
   using Cache = KVCache<T, typename Contender::Policy>;
-
-  static constexpr bool keeps_history = !std::same_as<Contender, CompatContender>;
 
   /// Decodes with memory prepared beforehand. \return the allocations that the cache made
   template <class T>
@@ -48,7 +45,7 @@ class MemoryTest : public ::testing::Test {
   }
 };
 
-TYPED_TEST_SUITE(MemoryTest, AllAndCompat);
+TYPED_TEST_SUITE(MemoryTest, AllContenders);
 
 TYPED_TEST(MemoryTest, StepsDoNotAllocate) {
   typename TestFixture::template Cache<> cache(shape, TypeParam::options(setting));
@@ -62,27 +59,25 @@ TYPED_TEST(MemoryTest, StepsDoNotAllocate) {
 }
 
 TYPED_TEST(MemoryTest, ObservingAndTakingBackDoNotAllocate) {
-  if constexpr (TestFixture::keeps_history) {
-    Setting with_history = setting;
-    with_history.history = 4;
-    typename TestFixture::template Cache<> cache(shape, TypeParam::options(with_history));
-    const Tokens token = Script().at(shape, 0, 0);
-    const std::vector<float> weights(shape.query_heads * setting.max_tokens, 0.001F);
-    bool ok = true;
-    const std::size_t before = allocations.count;
-    for (std::size_t step = 0; step < 200; ++step) {
-      for (std::size_t layer = 0; layer < shape.layers; ++layer) {
-        ok &= cache.append(layer, std::span<const float>(token.keys),
-                           std::span<const float>(token.values),
-                           cache.next_position(layer)) == Status::ok;
-        ok &= cache.observe(layer, weights, setting.max_tokens) == Status::ok;
-      }
-      if (step % 7 == 6) ok &= cache.rollback(3) == Status::ok;
+  Setting with_history = setting;
+  with_history.history = 4;
+  typename TestFixture::template Cache<> cache(shape, TypeParam::options(with_history));
+  const Tokens token = Script().at(shape, 0, 0);
+  const std::vector<float> weights(shape.query_heads * setting.max_tokens, 0.001F);
+  bool ok = true;
+  const std::size_t before = allocations.count;
+  for (std::size_t step = 0; step < 200; ++step) {
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+      ok &= cache.append(layer, std::span<const float>(token.keys),
+                         std::span<const float>(token.values),
+                         cache.next_position(layer)) == Status::ok;
+      ok &= cache.observe(layer, weights, setting.max_tokens) == Status::ok;
     }
-    const std::size_t after = allocations.count;
-    EXPECT_TRUE(ok);
-    EXPECT_EQ(after, before);
+    if (step % 7 == 6) ok &= cache.rollback(3) == Status::ok;
   }
+  const std::size_t after = allocations.count;
+  EXPECT_TRUE(ok);
+  EXPECT_EQ(after, before);
 }
 
 TYPED_TEST(MemoryTest, SaysWhatItHolds) {

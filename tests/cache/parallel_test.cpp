@@ -10,8 +10,7 @@
 #include "support/contenders.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing::parallel_test {
-namespace {
+namespace morphkv::testing::parallel_test { namespace {
 
 /// Runs the bodies on as many threads as it is told, the last ones first.
 struct Threads {
@@ -37,7 +36,7 @@ struct Threads {
 
 template <class Contender>
 class ParallelTest : public ::testing::Test {};
-TYPED_TEST_SUITE(ParallelTest, AllAndCompat);
+TYPED_TEST_SUITE(ParallelTest, AllContenders);
 
 TYPED_TEST(ParallelTest, ThreadsChangeNothing) {
   const CacheShape shape{.layers = 2, .query_heads = 10, .kv_heads = 5, .head_dim = 8};

@@ -12,8 +12,7 @@
 #include "support/duel.hpp"
 #include "support/errors.hpp"
 
-namespace morphkv::testing::options_test {
-namespace {
+namespace morphkv::testing::options_test { namespace {
 
 struct BadOptions {
   const char* named;  ///< option = value
@@ -51,11 +50,6 @@ TEST(Options, AreCheckedByName) {
       {"half_life = -1", making<DecayedMax>({.half_life = -1})},
       {"half_life = nan", making<DecayedMax>({.half_life = std::nan("")})},
       {"max_tokens = 0", making<Full>({.max_tokens = 0})},
-      {"capacity = 4", making<MorphKVCompat>({.capacity = 4, .window = 4})},
-      {"window = 0", making<MorphKVCompat>({.capacity = 4, .window = 0})},
-      {"group_size = 0", making<MorphKVCompat>({.capacity = 4, .window = 2, .group_size = 0})},
-      {"evict_after = 0.5",
-       making<MorphKVCompat>({.capacity = 4, .window = 2, .evict_after = 0.5})},
   };
   for (const BadOptions& bad : all) {
     SCOPED_TRACE(bad.named);

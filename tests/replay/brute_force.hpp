@@ -19,9 +19,9 @@
 #include <vector>
 
 #include "morphkv/core/types.hpp"
-#include "morphkv/policy/morphkv_compat.hpp"
 #include "oracle/attention_oracle.hpp"
 #include "oracle/eviction_oracle.hpp"
+#include "replay/morphkv_compat.hpp"
 #include "replay/trace.hpp"
 
 namespace morphkv::testing {
@@ -118,7 +118,7 @@ inline std::vector<ExpectedStep> expected_steps(const HeadTrace& head,
 /// the newest over the candidates alone.
 class CompatSteps {
  public:
-  CompatSteps(const HeadTrace& head, const MorphKVCompat::Options& options)
+  CompatSteps(const HeadTrace& head, const replay::MorphKVCompat::Options& options)
       : head_(&head), options_(options), group_(head.trace().shape.group()) {}
 
   [[nodiscard]] std::vector<ExpectedStep> run() {
@@ -145,7 +145,7 @@ class CompatSteps {
     const auto trigger = static_cast<double>(1 + options_.capacity) * options_.evict_after;
     if (static_cast<double>(held_.size()) >= trigger) {
       const std::size_t candidates = held_.size() - options_.window - 1;
-      count_votes(candidates);
+      score_candidates(candidates);
       for (std::size_t g = 0; g < group_; ++g) {
         result.visible[g] = best(scores_[g], candidates, result.margin);
       }
@@ -156,7 +156,7 @@ class CompatSteps {
   }
 
   /// scores_[g] of each query head, and scores_.back() of the group.
-  void count_votes(std::size_t candidates) {
+  void score_candidates(std::size_t candidates) {
     const std::span<const Position> tokens(held_.data(), candidates);
     scores_.assign(group_ + 1, std::vector<double>(candidates, 0.0));
     for (std::size_t i = 0; i + 1 < ring_.size(); ++i) {
@@ -195,7 +195,7 @@ class CompatSteps {
   }
 
   const HeadTrace* head_;
-  MorphKVCompat::Options options_;
+  replay::MorphKVCompat::Options options_;
   std::size_t group_;
   std::vector<Position> held_;
   std::deque<std::size_t> ring_;

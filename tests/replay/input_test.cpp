@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "replay/command_line.hpp"
-#include "replay/session.hpp"
+#include "replay/make_session.hpp"
 #include "replay/traces.hpp"
 
 // Caches of every policy take a while to compile: policies_test.cpp has them.

@@ -11,15 +11,14 @@
 
 #include "oracle/scorings.hpp"
 #include "replay/brute_force.hpp"
+#include "replay/make_session.hpp"
 #include "replay/replay.hpp"
-#include "replay/session.hpp"
 #include "replay/traces.hpp"
 
 template std::unique_ptr<morphkv::replay::Session> morphkv::replay::make_session<float>(
     const Settings&, const Trace&);
 
-namespace morphkv::testing::policies_test {
-namespace {
+namespace morphkv::testing::policies_test { namespace {
 
 using oracle::Combine;
 using replay::Flags;
@@ -143,7 +142,7 @@ TEST(ReplayPoliciesTest, MorphKVAsTheAuthorsCode) {
                                {"evict_after", evict_after}};
           expect_steps(trace, {.policy = "morphkv_compat", .flags = flags},
                        [&](const HeadTrace& head) {
-                         MorphKVCompat::Options options{.capacity = 16, .window = window};
+                         replay::MorphKVCompat::Options options{.capacity = 16, .window = window};
                          options.fusion = fusion == "sum" ? Fusion::sum : Fusion::max;
                          options.evict_after = std::stod(evict_after);
                          return CompatSteps(head, options).run();

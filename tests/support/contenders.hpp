@@ -13,7 +13,6 @@
 #include "morphkv/policy/full.hpp"
 #include "morphkv/policy/h2o.hpp"
 #include "morphkv/policy/morphkv.hpp"
-#include "morphkv/policy/morphkv_compat.hpp"
 #include "morphkv/policy/random.hpp"
 #include "morphkv/policy/snapkv.hpp"
 #include "morphkv/policy/streaming_llm.hpp"
@@ -172,20 +171,6 @@ struct RandomContender {
   }
 };
 
-/// The authors' code; see compat_oracle.hpp. It has no sinks and cannot take tokens back.
-struct CompatContender {
-  using Policy = MorphKVCompat;
-  static Policy::Options options(const Setting& s) {
-    return {.capacity = s.capacity,
-            .window = s.window,
-            .fusion = Fusion::sum,
-            .group = s.group,
-            .evict_after = 1,
-            .group_size = 1,
-            .max_tokens = s.max_tokens};
-  }
-};
-
 using MorphKVSum = MorphKVContender<Fusion::sum>;
 using MorphKVMax = MorphKVContender<Fusion::max>;
 using SnapKVAverage = SnapKVContender<Pooling::average, 5>;
@@ -205,10 +190,6 @@ using AllContenders =
     ::testing::Types<MorphKVSum, MorphKVMax, SnapKVAverage, SnapKVMax, SnapKVUnpooled, H2OPlain,
                      H2ONormalised, DecayedMaxOfAll, DecayedMaxOfDistant, StreamingLLMContender,
                      TOVAContender, FullContender, RandomContender>;
-using AllAndCompat =
-    ::testing::Types<MorphKVSum, MorphKVMax, SnapKVAverage, SnapKVMax, SnapKVUnpooled, H2OPlain,
-                     H2ONormalised, DecayedMaxOfAll, DecayedMaxOfDistant, StreamingLLMContender,
-                     TOVAContender, FullContender, RandomContender, CompatContender>;
 /// One of each kind, where every policy would only repeat the others (and compile for minutes).
 using OneOfEachKind = ::testing::Types<MorphKVSum, SnapKVAverage, H2OPlain>;
 /// Those whose size is bounded however long the sequence.

@@ -62,7 +62,7 @@ class BlockRows {
   }
 
   [[nodiscard]] PromptRows view() {
-    return {rows_->size(), columns_.size(), 1, this, &BlockRows::fused, &BlockRows::logits};
+    return {rows_->size(), columns_.size(), this, &BlockRows::fused};
   }
 
  private:
@@ -72,7 +72,6 @@ class BlockRows {
     std::copy(weights.begin(), weights.end(), row);
     return Status::ok;
   }
-  static Status logits(void*, std::size_t, float*) { return Status::bad_row; }
 
   std::vector<Position> columns_;
   const std::vector<oracle::Row>* rows_;

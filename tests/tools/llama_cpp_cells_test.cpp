@@ -387,11 +387,10 @@ TYPED_TEST(LlamaCppOracleTest, EveryHeadAttendsToWhatTheOracleKeeps) {
   }
 }
 
-/// Those that no oracle follows here: cells and policy agree.
+/// The one that no oracle follows: cells and policy agree.
 template <class Contender>
 class LlamaCppPropertyTest : public ::testing::Test {};
-using WithoutOracle = ::testing::Types<RandomContender, CompatContender>;
-TYPED_TEST_SUITE(LlamaCppPropertyTest, WithoutOracle);
+TYPED_TEST_SUITE(LlamaCppPropertyTest, ::testing::Types<RandomContender>);
 
 TYPED_TEST(LlamaCppPropertyTest, EveryHeadAttendsToWhatItsPolicyHolds) {
   for (const Case& the_case : cases()) {
@@ -407,20 +406,6 @@ TYPED_TEST(LlamaCppPropertyTest, EveryHeadAttendsToWhatItsPolicyHolds) {
       rig.make_room();
       rig.step();
       check();
-    }
-  }
-}
-
-/// The authors' code masks what a step is going to drop before it attends.
-TEST(LlamaCppSharedCells, CompatDoesNotAttendToWhatItDrops) {
-  for (const Case& the_case : cases()) {
-    Rig<CompatContender> rig(the_case);
-    rig.block(20);
-    for (int step = 0; step < 10; ++step) {
-      rig.make_room();
-      EXPECT_EQ(rig.cells().table().in_use(), the_case.setting.capacity);
-      rig.step();
-      EXPECT_EQ(rig.cells().table().in_use(), the_case.setting.capacity + 1);
     }
   }
 }

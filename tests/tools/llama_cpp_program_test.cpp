@@ -152,8 +152,7 @@ TEST_F(LlamaCppProgramTest, HalfPrecisionKeysAndValuesAreCopiedWhole) {
 }
 
 TEST_F(LlamaCppProgramTest, NoPolicyHoldsMoreThanItsCapacityAndTheTokenThatAttends) {
-  for (const char* policy :
-       {"morphkv", "morphkv_compat", "decayed_max", "h2o", "streaming_llm", "tova", "random"}) {
+  for (const char* policy : {"morphkv", "decayed_max", "h2o", "streaming_llm", "tova", "random"}) {
     for (const char* scope : {"sequence", "layer", "head"}) {
       const json result = generate(std::string("--prompt 'rules begin' --tokens 400 --capacity 64 "
                                                "--window 16 --policy ") +

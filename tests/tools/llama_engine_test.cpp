@@ -107,7 +107,6 @@ TEST(LlamaEngine, APolicyWithRoomForAllWritesWhatTheFullCacheWrites) {
   EXPECT_EQ(full, greedy_text<StreamingLLM>(model, {.capacity = tokens}));
   EXPECT_EQ(full, greedy_text<TOVA>(model, {.capacity = tokens}));
   EXPECT_EQ(full, greedy_text<Random>(model, {.capacity = tokens}));
-  EXPECT_EQ(full, greedy_text<MorphKVCompat>(model, {.capacity = tokens, .window = 7}));
 }
 
 TEST(LlamaEngine, ASmallCacheHoldsItsCapacity) {

@@ -261,17 +261,6 @@ namespace detail {
           "window " + std::to_string(window) + kept_text(protect, knobs.sinks)};
 }
 
-[[nodiscard]] inline Settings<MorphKVCompat::Options> compat_settings(std::size_t capacity,
-                                                                      const Task& task,
-                                                                      const Knobs& knobs) {
-  const std::size_t window = window_for(capacity, knobs);
-  return {{.capacity = capacity,
-           .window = window,
-           .fusion = knobs.fusion,
-           .max_tokens = task.prompt_tokens + 1},
-          "window " + std::to_string(window) + ", no sinks"};
-}
-
 }  // namespace detail
 
 /// The reference. Its slots are what one prompt needs, so it has no capacity to be fitted.
@@ -346,9 +335,6 @@ namespace detail {
       contender<Random>("random", "Random",
                         "the recent tokens, and older ones drawn by lot: the control",
                         with_windows({.protect_prompt = true}, windows), detail::random_settings),
-      contender<MorphKVCompat>("morphkv_compat", "MorphKV compat",
-                               "as the authors' code behaves: the prompt whole at first, no sinks",
-                               with_windows({}, windows), detail::compat_settings),
   };
 }
 

@@ -44,7 +44,7 @@ struct Arguments {
 void add_options(CLI::App& app, Arguments& arguments) {
   std::vector<std::string> keys;
   for (const Contender& contender : library_contenders()) keys.push_back(contender.key);
-  arguments.policies.assign(keys.begin(), keys.end() - 1);  // all but compat, which is slow
+  arguments.policies = keys;
   app.add_option("--model", arguments.model,
                  "folder with config.json and safetensors, or a llama2.c checkpoint")
       ->capture_default_str();

@@ -4,7 +4,6 @@
 #ifndef MORPHKV_EXAMPLES_LLAMA_CPP_UNIT_HPP
 #define MORPHKV_EXAMPLES_LLAMA_CPP_UNIT_HPP
 
-#include <cmath>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -48,13 +47,6 @@ class Unit {
     if (placement.status != Status::ok) return placement.status;
     arriving_ = placement.slot;
     retire(arriving_);
-    if constexpr (PerQueryPolicy<Policy>) {
-      // What the step must not see is what it drops in the end, since the unit has one query head.
-      const auto visible = policy_.visible(0);
-      for (Slot slot = 0; slot < visible.size(); ++slot) {
-        if (visible[slot] == 0) retire(slot);
-      }
-    }
     return Status::ok;
   }
 
@@ -77,8 +69,8 @@ class Unit {
                      std::size_t columns) {
     BlockRows source{this, block, rows, columns};
     ballot_.emplace(policy_.score_block(
-        first, PromptRows(block.size(), policy_.size() + block.size(), 1, &source,
-                          &BlockRows::fused_row, &BlockRows::logit_row)));
+        first,
+        PromptRows(block.size(), policy_.size() + block.size(), &source, &BlockRows::fused_row)));
     return ballot_->status;
   }
 
@@ -125,15 +117,6 @@ class Unit {
         own[token] = weights[self.block[token]];
       }
       return Status::ok;
-    }
-
-    /// Logits but for a constant, which no softmax sees.
-    static Status logit_row(void* context, std::size_t query, float* row) {
-      const auto& self = *static_cast<const BlockRows*>(context);
-      const Status status = fused_row(context, query, row);
-      const std::size_t count = self.unit->policy_.size() + self.block.size();
-      for (std::size_t c = 0; c < count; ++c) row[c] = std::log(row[c]);
-      return status;
     }
   };
 

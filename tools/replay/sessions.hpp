@@ -7,7 +7,7 @@
 
 #include <memory>
 
-#include "replay/session.hpp"
+#include "replay/make_session.hpp"
 
 namespace morphkv::replay {
 

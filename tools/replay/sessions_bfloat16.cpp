@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "replay/session.hpp"
+#include "replay/make_session.hpp"
 
 template std::unique_ptr<morphkv::replay::Session> morphkv::replay::make_session<Eigen::bfloat16>(
     const Settings&, const Trace&);

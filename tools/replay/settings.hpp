@@ -27,11 +27,11 @@
 #include "morphkv/policy/full.hpp"
 #include "morphkv/policy/h2o.hpp"
 #include "morphkv/policy/morphkv.hpp"
-#include "morphkv/policy/morphkv_compat.hpp"
 #include "morphkv/policy/random.hpp"
 #include "morphkv/policy/snapkv.hpp"
 #include "morphkv/policy/streaming_llm.hpp"
 #include "morphkv/policy/tova.hpp"
+#include "replay/morphkv_compat.hpp"
 
 namespace morphkv::replay {
 

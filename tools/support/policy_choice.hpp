@@ -38,8 +38,8 @@ inline void add_policy_options(CLI::App& app, PolicyChoice& choice) {
   const std::map<std::string, GroupFusion> groups = {{"max", GroupFusion::max},
                                                      {"mean", GroupFusion::mean}};
   app.add_option("--policy", choice.policy, "what the cache keeps")
-      ->check(CLI::IsMember({"full", "morphkv", "morphkv_compat", "decayed_max", "snapkv", "h2o",
-                             "streaming_llm", "tova", "random"}))
+      ->check(CLI::IsMember(
+          {"full", "morphkv", "decayed_max", "snapkv", "h2o", "streaming_llm", "tova", "random"}))
       ->capture_default_str();
   app.add_option("--capacity", choice.capacity, "tokens a head keeps")->capture_default_str();
   app.add_option("--window", choice.window, "recent tokens that are kept, and that vote")
@@ -87,9 +87,6 @@ void with_policy(const PolicyChoice& c, std::size_t prompt, std::size_t response
                                                        .sinks = c.sinks,
                                                        .protect_prompt = c.protect_prompt,
                                                        .panes = c.panes});
-  } else if (c.policy == "morphkv_compat") {
-    call.template operator()<MorphKVCompat>(MorphKVCompat::Options{
-        .capacity = c.capacity, .window = c.window, .fusion = c.fusion, .max_tokens = prompt + 1});
   } else if (c.policy == "decayed_max") {
     call.template operator()<DecayedMax>(DecayedMax::Options{.capacity = c.capacity,
                                                              .window = c.window,

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// One decode step of attention over one KV head, and what its policy learns from it.
+/// One decode step of attention over one KV head.
 #ifndef MORPHKV_ATTENTION_DECODE_HPP
 #define MORPHKV_ATTENTION_DECODE_HPP
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
-#include <limits>
-#include <span>
 
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/scalar.hpp"
@@ -23,7 +20,7 @@ struct DecodeScratch {
   float* query = nullptr;    ///< [group][head_dim]
   float* output = nullptr;   ///< [group][head_dim]
   float* weights = nullptr;  ///< [group][stride]
-  float* rows = nullptr;     ///< [stride], or [group][stride] for a PerQueryPolicy
+  float* row = nullptr;      ///< [stride]
   std::size_t stride = 0;    ///< at least the slots of the head
 };
 
@@ -39,7 +36,7 @@ struct DecodeHead {
   GroupFusion fusion = GroupFusion::max;
 };
 
-/// Attends with scratch.query: writes scratch.output, and scratch.rows for observe_head.
+/// Attends with scratch.query: writes scratch.output, and scratch.row for the policy.
 /// \return Status::bad_row if a weight is not finite, and then the output means nothing;
 ///         Status::out_of_step, and no output, if no token was placed since the last step. The
 ///         policy does not change.
@@ -63,45 +60,12 @@ Status attend_head(const DecodeHead<T>& head, const Policy& policy,
                                         .weights = scratch.weights,
                                         .weight_stride = scratch.stride,
                                         .output = scratch.output,
-                                        .row = scratch.rows,
+                                        .row = scratch.row,
                                         .log_sum_exp = nullptr};
   if constexpr (requires { policy.reads_soon(); }) {
     std::ranges::copy(policy.reads_soon(), arguments.next);
   }
   return kernels::decode_attention(arguments) ? Status::ok : Status::bad_row;
-}
-
-/// The same for a policy that gives every query head its own view: softmax over what it sees.
-template <Scalar T, PerQueryPolicy Policy>
-Status attend_head(const DecodeHead<T>& head, const Policy& policy,
-                   const DecodeScratch& scratch) noexcept {
-  if (const Status status = policy.can_observe(); status != Status::ok) return status;
-  const std::size_t slots = policy.size();
-  kernels::portable::attention_logits(scratch.query, head.keys, slots, head.group, head.head_dim,
-                                      head.scale, scratch.rows, slots);
-  for (std::size_t g = 0; g < head.group; ++g) {
-    const std::span<const unsigned char> visible = policy.visible(g);
-    float* weights = scratch.weights + g * scratch.stride;
-    for (std::size_t s = 0; s < slots; ++s) {
-      weights[s] =
-          visible[s] != 0 ? scratch.rows[g * slots + s] : -std::numeric_limits<float>::infinity();
-    }
-    if (!std::isfinite(kernels::portable::softmax(weights, slots))) return Status::bad_row;
-  }
-  kernels::portable::weighted_values(scratch.weights, scratch.stride, head.values, slots,
-                                     head.group, head.head_dim, scratch.output);
-  return Status::ok;
-}
-
-/// Lets the policy learn from what attend_head left in scratch.rows. O(slots), or what it says.
-/// \pre attend_head returned Status::ok
-template <EvictionPolicy Policy>
-Status observe_head(Policy& policy, std::size_t group, const DecodeScratch& scratch) noexcept {
-  if constexpr (PerQueryPolicy<Policy>) {
-    return policy.observe_logits(std::span<const float>(scratch.rows, group * policy.size()));
-  } else {
-    return policy.observe(std::span<const float>(scratch.rows, policy.size()));
-  }
 }
 
 }}  // namespace morphkv::v0

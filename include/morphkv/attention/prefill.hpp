@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <limits>
 #include <span>
 
 #include "morphkv/core/aligned_buffer.hpp"
@@ -67,14 +66,9 @@ class PrefillAttention {
 
   /// The rows, for a policy's vote. They refer to this object.
   [[nodiscard]] PromptRows rows() noexcept {
-    return PromptRows(
-        head_.tokens, columns(), head_.group, this,
-        [](void* self, std::size_t query, float* row) {
-          return static_cast<PrefillAttention*>(self)->fused_row(query, row);
-        },
-        [](void* self, std::size_t query, float* rows) {
-          return static_cast<PrefillAttention*>(self)->logit_rows(query, rows);
-        });
+    return PromptRows(head_.tokens, columns(), this, [](void* self, std::size_t query, float* row) {
+      return static_cast<PrefillAttention*>(self)->fused_row(query, row);
+    });
   }
 
   /// Computes the outputs, if they are wanted. They do not depend on who asked for which row.
@@ -152,30 +146,18 @@ class PrefillAttention {
                                                       .row = row,
                                                       .log_sum_exp = nullptr});
     if (!finite) return Status::bad_row;
-    spread(row, visible, 0.0F);
+    spread(row, visible);
     return Status::ok;
   }
 
-  [[nodiscard]] Status logit_rows(std::size_t query, float* rows) {
-    load_query(query, query_.data());
-    const std::size_t visible = live() + query + 1;
-    kernels::portable::attention_logits(query_.data(),
-                                        KvView<const T>{keys_.data(), head_.head_dim}, visible,
-                                        head_.group, head_.head_dim, head_.scale, rows, columns());
-    for (std::size_t g = 0; g < head_.group; ++g) {
-      spread(rows + g * columns(), visible, -std::numeric_limits<float>::infinity());
-    }
-    return Status::ok;
-  }
-
-  /// From the tokens that are visible to all columns: `nothing` in holes and after the query.
-  void spread(float* row, std::size_t visible, float nothing) const noexcept {
-    std::fill(row + visible + holes_, row + columns(), nothing);
+  /// From the tokens that are visible to all columns: 0 in holes and after the query.
+  void spread(float* row, std::size_t visible) const noexcept {
+    std::fill(row + visible + holes_, row + columns(), 0.0F);
     if (holes_ == 0) return;
     std::copy_backward(row + live(), row + visible, row + visible + holes_);
     std::size_t from = live();
     for (std::size_t slot = held_; slot-- > 0;) {
-      row[slot] = head_.positions[slot] == no_position ? nothing : row[--from];
+      row[slot] = head_.positions[slot] == no_position ? 0.0F : row[--from];
     }
   }
 

@@ -188,8 +188,8 @@ class KVCache {
   Status observe_heads(std::size_t layer, Execute&& execute = {}) noexcept {
     if (const Status status = first_failure(); status != Status::ok) return status;
     execute(shape_.kv_heads, [&](std::size_t head) {
-      statuses_[head] =
-          morphkv::observe_head(policy_at(layer, head), shape_.group(), scratch(head));
+      const std::span<const float> row(scratch(head).row, size(layer, head));
+      statuses_[head] = policy_at(layer, head).observe(row);
       update_offer(index(layer, head));
     });
     return first_failure();
@@ -199,8 +199,7 @@ class KVCache {
   /// \param weights [query_heads][stride]: after softmax, one a slot in use, in slot order
   /// \param stride  elements between the rows of two query heads
   /// \return wrong_size, bad_row or out_of_step, and nothing has changed
-  Status observe(std::size_t layer, std::span<const float> weights, std::size_t stride) noexcept
-      requires(!PerQueryPolicy<Policy>) {
+  Status observe(std::size_t layer, std::span<const float> weights, std::size_t stride) noexcept {
     if (layer >= shape_.layers) return Status::wrong_size;
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
       const Status status = check_weights(layer, head, weights, stride);
@@ -209,7 +208,7 @@ class KVCache {
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
       const std::size_t slots = size(layer, head);
       const float* rows = weights.data() + head * shape_.group() * stride;
-      float* row = scratch(head).rows;
+      float* row = scratch(head).row;
       kernels::portable::fuse_group(rows, stride, slots, shape_.group(), options_.group, row);
       statuses_[head] = policy_at(layer, head).observe(std::span<const float>(row, slots));
       update_offer(index(layer, head));
@@ -334,7 +333,7 @@ class KVCache {
   KVCache(const CacheShape& shape, const Options& options, const Budget& budget,
           const MakeStorage& make_storage)
       : shape_(validated(shape)),
-        options_(fitted(options, shape)),
+        options_(options),
         budget_(budget),
         capacities_(budget.capacities(shape, options)),
         policies_(make_policies()),
@@ -359,11 +358,6 @@ class KVCache {
   [[nodiscard]] static const CacheShape& validated(const CacheShape& shape) {
     validate(shape);
     return shape;
-  }
-
-  [[nodiscard]] static Options fitted(Options options, const CacheShape& shape) {
-    if constexpr (PerQueryPolicy<Policy>) options.group_size = shape.group();
-    return options;
   }
 
   [[nodiscard]] std::size_t history() const noexcept {
@@ -641,8 +635,8 @@ class KVCache {
   }
 
   [[nodiscard]] std::size_t scratch_floats() const noexcept {
-    const std::size_t rows = shape_.group() + (PerQueryPolicy<Policy> ? shape_.group() : 1);
-    return 2 * aligned_stride<float>(shape_.group() * shape_.head_dim) + rows * weight_stride_;
+    return 2 * aligned_stride<float>(shape_.group() * shape_.head_dim) +
+           (shape_.group() + 1) * weight_stride_;
   }
 
   /// The working space of a head, which all layers share.
@@ -652,7 +646,7 @@ class KVCache {
     return {.query = begin,
             .output = begin + width,
             .weights = begin + 2 * width,
-            .rows = begin + 2 * width + shape_.group() * weight_stride_,
+            .row = begin + 2 * width + shape_.group() * weight_stride_,
             .stride = weight_stride_};
   }
 

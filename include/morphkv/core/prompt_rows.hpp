@@ -16,39 +16,25 @@ namespace morphkv { inline namespace v0 {
 /// It refers to memory of the caller and is valid during the call that it is passed to.
 class PromptRows {
  public:
-  /// A row function: writes the row of the block's token `query` to `row`, `columns()` weights.
-  /// It returns Status::bad_row, and writes anything, if there is none.
+  /// A row function: writes the fused row of the block's token `query`, `columns()` weights. If it
+  /// returns Status::bad_row, what it has written means nothing.
   using Function = Status (*)(void* context, std::size_t query, float* row);
 
-  PromptRows(std::size_t tokens, std::size_t columns, std::size_t group, void* context,
-             Function fused_row, Function logit_rows) noexcept
-      : tokens_(tokens),
-        columns_(columns),
-        group_(group),
-        context_(context),
-        fused_(fused_row),
-        logits_(logit_rows) {}
+  PromptRows(std::size_t tokens, std::size_t columns, void* context, Function fused_row) noexcept
+      : tokens_(tokens), columns_(columns), context_(context), fused_(fused_row) {}
 
   /// Tokens of the block.
   [[nodiscard]] std::size_t tokens() const noexcept { return tokens_; }
   /// Slots in use, and the block's tokens.
   [[nodiscard]] std::size_t columns() const noexcept { return columns_; }
-  /// Query heads that were fused.
-  [[nodiscard]] std::size_t group() const noexcept { return group_; }
-
   /// The fused row of the block's token `query`: [columns()].
   Status fused(std::size_t query, float* row) const { return fused_(context_, query, row); }
-  /// The scaled logits of its query heads, minus infinity where it sees nothing:
-  /// [group][columns()].
-  Status logits(std::size_t query, float* rows) const { return logits_(context_, query, rows); }
 
  private:
   std::size_t tokens_;
   std::size_t columns_;
-  std::size_t group_;
   void* context_;
   Function fused_;
-  Function logits_;
 };
 
 }}  // namespace morphkv::v0

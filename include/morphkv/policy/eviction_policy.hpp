@@ -85,19 +85,6 @@ concept SharingPolicy = EvictionPolicy<P> && requires(P policy, const P& constan
   { policy.release_slot(slot) } noexcept -> std::same_as<Slot>;
   { policy.add_slot() } noexcept;
 };
-
-/// A policy that gives every query head its own view of the cache, and wants logits instead of
-/// fused rows; see MorphKVCompat.
-template <class P>
-concept PerQueryPolicy =
-    EvictionPolicy<P> && requires(P policy, const P& constant, const typename P::Options& options,
-                                  std::size_t query_head, std::span<const float> logits) {
-      { options.group_size } -> std::convertible_to<std::size_t>;
-      /// A byte a slot in use: whether this query head of the group sees it at this step.
-      { constant.visible(query_head) } noexcept -> std::same_as<std::span<const unsigned char>>;
-      /// [group][size()], before visibility is applied.
-      { policy.observe_logits(logits) } noexcept -> std::same_as<Status>;
-    };
 // clang-format on
 
 }}  // namespace morphkv::v0

@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // The authors' code, step for step: what each query head sees, and what stays.
-#include "morphkv/policy/morphkv_compat.hpp"
+#include "replay/morphkv_compat.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <limits>
+#include <ostream>
+#include <span>
 #include <vector>
 
-#include "oracle/compat_oracle.hpp"
+#include "replay/compat_oracle.hpp"
 #include "support/duel.hpp"
+#include "support/errors.hpp"
 
 namespace morphkv::testing::morphkv_compat_test { namespace {
 
 using oracle::LogitRows;
+using replay::MorphKVCompat;
 
 struct Case {
   std::size_t capacity;
@@ -57,8 +62,8 @@ class CompatDuel {
                  .fusion = c.fusion,
                  .group = c.group_fusion,
                  .evict_after = c.evict_after,
-                 .group_size = c.group,
-                 .max_tokens = max_tokens}),
+                 .max_tokens = max_tokens},
+                c.group),
         oracle_({.capacity = c.capacity,
                  .window = c.window,
                  .combine = c.fusion == Fusion::sum ? oracle::Combine::sum : oracle::Combine::max,
@@ -71,20 +76,14 @@ class CompatDuel {
 
   void block(std::size_t tokens) {
     if (tokens == 0) return;
-    std::vector<Position> columns(policy_.positions().begin(), policy_.positions().end());
     std::vector<LogitRows> rows;
     const Position first = next_;
-    for (std::size_t t = 0; t < tokens; ++t) {
-      columns.push_back(next_);
-      rows.push_back(draw(next_++));
-    }
-    BlockLogits source{columns, rows};
-    const PromptRows view(tokens, columns.size(), group_, &source, &BlockLogits::none,
-                          &BlockLogits::logits);
-    auto selection = policy_.score_block(first, view);
-    ASSERT_EQ(policy_.select(selection), Status::ok);
+    for (std::size_t t = 0; t < tokens; ++t) rows.push_back(draw(next_++));
     std::vector<Slot> slots(tokens);
-    policy_.commit(selection, slots);
+    ASSERT_EQ(policy_.append_block(first, slots), Status::ok);
+    for (std::size_t t = tokens - policy_.scoring_queries(tokens); t < tokens; ++t) {
+      policy_.observe_query(in_order(rows[t], policy_.positions()));
+    }
     oracle_.block(first, rows);
     ASSERT_EQ(kept(policy_), oracle_.kept());
   }
@@ -100,25 +99,12 @@ class CompatDuel {
       return;
     }
     const LogitRows row = draw(position);
-    ASSERT_EQ(policy_.observe_logits(in_order(row, policy_.positions())), Status::ok);
+    ASSERT_EQ(policy_.observe(in_order(row, policy_.positions())), Status::ok);
     oracle_.attend(row);
     ASSERT_EQ(kept(policy_), oracle_.kept());
   }
 
  private:
-  struct BlockLogits {
-    const std::vector<Position>& columns;
-    const std::vector<LogitRows>& rows;
-
-    static Status none(void*, std::size_t, float*) { return Status::bad_row; }
-    static Status logits(void* context, std::size_t query, float* out) {
-      const auto& self = *static_cast<BlockLogits*>(context);
-      const std::vector<float> ordered = in_order(self.rows[query], self.columns);
-      std::copy(ordered.begin(), ordered.end(), out);
-      return Status::ok;
-    }
-  };
-
   /// Logits over all positions up to the query's own; float numbers.
   LogitRows draw(Position query) {
     LogitRows row;
@@ -177,7 +163,7 @@ TEST_P(MorphKVCompatTest, SeveralTurns) {
   }
 }
 
-TEST_P(MorphKVCompatTest, QueriesThatDoNotAttendVoteForNobody) {
+TEST_P(MorphKVCompatTest, QueriesThatDoNotAttendScoreNothing) {
   CompatDuel duel(GetParam(), 30, false, 4);
   duel.block(20);
   for (std::size_t s = 0; s < 60; ++s) {
@@ -201,27 +187,40 @@ INSTANTIATE_TEST_SUITE_P(All, MorphKVCompatTest,
                                            Case{40, 31, Fusion::sum, GroupFusion::max, 2},
                                            Case{40, 32, Fusion::max, GroupFusion::max, 2}));
 
-TEST(MorphKVCompat, HasRoomForWhatItIsTold) {
-  MorphKVCompat policy({.capacity = 4, .window = 2, .max_tokens = 10});
-  EXPECT_EQ(policy.slots(), 10U);
-  EXPECT_EQ(MorphKVCompat({.capacity = 4, .window = 2}).slots(), 6U);
-  EXPECT_EQ(MorphKVCompat({.capacity = 4, .window = 2, .evict_after = 3}).slots(), 15U);
+TEST(MorphKVCompat, HasTheSlotsThatItsOptionsAskFor) {
+  EXPECT_EQ(MorphKVCompat({.capacity = 4, .window = 2, .max_tokens = 10}, 1).slots(), 10U);
+  EXPECT_EQ(MorphKVCompat({.capacity = 4, .window = 2}, 1).slots(), 6U);
+  EXPECT_EQ(MorphKVCompat({.capacity = 4, .window = 2, .evict_after = 3}, 1).slots(), 15U);
+}
+
+TEST(MorphKVCompat, ChecksItsOptionsByName) {
+  const auto making = [](const MorphKVCompat::Options& options, std::size_t group) {
+    return [options, group] { (void)MorphKVCompat(options, group); };
+  };
+  expect_refused(making({.capacity = 4, .window = 4}, 1), "capacity = 4");
+  expect_refused(making({.capacity = 4, .window = 0}, 1), "window = 0");
+  expect_refused(making({.capacity = 4, .window = 2}, 0), "group_size = 0");
+  expect_refused(making({.capacity = 4, .window = 2, .evict_after = 0.5}, 1), "evict_after = 0.5");
 }
 
 TEST(MorphKVCompat, RefusesBadLogits) {
-  MorphKVCompat policy({.capacity = 4, .window = 2, .group_size = 2});
+  MorphKVCompat policy({.capacity = 4, .window = 2}, 2);
   for (Position t = 0; t < 3; ++t) ASSERT_EQ(policy.place(t).status, Status::ok);
   std::vector<float> logits(6, 0.0F);
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     logits[4] = bad;
-    EXPECT_EQ(policy.observe_logits(logits), Status::bad_row);
+    EXPECT_EQ(policy.observe(logits), Status::bad_row);
   }
   logits[4] = 0;
-  EXPECT_EQ(policy.observe_logits(std::span(logits).first(5)), Status::wrong_size);
-  EXPECT_EQ(policy.observe_logits(logits), Status::ok);
-  EXPECT_EQ(policy.observe_logits(logits), Status::out_of_step);
+  EXPECT_EQ(policy.observe(std::span(logits).first(5)), Status::wrong_size);
+  EXPECT_EQ(policy.observe(logits), Status::ok);
+  EXPECT_EQ(policy.observe(logits), Status::out_of_step);
   EXPECT_EQ(policy.place(2).status, Status::position_backwards);
+  std::vector<Slot> slots(2);
+  EXPECT_EQ(policy.append_block(2, slots), Status::position_backwards);
+  std::vector<Slot> too_many(4);
+  EXPECT_EQ(policy.append_block(3, too_many), Status::full);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The authors' mode in a cache: every query head attends to what it sees, and to no more.
+// The session of the authors' code: every query head attends to what it sees, and to no more.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,22 +7,22 @@
 #include <span>
 #include <vector>
 
-#include "morphkv/cache/kv_cache.hpp"
-#include "morphkv/policy/morphkv_compat.hpp"
 #include "oracle/attention_oracle.hpp"
-#include "oracle/compat_oracle.hpp"
+#include "replay/compat_oracle.hpp"
+#include "replay/compat_session.hpp"
 #include "support/duel.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing::morphkv_compat_test {
-namespace {
+namespace morphkv::testing::compat_session_test { namespace {
 
 /// One KV head with its group.
-class CompatCacheDuel {
+class CompatSessionDuel {
  public:
-  CompatCacheDuel(const CacheShape& shape, std::size_t capacity, std::size_t window, Fusion fusion)
+  CompatSessionDuel(const CacheShape& shape, std::size_t capacity, std::size_t window,
+                    Fusion fusion)
       : shape_(shape),
-        cache_(shape, {.capacity = capacity, .window = window, .fusion = fusion, .max_tokens = 80}),
+        session_(shape,
+                 {.capacity = capacity, .window = window, .fusion = fusion, .max_tokens = 80}, {}),
         oracle_({.capacity = capacity,
                  .window = window,
                  .combine = fusion == Fusion::sum ? oracle::Combine::sum : oracle::Combine::max,
@@ -34,7 +34,7 @@ class CompatCacheDuel {
   void prefill(std::size_t tokens) {
     const Tokens block = Script().at(shape_, 0, 0, tokens);
     std::vector<float> outputs(block.queries.size());
-    ASSERT_EQ(cache_.prefill(0, block.queries, block.keys, block.values, std::span(outputs)),
+    ASSERT_EQ(session_.prefill(block.queries, block.keys, block.values, std::span(outputs)),
               Status::ok);
     std::vector<oracle::LogitRows> rows;
     std::vector<Position> seen;
@@ -47,22 +47,25 @@ class CompatCacheDuel {
             std::span(outputs).subspan(t * width, width), {shape_.group(), seen});
     }
     oracle_.block(0, rows);
-    ASSERT_EQ(kept(cache_.policy(0, 0)), oracle_.kept());
+    ASSERT_EQ(session_.kept(0), oracle_.kept());
   }
 
   void step() {
-    const Position position = cache_.next_position(0);
+    const auto position = static_cast<Position>(sequence_.keys.size());
     const Tokens token = Script().at(shape_, 0, position);
     remember(token, 0);
-    ASSERT_EQ(cache_.append(0, token.keys, token.values, position), Status::ok);
+    ASSERT_EQ(session_.append(token.keys, token.values, position), Status::ok);
     oracle_.arrive(position);
     std::vector<std::vector<Position>> seen;
-    for (std::size_t g = 0; g < shape_.group(); ++g) seen.push_back(oracle_.visible(g));
+    for (std::size_t g = 0; g < shape_.group(); ++g) {
+      seen.push_back(oracle_.visible(g));
+      ASSERT_EQ(session_.visible(g), seen.back());
+    }
     std::vector<float> output(token.queries.size());
-    ASSERT_EQ(cache_.attend(0, token.queries, std::span(output)), Status::ok);
+    ASSERT_EQ(session_.attend(token.queries, std::span(output)), Status::ok);
     check(token.queries, output, seen);
     oracle_.attend(logits(token.queries));
-    ASSERT_EQ(kept(cache_.policy(0, 0)), oracle_.kept());
+    ASSERT_EQ(session_.kept(0), oracle_.kept());
   }
 
  private:
@@ -102,17 +105,17 @@ class CompatCacheDuel {
   }
 
   CacheShape shape_;
-  KVCache<float, MorphKVCompat> cache_;
+  replay::CompatSession<float> session_;
   oracle::CompatOracle oracle_;
   oracle::Sequence sequence_;
 };
 
-TEST(MorphKVCompatCache, EqualsTheOracle) {
+TEST(CompatSession, EqualsTheOracle) {
   for (const std::size_t group : {1U, 3U, 4U, 8U}) {
     for (const std::size_t prompt : {1U, 7U, 18U, 50U}) {
       for (const Fusion fusion : {Fusion::sum, Fusion::max}) {
         SCOPED_TRACE(::testing::Message() << "group " << group << ", prompt " << prompt);
-        CompatCacheDuel duel({.query_heads = group, .head_dim = 8}, 18, 6, fusion);
+        CompatSessionDuel duel({.query_heads = group, .head_dim = 8}, 18, 6, fusion);
         duel.prefill(prompt);
         for (int s = 0; s < 60; ++s) duel.step();
         if (::testing::Test::HasFailure()) return;
@@ -122,4 +125,4 @@ TEST(MorphKVCompatCache, EqualsTheOracle) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing::morphkv_compat_test
+}  // namespace morphkv::testing::compat_session_test

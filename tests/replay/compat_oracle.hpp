@@ -2,8 +2,8 @@
 /// \file
 /// MorphKV as its authors' code runs (Mistral, Phi-3, Qwen2), by brute force: whole rows of logits
 /// are stored by position, and each step is computed anew from them.
-#ifndef MORPHKV_TESTS_ORACLE_COMPAT_ORACLE_HPP
-#define MORPHKV_TESTS_ORACLE_COMPAT_ORACLE_HPP
+#ifndef MORPHKV_TESTS_REPLAY_COMPAT_ORACLE_HPP
+#define MORPHKV_TESTS_REPLAY_COMPAT_ORACLE_HPP
 
 #include <algorithm>
 #include <cstddef>
@@ -55,13 +55,13 @@ class CompatOracle {
 
   /// What a query head sees at this step.
   [[nodiscard]] std::vector<Position> visible(std::size_t query_head) const {
-    return triggered() ? best(votes(query_head)) : tokens_;
+    return triggered() ? best(scores_of(query_head)) : tokens_;
   }
 
   /// The step is over: the surplus is dropped, and the query goes on the ring. An empty row is that
-  /// of a query that did not attend: it votes for nobody.
+  /// of a query that did not attend: it scores nothing.
   void attend(const LogitRows& row) {
-    if (triggered()) tokens_ = best(fused_votes());
+    if (triggered()) tokens_ = best(fused_scores());
     push(row);
   }
 
@@ -78,12 +78,12 @@ class CompatOracle {
     }
   }
 
-  /// softmax of one voter's logits over the candidates alone.
-  [[nodiscard]] std::vector<double> vote(const LogitRows& voter, std::size_t query_head) const {
+  /// softmax of one scoring query's logits over the candidates alone.
+  [[nodiscard]] std::vector<double> weights(const LogitRows& query, std::size_t query_head) const {
     std::vector<double> logits;
     for (std::size_t c = 0; c < candidates(); ++c) {
       const auto position = static_cast<std::size_t>(tokens_[c]);
-      logits.push_back(voter[query_head][position]);
+      logits.push_back(query[query_head][position]);
     }
     return softmax(std::move(logits));
   }
@@ -95,21 +95,21 @@ class CompatOracle {
     }
   }
 
-  [[nodiscard]] std::vector<double> votes(std::size_t query_head) const {
+  [[nodiscard]] std::vector<double> scores_of(std::size_t query_head) const {
     std::vector<double> scores(candidates(), 0.0);
-    for (const LogitRows& voter : ring_) {
-      if (!voter.empty()) add(scores, vote(voter, query_head));
+    for (const LogitRows& query : ring_) {
+      if (!query.empty()) add(scores, weights(query, query_head));
     }
     return scores;
   }
 
   /// First over the group, then over the rows.
-  [[nodiscard]] std::vector<double> fused_votes() const {
+  [[nodiscard]] std::vector<double> fused_scores() const {
     std::vector<double> scores(candidates(), 0.0);
-    for (const LogitRows& voter : ring_) {
-      if (voter.empty()) continue;
+    for (const LogitRows& query : ring_) {
+      if (query.empty()) continue;
       std::vector<std::vector<double>> rows;
-      for (std::size_t g = 0; g < options_.group; ++g) rows.push_back(vote(voter, g));
+      for (std::size_t g = 0; g < options_.group; ++g) rows.push_back(weights(query, g));
       add(scores, fuse(rows, options_.fusion));
     }
     return scores;
@@ -140,4 +140,4 @@ class CompatOracle {
 
 }  // namespace morphkv::oracle
 
-#endif  // MORPHKV_TESTS_ORACLE_COMPAT_ORACLE_HPP
+#endif  // MORPHKV_TESTS_REPLAY_COMPAT_ORACLE_HPP
