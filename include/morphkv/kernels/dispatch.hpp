@@ -21,7 +21,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <string_view>
+
+#include "morphkv/kernels/isa/cpu.hpp"
 
 #if !defined(MORPHKV_PORTABLE_KERNELS) && defined(__GNUC__) && !defined(_MSC_VER)
 #if defined(__x86_64__)
@@ -88,35 +89,7 @@
 /// The words of a vector vocabulary: no call is ever made for one.
 #define MORPHKV_VECTOR_WORD [[gnu::always_inline]] inline
 
-namespace morphkv { inline namespace v0 { namespace kernels {
-
-/// The versions of a kernel. On one CPU each can do all that those before it can; neon is alone
-/// with portable.
-enum class Isa {
-  portable,     ///< standard C++: the reference
-  neon,         ///< 64-bit Arm
-  avx2,         ///< AVX2, FMA and F16C
-  avx512,       ///< AVX-512 F, BW, DQ and VL
-  avx512_bf16,  ///< and dot products of bfloat16
-};
-
-[[nodiscard]] constexpr std::string_view to_string(Isa isa) noexcept {
-  switch (isa) {
-    case Isa::portable:
-      return "portable";
-    case Isa::neon:
-      return "neon";
-    case Isa::avx2:
-      return "avx2";
-    case Isa::avx512:
-      return "avx512";
-    case Isa::avx512_bf16:
-      return "avx512_bf16";
-  }
-  return "unknown";
-}
-
-namespace detail {
+namespace morphkv { inline namespace v0 { namespace kernels { namespace detail {
 /// The version in use; a negative number until the first kernel runs. Constant initialisation: no
 /// guard stands in the way of a kernel, and no order of initialisation matters.
 inline constinit std::atomic<int> chosen_isa{-1};
@@ -129,20 +102,12 @@ namespace morphkv {
     namespace kernels {
       inline namespace MORPHKV_KERNELS_BUILD {
 
-/// The most that this CPU and this compiler can do.
+/// The best version for this CPU and this compiler.
 [[nodiscard]] inline Isa best_isa() noexcept {
 #if defined(MORPHKV_KERNELS_NEON)
   return Isa::neon;
 #elif defined(MORPHKV_KERNELS_X86)
-  __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("bmi2");  // every CPU with AVX2 has F16C
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
-                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                      __builtin_cpu_supports("avx512vl");
-  if (avx512 && __builtin_cpu_supports("avx512bf16")) return Isa::avx512_bf16;
-  if (avx512) return Isa::avx512;
-  return avx2 ? Isa::avx2 : Isa::portable;
+  return best_isa_of(x86_features());
 #else
   return Isa::portable;
 #endif

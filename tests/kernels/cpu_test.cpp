@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which version runs where: a machine that lacks one feature of a version gets the one below it.
+#include "morphkv/kernels/isa/cpu.hpp"
+
+#include <gtest/gtest.h>
+
+#include "morphkv/kernels/dispatch.hpp"
+
+namespace morphkv::test::cpu_test { namespace {
+
+using kernels::best_isa_of;
+using kernels::Isa;
+using kernels::X86Features;
+
+constexpr std::uint32_t every_bit = ~std::uint32_t{0};
+constexpr X86Features everything{every_bit, every_bit, every_bit, every_bit, ~std::uint64_t{0}};
+
+/// A processor with everything but one bit of one register.
+template <class Register>
+X86Features without(Register X86Features::*name, unsigned bit) {
+  X86Features cpu = everything;
+  cpu.*name &= static_cast<Register>(~(Register{1} << bit));
+  return cpu;
+}
+
+TEST(Cpu, WithEverythingTheBest) {
+  EXPECT_EQ(best_isa_of(everything), Isa::avx512_bf16);
+  EXPECT_EQ(best_isa_of({}), Isa::portable);
+}
+
+TEST(Cpu, EveryFeatureOfAvx2IsTested) {
+  for (const unsigned bit : {12U, 23U, 27U, 28U, 29U}) {  // FMA, POPCNT, OSXSAVE, AVX, F16C
+    EXPECT_EQ(best_isa_of(without(&X86Features::leaf1_ecx, bit)), Isa::portable) << bit;
+  }
+  for (const unsigned bit : {3U, 5U, 8U}) {  // BMI, AVX2, BMI2
+    EXPECT_EQ(best_isa_of(without(&X86Features::leaf7_ebx, bit)), Isa::portable) << bit;
+  }
+  EXPECT_EQ(best_isa_of(without(&X86Features::extended1_ecx, 5)), Isa::portable);  // LZCNT
+}
+
+TEST(Cpu, EveryFeatureOfAvx512IsTested) {
+  for (const unsigned bit : {16U, 17U, 30U, 31U}) {  // F, DQ, BW, VL
+    EXPECT_EQ(best_isa_of(without(&X86Features::leaf7_ebx, bit)), Isa::avx2) << bit;
+  }
+  EXPECT_EQ(best_isa_of(without(&X86Features::leaf7_1_eax, 5)), Isa::avx512);
+}
+
+TEST(Cpu, TheOperatingSystemMustSaveTheRegisters) {
+  for (const unsigned bit : {1U, 2U}) {  // XMM and YMM state
+    EXPECT_EQ(best_isa_of(without(&X86Features::xcr0, bit)), Isa::portable) << bit;
+  }
+  for (const unsigned bit : {5U, 6U, 7U}) {  // mask and ZMM state
+    EXPECT_EQ(best_isa_of(without(&X86Features::xcr0, bit)), Isa::avx2) << bit;
+  }
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+/// What the compiler's own run-time library says of features that it knows by name.
+TEST(Cpu, ThisMachineAgreesWithTheCompiler) {
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                    __builtin_cpu_supports("popcnt");
+  const Isa best = best_isa_of(kernels::x86_features());
+  EXPECT_TRUE(avx2 || best == Isa::portable);
+  EXPECT_EQ(best >= Isa::avx512, best >= Isa::avx2 && __builtin_cpu_supports("avx512f") &&
+                                     __builtin_cpu_supports("avx512bw") &&
+                                     __builtin_cpu_supports("avx512dq") &&
+                                     __builtin_cpu_supports("avx512vl"));
+#if !defined(MORPHKV_PORTABLE_KERNELS)
+  EXPECT_EQ(kernels::best_isa(), best);
+#endif
+}
+#endif
+
+}  // namespace
+}  // namespace morphkv::test::cpu_test
