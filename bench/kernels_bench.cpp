@@ -22,12 +22,9 @@
 #include "kernels/peers.hpp"
 #include "kernels/report.hpp"
 #include "morphkv/attention/prefill.hpp"
-#include "morphkv/kernels/gather.hpp"
-#include "morphkv/kernels/score_prompt.hpp"
 #include "morphkv/kernels/top_k.hpp"
 
-namespace morphkv::bench {
-namespace {
+namespace morphkv::bench { namespace {
 
 using Sizes = std::initializer_list<std::size_t>;
 
@@ -273,106 +270,6 @@ void measure_top_k(benchmark::State& state, std::size_t count) {
   }
 }
 
-void measure_gather(benchmark::State& state, std::size_t count) {
-  for (auto _ : state) {
-    constexpr std::size_t row_bytes = 256;
-    const std::size_t wanted = count / 8;
-    const std::size_t matrices =
-        (std::max<std::size_t>)(2 * kv_heads, cold_bytes / (count * row_bytes) + 1);
-    const HugeBuffer<char> from(matrices * count * row_bytes);
-    const HugeBuffer<char> to(kv_heads * wanted * row_bytes);
-    std::vector<std::uint32_t> rows(count);
-    std::iota(rows.begin(), rows.end(), 0U);
-    std::shuffle(rows.begin(), rows.end(), std::mt19937(5));
-    rows.resize(wanted);
-    std::sort(rows.begin(), rows.end());
-    std::size_t matrix = 0;
-    const auto next = [&] {
-      matrix = (matrix + 1) % matrices;
-      return from.data() + matrix * count * row_bytes;
-    };
-    const Comparison times = compare(
-        101, {[&] {
-                for (std::size_t h = 0; h < kv_heads; ++h) {
-                  kernels::gather_rows(next(), row_bytes, rows.data(), wanted, row_bytes,
-                                       to.data() + h * wanted * row_bytes);
-                }
-              },
-              [&] {
-                for (std::size_t h = 0; h < kv_heads; ++h) {
-                  const char* source = next();
-                  char* target = to.data() + h * wanted * row_bytes;
-                  for (std::size_t i = 0; i < wanted; ++i) {
-                    std::memcpy(target + i * row_bytes, source + rows[i] * row_bytes, row_bytes);
-                  }
-                }
-              }});
-    const auto moved = static_cast<double>(2 * kv_heads * wanted * row_bytes);
-    state.counters["x"] = times.ratio(1);
-    at_least("gather of n / 8 rows, cold, n = " + std::to_string(count) + ", over memcpy a row",
-             times.ratio(1), 1.8, "x",
-             in_words(moved / times.time(0) / 1e9, "GB/s of ") +
-                 in_words(limits().memory / 1e9, "GB/s read"));
-  }
-}
-
-/// The last queries of a prompt over all of it, one KV head.
-template <Scalar T>
-struct PromptScoring {
-  PromptScoring(std::size_t rows, std::size_t tokens)
-      : queries(rows * group * head_dim),
-        keys(tokens * head_dim),
-        sums(tokens),
-        workspace(kernels::score_prompt_workspace(tokens, group)) {
-    const Numbers numbers;
-    for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<T>(numbers[7 * i]);
-    for (std::size_t i = 0; i < queries.size(); ++i) queries[i] = static_cast<T>(numbers[3 * i]);
-    arguments.queries = queries.data();
-    arguments.keys = keys.data();
-    arguments.rows = rows;
-    arguments.tokens = tokens;
-    arguments.group = group;
-    arguments.head_dim = arguments.stride = head_dim;
-    arguments.query_stride = group * head_dim;
-    arguments.scale = 1 / std::sqrt(static_cast<float>(head_dim));
-    arguments.sums = sums.data();
-    arguments.workspace = workspace.data();
-  }
-
-  HugeBuffer<T> queries;  // [rows][group][head_dim]
-  HugeBuffer<T> keys;     // [tokens][head_dim]
-  HugeBuffer<float> sums;
-  HugeBuffer<float> workspace;
-  kernels::ScorePrompt<T> arguments;
-};
-
-void measure_prompt(benchmark::State& state, std::size_t tokens) {
-  for (auto _ : state) {
-    constexpr std::size_t queries = 32;
-    PromptScoring<Eigen::bfloat16> prompt(queries, tokens);
-    kernels::ScorePrompt<Eigen::bfloat16>& a = prompt.arguments;
-    const std::vector<float> logarithms(queries * group, 10.0F);
-    const Comparison times = compare(31, {[&] {
-                                            a.log_sum_exp = logarithms.data();
-                                            sink = kernels::score_prompt(a);
-                                          },
-                                          [&] {
-                                            a.log_sum_exp = nullptr;
-                                            sink = kernels::score_prompt(a);
-                                          }});
-    const double flops = 2.0 * queries * group * head_dim * static_cast<double>(tokens);
-    const double peak = peak_flops(true);  // beside it: the clock changes with the load
-    if (peak == 0) return;
-    for (const bool given : {true, false}) {
-      const double done = flops / times.time(given ? 0 : 1);
-      at_least("prompt scoring, bfloat16, " + std::to_string(tokens) + " tokens, " +
-                   (given ? "with" : "without") + " log-sum-exp: share of peak",
-               100 * done / peak, given ? 80 : 60, "%",
-               in_words(done / 1e9, "GF/s of ") + in_words(peak / 1e9, "GF/s"));
-    }
-  }
-}
-
 /// The outputs of a whole prompt, one KV head of `heads` query heads, against one decode step a
 /// query: what reading keys and values once for many queries is worth.
 template <Scalar T>
@@ -459,28 +356,6 @@ void measure_peers_decode(benchmark::State& state) {
                                             }});
       inform("attention, float, N = 2048, cold: " + peer.name + " over ours", times.ratio(1), "x",
              in_words(1e6 * times.time(1), "us a layer"));
-    }
-  }
-}
-
-void measure_peers_prompt(benchmark::State& state) {
-  for (auto _ : state) {
-    constexpr std::size_t tokens = 4096;
-    constexpr std::size_t rows = 32 * group;
-    PromptScoring<float> prompt(rows / group, tokens);
-    const HugeBuffer<float> weights(rows * tokens);
-    const PeerProblem problem{.queries = prompt.queries.data(),
-                              .keys = prompt.keys.data(),
-                              .rows = rows,
-                              .tokens = tokens,
-                              .head_dim = head_dim,
-                              .weights = weights.data(),
-                              .sums = prompt.sums.data()};
-    for (const Peer& peer : peers()) {
-      const Comparison times = compare(21, {[&] { sink = kernels::score_prompt(prompt.arguments); },
-                                            [&] { peer.score(problem); }});
-      inform("prompt scoring, float, 4096 tokens: " + peer.name + " over ours", times.ratio(1), "x",
-             in_words(1e3 * times.time(1), "ms"));
     }
   }
 }
@@ -615,12 +490,6 @@ void add_all() {
   for (const std::size_t count : Sizes{4096, 32768, 131072}) {
     add("top_k/" + std::to_string(count), measure_top_k, count);
   }
-  for (const std::size_t count : Sizes{4096, 32768}) {
-    add("gather/" + std::to_string(count), measure_gather, count);
-  }
-  for (const std::size_t tokens : Sizes{4096, 32768}) {
-    add("prompt/" + std::to_string(tokens), measure_prompt, tokens);
-  }
   for (const std::size_t heads : {std::size_t{1}, group}) {
     add("prefill/half/heads=" + std::to_string(heads), measure_prefill<Eigen::half>,
         std::size_t{4096}, heads);
@@ -628,7 +497,6 @@ void add_all() {
         std::size_t{4096}, heads);
   }
   add("peers/decode", measure_peers_decode);
-  add("peers/prompt", measure_peers_prompt);
   add("two_threads", measure_threads);
   add("long_response", measure_long_response);
 }

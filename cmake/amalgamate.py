@@ -6,14 +6,16 @@
 
 A header with an include guard is expanded where it is first included, and keeps its guard, so that
 the single file and the folder can meet in one translation unit. A header without a guard (the
-kernels that are written once and included once an instruction set) is expanded at every include.
+kernels' loops, which are written once and included once per instruction set) is expanded at every
+include, and so is one whose name a macro holds: #define LOOPS "name.hpp", #include LOOPS.
 """
 import argparse
 import pathlib
 import re
 import sys
 
-INCLUDE = re.compile(r'\s*#\s*include\s+(?:"(?P<own>[^"]+)"|<(?P<system>[^>]+)>)')
+INCLUDE = re.compile(r'\s*#\s*include\s+(?:"(?P<own>[^"]+)"|<(?P<system>[^>]+)>|(?P<macro>\w+))')
+NAME_IN_MACRO = re.compile(r'#define (?P<macro>\w+) "(?P<own>morphkv/[^"]+)"')
 CONDITION = re.compile(r"\s*#\s*(?P<word>if|ifdef|ifndef|endif)\b")
 GUARD = re.compile(r"^#ifndef (?P<name>\w+_HPP)\n#define (?P=name)\n", re.MULTILINE)
 LICENCE = "// SPDX-License-Identifier: Apache-2.0\n"
@@ -26,6 +28,7 @@ class Amalgamation:
     def __init__(self, include_dir):
         self.include_dir = include_dir
         self.seen = set()  # headers with a guard that were expanded, and system headers
+        self.macros = {}  # those that hold the name of a header
         self.lines = []
 
     def text_of(self, name):
@@ -48,13 +51,18 @@ class Amalgamation:
             condition = CONDITION.match(line)
             if condition:
                 conditions += -1 if condition["word"] == "endif" else 1
+            definition = NAME_IN_MACRO.match(line)
+            if definition:
+                self.macros[definition["macro"]] = definition["own"]
             include = INCLUDE.match(line)
-            if include and include["own"]:
-                self.expand(include["own"], conditions)
-            elif not (include and conditions == 0 and include["system"] in self.seen):
+            own = include and (include["own"] or self.macros.get(include["macro"]))
+            system = include and conditions == 0 and include["system"]
+            if own:
+                self.expand(own, conditions)
+            elif not (system and system in self.seen):
                 self.lines.append(line)
-                if include and conditions == 0:
-                    self.seen.add(include["system"])
+                if system:
+                    self.seen.add(system)
 
 
 def whole_library(include_dir):

@@ -14,10 +14,10 @@
 #include <functional>
 #include <vector>
 
-#include "morphkv/kernels/avx2/vector.hpp"
-#include "morphkv/kernels/avx512/vector.hpp"
 #include "morphkv/kernels/dispatch.hpp"
-#include "morphkv/kernels/neon/vector.hpp"
+#include "morphkv/kernels/isa/avx2.hpp"
+#include "morphkv/kernels/isa/avx512.hpp"
+#include "morphkv/kernels/isa/neon.hpp"
 
 #if defined(__linux__)
 #include <sys/mman.h>

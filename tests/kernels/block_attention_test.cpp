@@ -5,8 +5,7 @@
 
 #include "kernels/support.hpp"
 
-namespace morphkv::test::block_attention_test {
-namespace {
+namespace morphkv::test::block_attention_test { namespace {
 
 struct Case {
   std::size_t rows;
@@ -22,7 +21,7 @@ struct Case {
 template <class T>
 class Problem {
  public:
-  explicit Problem(const Case& c, bool brain_queries = false)
+  explicit Problem(const Case& c, bool bf16_queries = false)
       : case_(c),
         stride_(c.head_dim + c.padding),
         queries_(c.rows * c.group * c.head_dim, c.offset),
@@ -34,7 +33,7 @@ class Problem {
     std::normal_distribution<float> normal;
     for (std::size_t i = 0; i < queries_.size(); ++i) {
       queries_[i] = c.spread * normal(engine);
-      if (brain_queries) queries_[i] = static_cast<float>(Eigen::bfloat16(queries_[i]));
+      if (bf16_queries) queries_[i] = static_cast<float>(Eigen::bfloat16(queries_[i]));
     }
     for (std::size_t i = 0; i < keys_.size(); ++i) {
       keys_[i] = static_cast<T>(normal(engine));
@@ -132,8 +131,8 @@ void expect_exact(const Case& c) {
                                   << c.group << ", head_dim " << c.head_dim);
   for (const Isa isa : isas()) {
     const OnIsa on(isa);
-    for (const bool brain_queries : {false, true}) {
-      Problem<T> problem(c, brain_queries);
+    for (const bool bf16_queries : {false, true}) {
+      Problem<T> problem(c, bf16_queries);
       ASSERT_TRUE(problem.attend());
       problem.expect_exact(isa == Isa::avx512_bf16 && std::same_as<T, Eigen::bfloat16>);
       if (testing::Test::HasFatalFailure()) return;

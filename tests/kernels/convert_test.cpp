@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Conversions and pooling: every version against the scalar types themselves.
+// Conversions: every version against the scalar types themselves.
 #include "morphkv/kernels/convert.hpp"
 
 #include "kernels/support.hpp"
-#include "morphkv/kernels/pooling.hpp"
 
-namespace morphkv::test::convert_test {
-namespace {
+namespace morphkv::test::convert_test { namespace {
 
 template <class T>
 std::uint16_t bits_of(T x) {
@@ -88,46 +86,6 @@ TYPED_TEST(ConvertTest, AnySizeAndAlignment) {
           ASSERT_EQ(back[i], static_cast<float>(TypeParam(static_cast<float>(i))));
         }
         EXPECT_TRUE(to.intact() && back.intact());
-      }
-    }
-  }
-}
-
-TEST(PoolingTest, AnySizeAndWidth) {
-  for (const std::size_t size : sizes()) {
-    for (const std::size_t width : Sizes{1, 3, 5, 7, 31}) {
-      for (const Shape shape : shapes()) {
-        std::mt19937 engine(6);
-        std::vector<float> row(size);
-        for (float& x : row) x = draw(shape, engine);
-        std::vector<float> first_average, first_max;
-        for (const Isa isa : isas()) {
-          const OnIsa on(isa);
-          Misaligned<float> average(size, 1);
-          Misaligned<float> highest(size, 1);
-          kernels::pool_average(row.data(), size, width, average.data());
-          kernels::pool_max(row.data(), size, width, highest.data());
-          EXPECT_TRUE(average.intact() && highest.intact());
-          for (std::size_t j = 0; j < size; ++j) {
-            double sum = 0;
-            float most = -1;
-            for (std::size_t i = 0; i < size; ++i) {
-              if (i + width / 2 < j || i > j + width / 2) continue;
-              sum += static_cast<double>(row[i]);
-              most = std::max(most, row[i]);
-            }
-            // width additions and a division, each rounded once
-            const double tolerance = sum * 0x1p-23 * static_cast<double>(width) + 1e-44;
-            ASSERT_NEAR(average[j] * static_cast<float>(width), sum, tolerance * 2);
-            ASSERT_EQ(highest[j], most);
-          }
-          if (isa == Isa::portable) {
-            first_average = average.copy();
-            first_max = highest.copy();
-          }
-          EXPECT_EQ(average.copy(), first_average);
-          EXPECT_EQ(highest.copy(), first_max);
-        }
       }
     }
   }

@@ -8,8 +8,7 @@
 
 #include "kernels/support.hpp"
 
-namespace morphkv::test::decode_attention_test {
-namespace {
+namespace morphkv::test::decode_attention_test { namespace {
 
 struct Case {
   std::size_t tokens;
@@ -42,7 +41,7 @@ TYPED_TEST_SUITE(DecodeAttentionTest, Types);
 template <class T>
 class Problem {
  public:
-  explicit Problem(const Case& c, bool brain_queries = false)
+  explicit Problem(const Case& c, bool bf16_queries = false)
       : case_(c),
         stride_(c.head_dim + c.padding),
         page_stride_(c.page_rows * stride_ + c.padding),
@@ -58,7 +57,7 @@ class Problem {
     std::normal_distribution<float> normal;
     for (std::size_t i = 0; i < query_.size(); ++i) {
       query_[i] = c.spread * normal(engine);
-      if (brain_queries) query_[i] = static_cast<float>(Eigen::bfloat16(query_[i]));
+      if (bf16_queries) query_[i] = static_cast<float>(Eigen::bfloat16(query_[i]));
     }
     // What no token owns must not be read.
     for (std::size_t i = 0; i < keys_.size(); ++i) {
@@ -182,8 +181,8 @@ void expect_exact(const Case& c) {
   SCOPED_TRACE(describe(c));
   for (const Isa isa : isas()) {
     const OnIsa on(isa);
-    for (const bool brain_queries : {false, true}) {
-      Problem<T> problem(c, brain_queries);
+    for (const bool bf16_queries : {false, true}) {
+      Problem<T> problem(c, bf16_queries);
       ASSERT_TRUE(kernels::decode_attention(problem.arguments()));
       problem.expect_exact(isa == Isa::avx512_bf16 && std::same_as<T, Eigen::bfloat16>);
       if (testing::Test::HasFatalFailure()) return;

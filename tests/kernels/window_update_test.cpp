@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The window's update and the searches: every version gives the bits of the portable one, and that
-// one agrees with sums in double and with plain maxima.
+// Updates of scores and searches: every version gives the bits of the portable one, and that one
+// agrees with sums in double, plain maxima and searches one by one.
 #include "morphkv/kernels/window_update.hpp"
+
+#include <bit>
 
 #include "kernels/support.hpp"
 #include "morphkv/kernels/row_check.hpp"
 #include "morphkv/kernels/search.hpp"
 
-namespace morphkv::test::window_update_test {
-namespace {
+namespace morphkv::test::window_update_test { namespace {
 
 /// Some slots protected: about a quarter, none, or all.
 std::vector<std::uint64_t> protection(std::size_t slots, unsigned quarters, std::mt19937& engine) {
@@ -159,25 +160,33 @@ TEST_F(WindowUpdateTest, AddToPane) {
 TEST_F(WindowUpdateTest, SlideMax) {
   for_each_row([&](const float* row, std::size_t slots, const std::uint64_t* words,
                    std::size_t offset) {
-    for (const bool has_suffix : {false, true}) {
-      expect_same_bits([&] {
-        auto suffix = misaligned(patterns(slots, 1), offset);
-        auto prefix = misaligned(patterns(slots, 2), offset);
-        Misaligned<std::uint16_t> newest(slots, offset);
-        const auto before = prefix.copy();
-        const std::uint64_t least = kernels::slide_max(
-            row, slots, words, has_suffix ? suffix.data() : nullptr, newest.data(), prefix.data());
-        EXPECT_TRUE(newest.intact() && prefix.intact());
-        std::uint16_t lowest = 0xffff;
-        for (std::size_t s = 0; s < slots; ++s) {
-          EXPECT_EQ(newest[s], to_half_bits(row[s]));
-          EXPECT_EQ(prefix[s], std::max(before[s], newest[s]));
-          const std::uint16_t score = has_suffix ? std::max(prefix[s], suffix[s]) : prefix[s];
-          if (words != nullptr && !test_bit(words, s)) lowest = std::min(lowest, score);
-        }
-        EXPECT_EQ(least, lowest);
-        return Outcome<std::uint16_t>{{newest.copy(), prefix.copy()}, least};
-      });
+    for (const bool pane : {false, true}) {
+      for (const bool has_suffix : {false, true}) {
+        expect_same_bits([&] {
+          auto suffix = misaligned(patterns(slots, 1), offset);
+          auto prefix = misaligned(patterns(slots, 2), offset);
+          auto newest = misaligned(patterns(slots, 3), offset);
+          const auto before = prefix.copy();
+          const auto pane_before = newest.copy();
+          const auto slide = pane ? kernels::slide_pane_max : kernels::slide_max;
+          const std::uint64_t least = slide(row, slots, words, has_suffix ? suffix.data() : nullptr,
+                                            newest.data(), prefix.data());
+          EXPECT_TRUE(newest.intact() && prefix.intact());
+          std::vector<std::uint16_t> panes(slots), prefixes(slots);
+          std::uint16_t lowest = 0xffff;
+          for (std::size_t s = 0; s < slots; ++s) {
+            const std::uint16_t weight = to_half_bits(row[s]);
+            panes[s] = pane ? std::max(pane_before[s], weight) : weight;
+            prefixes[s] = std::max(before[s], panes[s]);
+            const std::uint16_t score = has_suffix ? std::max(prefixes[s], suffix[s]) : prefixes[s];
+            if (words != nullptr && !test_bit(words, s)) lowest = std::min(lowest, score);
+          }
+          EXPECT_EQ(newest.copy(), panes);
+          EXPECT_EQ(prefix.copy(), prefixes);
+          EXPECT_EQ(least, lowest);
+          return Outcome<std::uint16_t>{{newest.copy(), prefix.copy()}, least};
+        });
+      }
     }
   });
 }
@@ -222,6 +231,32 @@ TEST_F(WindowUpdateTest, ReplaceRow) {
       });
 }
 
+TEST_F(WindowUpdateTest, DecayMax) {
+  for_each_row(
+      [&](const float* row, std::size_t slots, const std::uint64_t* words, std::size_t offset) {
+        for (const float decay : {0.0F, 0.998F, 1.0F}) {
+          expect_same_bits([&] {
+            std::mt19937 engine(12);
+            Misaligned<float> scores(slots, offset);
+            for (std::size_t s = 0; s < slots; ++s) scores[s] = draw(Shape::log_normal, engine);
+            const auto before = scores.copy();
+            const float least = kernels::decay_max(row, slots, words, decay, scores.data());
+            EXPECT_TRUE(scores.intact());
+            std::vector<float> expected(slots);
+            float lowest = std::numeric_limits<float>::infinity();
+            for (std::size_t s = 0; s < slots; ++s) {
+              const double decayed = static_cast<double>(decay) * static_cast<double>(before[s]);
+              expected[s] = std::max(static_cast<float>(decayed), row[s]);
+              if (words != nullptr && !test_bit(words, s)) lowest = std::min(lowest, expected[s]);
+            }
+            EXPECT_EQ(scores.copy(), expected);
+            EXPECT_EQ(least, lowest);
+            return Outcome<float>{{scores.copy()}, std::bit_cast<std::uint32_t>(least)};
+          });
+        }
+      });
+}
+
 TEST_F(WindowUpdateTest, AddRow) {
   for_each_row(
       [&](const float* row, std::size_t slots, const std::uint64_t* words, std::size_t offset) {
@@ -244,48 +279,120 @@ TEST_F(WindowUpdateTest, AddRow) {
 
 // --- Searches
 
-TEST_F(WindowUpdateTest, TheOldestOfEqualScores) {
+/// Scores of every kind with the same values, and what a search finds among them, one by one.
+struct Scores {
+  /// Values below `values`, among them the least and the greatest of each type where `extremes`.
+  Scores(std::size_t slots, unsigned values, bool extremes, std::mt19937& engine)
+      : positions(slots), value_of(slots) {
+    constexpr std::uint64_t top = std::uint64_t{1}
+                                  << 63U;  // below and above the greatest signed one
+    for (std::size_t s = 0; s < slots; ++s) {
+      const unsigned value = static_cast<unsigned>(engine()) % values;
+      value_of[s] = value;
+      u32.push_back(extremes && value > 0 ? ~0U - value : value);
+      u64.push_back(extremes && value > 0 ? top - 2 + value : value);
+      f32.push_back(extremes && value > 0 ? 1e38F * static_cast<float>(value % 3 + 1)
+                                          : static_cast<float>(value));
+      prefix.push_back(static_cast<std::uint16_t>(s % 2 == 0 ? value : 0));
+      suffix.push_back(static_cast<std::uint16_t>(s % 2 == 0 ? 0 : value));
+      // Quotients that are no whole numbers, of sums that doubles do not hold exactly; a token of
+      // this step, and one whose step has wrapped around.
+      sums.push_back((std::uint64_t{value} << 53U) + s % 2);
+      births.push_back(s % 7 == 0 ? step : step - static_cast<std::uint32_t>(engine() % 5) - 1);
+      positions[s] = static_cast<Position>(s);
+    }
+    std::shuffle(positions.begin(), positions.end(), engine);
+  }
+
+  [[nodiscard]] double mean(std::size_t s) const {
+    return static_cast<double>(sums[s]) /
+           static_cast<double>(std::max<std::uint32_t>(step - births[s], 1));
+  }
+
+  static constexpr std::uint32_t step = 3;
+  std::vector<std::uint32_t> u32, births;
+  std::vector<std::uint64_t> u64, sums;
+  std::vector<float> f32;
+  std::vector<std::uint16_t> prefix, suffix;
+  std::vector<Position> positions;
+  std::vector<unsigned> value_of;
+};
+
+template <class ValueAt>
+auto lowest_by_hand(std::size_t slots, const std::uint64_t* words, const ValueAt& value_at) {
+  using Limits = std::numeric_limits<decltype(value_at(0))>;
+  auto lowest = Limits::has_infinity ? Limits::infinity() : Limits::max();
+  for (std::size_t s = 0; s < slots; ++s) {
+    if (words != nullptr && !test_bit(words, s)) lowest = std::min(lowest, value_at(s));
+  }
+  return lowest;
+}
+
+template <class Value, class ValueAt>
+Slot oldest_by_hand(Value value, const Scores& scores, const std::uint64_t* words,
+                    const ValueAt& value_at) {
+  Slot oldest = no_slot;
+  for (Slot s = 0; s < scores.positions.size(); ++s) {
+    if (value_at(s) != value || test_bit(words, s)) continue;
+    if (oldest == no_slot || scores.positions[s] < scores.positions[oldest]) oldest = s;
+  }
+  return oldest;
+}
+
+TEST_F(WindowUpdateTest, TheLowestScoreAndTheOldestOfEqualOnes) {
   for (const std::size_t slots : sizes()) {
     for (const unsigned values : {1U, 3U, 1000U}) {
-      expect_same_bits([&] {
+      for (const unsigned quarters : {0U, 1U, 4U}) {
         std::mt19937 engine(static_cast<unsigned>(slots));
-        std::vector<std::uint32_t> units(slots);
-        std::vector<float> floats(slots);
-        std::vector<std::uint16_t> prefix(slots), suffix(slots);
-        std::vector<std::uint64_t> longs(slots);
-        std::vector<Position> positions(slots);
-        for (std::size_t s = 0; s < slots; ++s) {
-          const unsigned value = static_cast<unsigned>(engine()) % values;
-          units[s] = value;
-          longs[s] = value;
-          floats[s] = static_cast<float>(value);
-          prefix[s] = static_cast<std::uint16_t>(s % 2 == 0 ? value : 0);
-          suffix[s] = static_cast<std::uint16_t>(s % 2 == 0 ? 0 : value);
-          positions[s] = static_cast<Position>(s);
-        }
-        std::shuffle(positions.begin(), positions.end(), engine);
-        const auto words = protection(slots, 1, engine);
-        std::vector<Slot> found;
-        for (unsigned value = 0; value < std::min(values, 5U); ++value) {
-          Slot expected = no_slot;
-          for (Slot s = 0; s < slots; ++s) {
-            if (units[s] != value || test_bit(words.data(), s)) continue;
-            if (expected == no_slot || positions[s] < positions[expected]) expected = s;
-          }
-          const auto oldest = [&](const auto& scores, auto wanted) {
-            return kernels::oldest_with(wanted, scores.data(), slots, words.data(),
-                                        positions.data());
+        const Scores scores(slots, values, values == 3, engine);
+        const auto bits = protection(slots, quarters, engine);
+        for (const Isa isa : isas()) {
+          const OnIsa on(isa);
+          // The search for the lowest value, with and without candidates; then whose it is, and
+          // whose another value is.
+          const auto check = [&](auto value_at, auto lowest, auto oldest) {
+            ASSERT_EQ(lowest(nullptr), lowest_by_hand(slots, nullptr, value_at));
+            const auto found = lowest(bits.data());
+            ASSERT_EQ(found, lowest_by_hand(slots, bits.data(), value_at));
+            for (const auto value : {found, value_at(slots / 2), value_at(slots - 1)}) {
+              ASSERT_EQ(oldest(value), oldest_by_hand(value, scores, bits.data(), value_at));
+            }
           };
-          EXPECT_EQ(oldest(units, std::uint32_t{value}), expected);
-          EXPECT_EQ(oldest(floats, static_cast<float>(value)), expected);
-          EXPECT_EQ(oldest(longs, std::uint64_t{value}), expected);
-          EXPECT_EQ(kernels::oldest_with_max(static_cast<std::uint16_t>(value), prefix.data(),
-                                             suffix.data(), slots, words.data(), positions.data()),
-                    expected);
-          found.push_back(expected);
+          const auto check_row = [&](const auto& row) {
+            check([&](std::size_t s) { return row[s]; },
+                  [&](const std::uint64_t* words) {
+                    return kernels::lowest(row.data(), slots, words);
+                  },
+                  [&](auto value) {
+                    return kernels::oldest_with(value, row.data(), slots, bits.data(),
+                                                scores.positions.data());
+                  });
+          };
+          check_row(scores.u32);
+          check_row(scores.u64);
+          check_row(scores.f32);
+          check([&](std::size_t s) { return std::max(scores.prefix[s], scores.suffix[s]); },
+                [&](const std::uint64_t* words) {
+                  return kernels::lowest_max(scores.prefix.data(), scores.suffix.data(), slots,
+                                             words);
+                },
+                [&](std::uint16_t value) {
+                  return kernels::oldest_with_max(value, scores.prefix.data(), scores.suffix.data(),
+                                                  slots, bits.data(), scores.positions.data());
+                });
+          check([&](std::size_t s) { return scores.mean(s); },
+                [&](const std::uint64_t* words) {
+                  return kernels::lowest_mean(scores.sums.data(), scores.births.data(),
+                                              Scores::step, slots, words);
+                },
+                [&](double value) {
+                  return kernels::oldest_with_mean(value, scores.sums.data(), scores.births.data(),
+                                                   Scores::step, slots, bits.data(),
+                                                   scores.positions.data());
+                });
+          if (HasFatalFailure()) return;
         }
-        return found;
-      });
+      }
     }
   }
 }

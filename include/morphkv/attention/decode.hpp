@@ -62,8 +62,8 @@ Status attend_head(const DecodeHead<T>& head, const Policy& policy,
                                         .output = scratch.output,
                                         .row = scratch.row,
                                         .log_sum_exp = nullptr};
-  if constexpr (requires { policy.reads_soon(); }) {
-    std::ranges::copy(policy.reads_soon(), arguments.next);
+  if constexpr (requires { policy.prefetch_hints(); }) {
+    std::ranges::copy(policy.prefetch_hints(), arguments.next);
   }
   return kernels::decode_attention(arguments) ? Status::ok : Status::bad_row;
 }

@@ -13,9 +13,9 @@
 
 namespace morphkv { inline namespace v0 { namespace kernels {
 
-/// Memory that the caller reads right after a kernel. A kernel that has finished its own reads asks
-/// for it, so that the memory is never idle. A hint: null is fine, and so is any address.
-struct ReadSoon {
+/// Memory that the caller reads right after a kernel. The kernel prefetches it once it has
+/// prefetched all that it reads itself. Any address is valid, null too.
+struct PrefetchHint {
   const void* data = nullptr;
   std::size_t bytes = 0;
 };
@@ -41,7 +41,7 @@ struct DecodeAttention {
   float* output = nullptr;       ///< [group][head_dim], or null: then no value is read
   float* row = nullptr;          ///< [tokens]: the fused row, or null if not wanted
   float* log_sum_exp = nullptr;  ///< [group], or null if not wanted
-  ReadSoon next[4] = {};  ///< what the caller reads next: a score's memory, another head's keys
+  PrefetchHint next[4] = {};  ///< what the caller reads next: a score's memory, another head's keys
 
   [[nodiscard]] KvView<const T> key_rows() const noexcept {
     return {keys, stride, pages, page_rows, page_stride};
@@ -50,32 +50,6 @@ struct DecodeAttention {
     return {values, stride, pages, page_rows, page_stride};
   }
 };
-
-/// The arguments of score_prompt. Nothing is owned.
-template <Scalar T>
-struct ScorePrompt {
-  const T* queries = nullptr;  ///< [rows][query_stride]: each [group][head_dim]
-  const T* keys = nullptr;     ///< [tokens][stride]
-  std::size_t rows = 0;        ///< queries that vote: the last ones of the prompt
-  std::size_t tokens = 0;      ///< at least rows; query r sees tokens 0 ... tokens - rows + r
-  std::size_t group = 1;
-  std::size_t head_dim = 0;
-  std::size_t query_stride = 0;  ///< elements between two queries, at least group * head_dim
-  std::size_t stride = 0;        ///< elements between two keys, at least head_dim
-  float scale = 1;               ///< of the logits
-  GroupFusion fusion = GroupFusion::mean;
-  const float* log_sum_exp = nullptr;  ///< [rows][group], as the engine has it, or null
-  float* sums = nullptr;               ///< [tokens]: the sum over the queries of their fused rows
-  /// score_prompt_workspace() numbers on a cache line, or null. Without log_sum_exp they spare the
-  /// second computation of every logit.
-  float* workspace = nullptr;
-};
-
-/// Numbers of the workspace of score_prompt: the logits of a vector of queries.
-[[nodiscard]] constexpr std::size_t score_prompt_workspace(std::size_t tokens,
-                                                           std::size_t group) noexcept {
-  return (tokens + 3) / 4 * 4 * group * 16;
-}
 
 /// The arguments of block_attention. Nothing is owned.
 template <Scalar T>

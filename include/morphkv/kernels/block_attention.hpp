@@ -4,16 +4,21 @@
 #ifndef MORPHKV_KERNELS_BLOCK_ATTENTION_HPP
 #define MORPHKV_KERNELS_BLOCK_ATTENTION_HPP
 
+#include <algorithm>
+#include <cmath>
 #include <concepts>
+#include <cstddef>
+#include <limits>
+#include <type_traits>
 
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/kernels/arguments.hpp"
-#include "morphkv/kernels/avx2/block_attention.hpp"
-#include "morphkv/kernels/avx512/block_attention.hpp"
-#include "morphkv/kernels/avx512/block_attention_bf16.hpp"
 #include "morphkv/kernels/dispatch.hpp"
-#include "morphkv/kernels/neon/block_attention.hpp"
 #include "morphkv/kernels/portable/block_attention.hpp"
+
+#define MORPHKV_LOOPS "morphkv/kernels/vector/block_attention.hpp"
+#include "morphkv/kernels/isa/for_each.hpp"
+#include "morphkv/kernels/vector/block_attention_bf16.hpp"
 
 namespace morphkv {
   inline namespace v0 {

@@ -9,11 +9,14 @@
 #include <cstring>
 
 #include "morphkv/core/scalar.hpp"
-#include "morphkv/kernels/avx2/convert.hpp"
-#include "morphkv/kernels/avx512/convert.hpp"
 #include "morphkv/kernels/dispatch.hpp"
-#include "morphkv/kernels/neon/convert.hpp"
-#include "morphkv/kernels/portable/convert.hpp"
+#include "morphkv/kernels/isa/portable.hpp"
+
+#define MORPHKV_ISA portable
+#include "morphkv/kernels/vector/convert.hpp"
+#undef MORPHKV_ISA
+#define MORPHKV_LOOPS "morphkv/kernels/vector/convert.hpp"
+#include "morphkv/kernels/isa/for_each.hpp"
 
 namespace morphkv {
   inline namespace v0 {

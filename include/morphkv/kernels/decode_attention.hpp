@@ -5,16 +5,23 @@
 #ifndef MORPHKV_KERNELS_DECODE_ATTENTION_HPP
 #define MORPHKV_KERNELS_DECODE_ATTENTION_HPP
 
+#include <algorithm>
+#include <cmath>
 #include <concepts>
+#include <cstddef>
+#include <cstring>
+#include <limits>
+#include <type_traits>
 
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/kernels/arguments.hpp"
-#include "morphkv/kernels/avx2/decode_attention.hpp"
-#include "morphkv/kernels/avx512/decode_attention.hpp"
-#include "morphkv/kernels/avx512/decode_attention_bf16.hpp"
 #include "morphkv/kernels/dispatch.hpp"
-#include "morphkv/kernels/neon/decode_attention.hpp"
 #include "morphkv/kernels/portable/attention.hpp"
+#include "morphkv/kernels/vector/read_ahead.hpp"
+
+#define MORPHKV_LOOPS "morphkv/kernels/vector/decode_attention.hpp"
+#include "morphkv/kernels/isa/for_each.hpp"
+#include "morphkv/kernels/vector/decode_attention_bf16.hpp"
 
 namespace morphkv {
   inline namespace v0 {

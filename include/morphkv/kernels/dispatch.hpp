@@ -6,7 +6,7 @@
 /// | macro | effect |
 /// |---|---|
 /// | MORPHKV_PORTABLE_KERNELS | leaves out all but standard C++ |
-/// | MORPHKV_SEPARATE_KERNELS | does not compile the large kernels here: attention, scores of a prompt, top-k, conversions |
+/// | MORPHKV_SEPARATE_KERNELS | does not compile the large kernels here: attention, top-k, conversions |
 /// | MORPHKV_KERNELS_IMPLEMENTATION | compiles them here for all others, in one file of the program |
 ///
 /// They are defined before the first include. The units of a program that use a cache compile in
@@ -86,7 +86,7 @@
 #define MORPHKV_AVX512_FEATURES MORPHKV_AVX2_FEATURES ",avx512f,avx512bw,avx512dq,avx512vl"
 #define MORPHKV_AVX512_BF16_FEATURES MORPHKV_AVX512_FEATURES ",avx512bf16"
 
-/// The words of a vector vocabulary: no call is ever made for one.
+/// The functions of a vocabulary of vectors: always inlined.
 #define MORPHKV_VECTOR_WORD [[gnu::always_inline]] inline
 
 namespace morphkv { inline namespace v0 { namespace kernels { namespace detail {

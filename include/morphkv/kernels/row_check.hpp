@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Whether a row may vote.
+/// Whether an attention row is valid.
 #ifndef MORPHKV_KERNELS_ROW_CHECK_HPP
 #define MORPHKV_KERNELS_ROW_CHECK_HPP
 
@@ -14,8 +14,8 @@ namespace morphkv {
     namespace kernels {
       inline namespace MORPHKV_KERNELS_BUILD {
 
-/// Whether every weight is a number from 0 to greatest_weight; false for NaN and for minus zero.
-/// O(slots).
+/// Whether every weight is a number from 0 to greatest_weight: false for NaN and for minus zero,
+/// whose pattern would rank above all others. O(slots).
 [[nodiscard]] inline bool is_valid_row(const float* row, std::size_t slots) noexcept {
   MORPHKV_DISPATCH(is_valid_row(row, slots));
 }

@@ -5,16 +5,17 @@
 #define MORPHKV_KERNELS_TOP_K_HPP
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
-#include "morphkv/kernels/avx2/top_k.hpp"
-#include "morphkv/kernels/avx512/top_k.hpp"
 #include "morphkv/kernels/dispatch.hpp"
-#include "morphkv/kernels/neon/top_k.hpp"
 #include "morphkv/kernels/portable/top_k.hpp"
+
+#define MORPHKV_LOOPS "morphkv/kernels/vector/top_k.hpp"
+#include "morphkv/kernels/isa/for_each.hpp"
 
 namespace morphkv {
   inline namespace v0 {

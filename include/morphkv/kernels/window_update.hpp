@@ -1,49 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The window's update: one pass over the slots a step, which also finds the least score.
+/// Updates of scores by one attention row, in one pass over the slots that also finds the lowest
+/// score.
 ///
-/// All functions take a row of weights from 0 to kernels::greatest_weight, one a slot, and return
-/// the least score among the slots whose protection bit is clear, or the greatest value of its type
-/// if there is none; `protected_bits` may be null, and then nothing is sought. kernels::oldest_with
-/// finds whose score it is. Weights are rounded to binary16, to nearest, ties to even; every
-/// version gives the same bits. O(slots); no memory but the arguments'.
+/// All functions take a row of weights from 0 to kernels::greatest_weight, one per slot, and return
+/// the lowest score among the slots whose protection bit is clear, or the greatest value of its
+/// type (infinity for floats) if there is none; with null `protected_bits` nothing is searched for.
+/// kernels::oldest_with finds whose score it is. Weights are rounded to binary16, to nearest, ties
+/// to even, where a function says so; every instruction set gives the same bits. O(slots); no
+/// memory but the arguments'.
 #ifndef MORPHKV_KERNELS_WINDOW_UPDATE_HPP
 #define MORPHKV_KERNELS_WINDOW_UPDATE_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <type_traits>
 
-#include "morphkv/kernels/avx2/window_update.hpp"
-#include "morphkv/kernels/avx512/window_update.hpp"
 #include "morphkv/kernels/dispatch.hpp"
-#include "morphkv/kernels/neon/window_update.hpp"
-#include "morphkv/kernels/portable/window_update.hpp"
+#include "morphkv/kernels/isa/portable.hpp"
+
+#define MORPHKV_ISA portable
+#include "morphkv/kernels/vector/window_update.hpp"
+#undef MORPHKV_ISA
+#define MORPHKV_LOOPS "morphkv/kernels/vector/window_update.hpp"
+#include "morphkv/kernels/isa/for_each.hpp"
 
 namespace morphkv {
   inline namespace v0 {
     namespace kernels {
       inline namespace MORPHKV_KERNELS_BUILD {
 
-/// sums += row - oldest, in units of 2^-24; then oldest = row.
+/// sums += half(row) - oldest, in units of 2^-24; then oldest = half(row).
 inline std::uint32_t slide_sum(const float* row, std::size_t slots,
                                const std::uint64_t* protected_bits, std::uint16_t* oldest,
                                std::uint32_t* sums) noexcept {
   MORPHKV_DISPATCH(slide_sum(row, slots, protected_bits, oldest, sums));
 }
 
-/// pane += row and sums += row, in units of 2^-24.
+/// pane += half(row) and sums += half(row), in units of 2^-24.
 inline std::uint32_t add_to_pane(const float* row, std::size_t slots,
                                  const std::uint64_t* protected_bits, std::uint32_t* pane,
                                  std::uint32_t* sums) noexcept {
   MORPHKV_DISPATCH(add_to_pane(row, slots, protected_bits, pane, sums));
 }
 
-/// newest = row, prefix = max(prefix, row); the score is max(prefix, suffix), or prefix where
-/// `suffix` is null.
+/// newest = half(row), prefix = max(prefix, newest); the score is max(prefix, suffix), or prefix
+/// where `suffix` is null.
 inline std::uint16_t slide_max(const float* row, std::size_t slots,
                                const std::uint64_t* protected_bits, const std::uint16_t* suffix,
                                std::uint16_t* newest, std::uint16_t* prefix) noexcept {
-  MORPHKV_DISPATCH(slide_max(row, slots, protected_bits, suffix, newest, prefix));
+  MORPHKV_DISPATCH(slide_maxima<false>(row, slots, protected_bits, suffix, newest, prefix));
+}
+
+/// The same with newest = max(newest, half(row)), for a pane of several rows.
+inline std::uint16_t slide_pane_max(const float* row, std::size_t slots,
+                                    const std::uint64_t* protected_bits,
+                                    const std::uint16_t* suffix, std::uint16_t* newest,
+                                    std::uint16_t* prefix) noexcept {
+  MORPHKV_DISPATCH(slide_maxima<true>(row, slots, protected_bits, suffix, newest, prefix));
 }
 
 /// rows[r] = max over rows r ... count - 1, for every r: the flip of a two-stack window.
@@ -59,7 +75,13 @@ inline float replace_row(const float* row, std::size_t slots, const std::uint64_
   MORPHKV_DISPATCH(replace_row(row, slots, protected_bits, scores));
 }
 
-/// sums += row, in units of 2^-40, each rounded half up. Sums stay below 2^63.
+/// scores = max(decay * scores, row). Scores and decay are not negative.
+inline float decay_max(const float* row, std::size_t slots, const std::uint64_t* protected_bits,
+                       float decay, float* scores) noexcept {
+  MORPHKV_DISPATCH(decay_max(row, slots, protected_bits, decay, scores));
+}
+
+/// sums += row, in units of 2^-40, each rounded half up. Sums stay below 2^64.
 inline std::uint64_t add_row(const float* row, std::size_t slots,
                              const std::uint64_t* protected_bits, std::uint64_t* sums) noexcept {
   MORPHKV_DISPATCH(add_row(row, slots, protected_bits, sums));

@@ -192,10 +192,10 @@ class ScoredEviction {
 
   /// The memory that observe() reads next, for whoever can fetch it in time.
   // clang-format off
-  [[nodiscard]] auto reads_soon() const noexcept
-    requires requires(const S& score) { score.reads_soon(); }
+  [[nodiscard]] auto prefetch_hints() const noexcept
+    requires requires(const S& score) { score.prefetch_hints(); }
   {
-    return score_.reads_soon();
+    return score_.prefetch_hints();
   }
   // clang-format on
 

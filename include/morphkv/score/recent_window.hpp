@@ -85,12 +85,12 @@ class RecentWindow {
   }
 
   /// The memory that the next push reads, for whoever can fetch it in time.
-  [[nodiscard]] std::array<kernels::ReadSoon, 3> reads_soon() const noexcept {
-    const auto soon = [](const auto& rows, std::size_t index) {
-      return kernels::ReadSoon{rows.row(index), rows.stride() * sizeof(*rows.row(index))};
+  [[nodiscard]] std::array<kernels::PrefetchHint, 3> prefetch_hints() const noexcept {
+    const auto hint = [](const auto& rows, std::size_t index) {
+      return kernels::PrefetchHint{rows.row(index), rows.stride() * sizeof(*rows.row(index))};
     };
-    if (options_.fusion == Fusion::sum) return {soon(ring_, pane()), soon(sums_, 0)};
-    return {soon(ring_, pane()), soon(prefix_, 0), soon(ring_, (pane() + 1) % panes_)};
+    if (options_.fusion == Fusion::sum) return {hint(ring_, pane()), hint(sums_, 0)};
+    return {hint(ring_, pane()), hint(prefix_, 0), hint(ring_, (pane() + 1) % panes_)};
   }
 
   /// Slides the window by a row of zeros.

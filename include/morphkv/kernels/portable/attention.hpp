@@ -25,17 +25,17 @@ namespace portable {
 /// Sum of products. Sixteen partial sums, which compilers turn into vectors without -ffast-math.
 template <Scalar T>
 [[nodiscard]] float dot(const float* a, const T* b, std::size_t size) noexcept {
-  constexpr std::size_t lanes = 16;
-  float partial[lanes] = {};
+  constexpr std::size_t width = 16;
+  float partial[width] = {};
   std::size_t i = 0;
-  for (; i + lanes <= size; i += lanes) {
-    for (std::size_t lane = 0; lane < lanes; ++lane) {
+  for (; i + width <= size; i += width) {
+    for (std::size_t lane = 0; lane < width; ++lane) {
       partial[lane] += a[i + lane] * static_cast<float>(b[i + lane]);
     }
   }
   for (std::size_t lane = 0; i < size; ++i, ++lane)
     partial[lane] += a[i] * static_cast<float>(b[i]);
-  for (std::size_t half = lanes / 2; half > 0; half /= 2) {
+  for (std::size_t half = width / 2; half > 0; half /= 2) {
     for (std::size_t lane = 0; lane < half; ++lane) partial[lane] += partial[lane + half];
   }
   return partial[0];

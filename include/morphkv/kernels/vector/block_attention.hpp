@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Attention of a block of queries over a vector vocabulary. Included once an ISA, between its
-/// MORPHKV_TARGET_BEGIN and MORPHKV_TARGET_END and with MORPHKV_ISA defined: no include guard, on
-/// purpose.
+/// Attention of a block of queries over a vector vocabulary. Included once per instruction set; see
+/// isa/for_each.hpp.
 ///
 /// A lane is a query. Both products of attention are one product of matrices: vectors of queries
 /// meet numbers of keys, and vectors of weights meet numbers of values. No sum crosses lanes, and
 /// the softmax works lane by lane. A panel is some such vectors, of several heads, or of several
 /// blocks of queries where the group is small: keys and values are laid out once for all of them,
-/// and `head_block` at a time meet them in registers.
+/// and `tuning.query_vectors` at a time meet them in registers.
 #ifdef MORPHKV_ISA
 namespace morphkv {
   inline namespace v0 {
@@ -16,7 +15,6 @@ namespace morphkv {
       inline namespace MORPHKV_KERNELS_BUILD {
 namespace MORPHKV_ISA {
 
-inline constexpr std::size_t column_block = key_tile;  ///< numbers that meet some vectors at once
 inline constexpr std::size_t panel_vectors = block_queries / lanes;  ///< at most
 
 /// A vector of queries: `count` of them from `row` on, of one query head.
@@ -91,7 +89,7 @@ void multiply(const float* left, std::size_t left_stride, const float* right,
       some[v] = load(left + v * left_stride + k * lanes);
     }
     MORPHKV_UNROLL for (std::size_t j = 0; j < Columns; ++j) {
-      const Floats number = in_register(all(right[k * row_stride + j * column_stride]));
+      const Floats number = in_register(broadcast(right[k * row_stride + j * column_stride]));
       MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
         sums[v][j] = Words::multiply_add(some[v], number, sums[v][j]);
       }
@@ -110,10 +108,10 @@ void multiply_columns(const float* left, std::size_t left_stride, const float* r
                       std::size_t row_stride, std::size_t column_stride, std::size_t columns,
                       std::size_t depth, float* out, std::size_t out_stride) noexcept {
   std::size_t j = 0;
-  for (; j + column_block <= columns; j += column_block) {
-    multiply<Words, Vectors, column_block, Add>(left, left_stride, right + j * column_stride,
-                                                row_stride, column_stride, depth, out + j * lanes,
-                                                out_stride);
+  for (; j + tuning.columns <= columns; j += tuning.columns) {
+    multiply<Words, Vectors, tuning.columns, Add>(left, left_stride, right + j * column_stride,
+                                                  row_stride, column_stride, depth, out + j * lanes,
+                                                  out_stride);
   }
   for (; j + 2 <= columns; j += 2) {
     multiply<Words, Vectors, 2, Add>(left, left_stride, right + j * column_stride, row_stride,
@@ -138,9 +136,19 @@ void multiply_panel(std::size_t vectors, const float* left, std::size_t left_str
     return v + count;
   };
   std::size_t v = 0;
-  while (v + head_block <= vectors) v = some(v, std::integral_constant<std::size_t, head_block>());
+  while (v + tuning.query_vectors <= vectors)
+    v = some(v, std::integral_constant<std::size_t, tuning.query_vectors>());
   if (v + 2 <= vectors) v = some(v, std::integral_constant<std::size_t, 2>());
   if (v < vectors) some(v, std::integral_constant<std::size_t, 1>());
+}
+
+/// Minus infinity in the lanes of queries that do not see the token yet.
+MORPHKV_VECTOR_WORD Floats only_visible(Floats logit, const float* last_token,
+                                        std::size_t token) noexcept {
+  const Floats hidden = sub(load(last_token), broadcast(static_cast<float>(token)));
+  const Floats sign = add(min(hidden, zero()), broadcast(0.5F));
+  // NaN stays NaN
+  return min(mul(sign, broadcast(std::numeric_limits<float>::infinity())), logit);
 }
 
 /// A vector's softmax so far.
@@ -167,10 +175,10 @@ struct RunningSoftmax {
     const Floats before = load(high);
     Floats greatest_logit = before;
     for (std::size_t k = 0; k < count; ++k) {
-      Floats logit = mul(load(logits + k * lanes), all(scale));
+      Floats logit = mul(load(logits + k * lanes), broadcast(scale));
       if (token + k >= seen_by_all) logit = only_visible(logit, last_token, token + k);
       store(logits + k * lanes, logit);
-      greatest_logit = greater(logit, greatest_logit);
+      greatest_logit = max(logit, greatest_logit);
     }
     const Floats shrink = exp_of_negative(sub(before, greatest_logit));
     Floats sum = mul(load(total), shrink);
@@ -181,7 +189,7 @@ struct RunningSoftmax {
     }
     store(high, greatest_logit);
     store(total, sum);
-    if (number_of(equal(before, greatest_logit)) == lanes) return;
+    if (popcount(equal(before, greatest_logit)) == lanes) return;
     for (std::size_t d = 0; d < head_dim; ++d) {
       store(output + d * lanes, mul(load(output + d * lanes), shrink));
     }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Decode attention over a vector vocabulary. Included once an ISA, between its
-/// MORPHKV_TARGET_BEGIN and MORPHKV_TARGET_END and with MORPHKV_ISA defined: no include guard, on
-/// purpose.
+/// Decode attention over a vector vocabulary. Included once per instruction set; see
+/// isa/for_each.hpp.
 ///
 /// Keys and values are read once for the whole group. Logits of some tokens and some query heads
 /// are sums in registers, and so are some heads times some vectors of the output, over tiles of
@@ -14,9 +13,8 @@ namespace morphkv {
       inline namespace MORPHKV_KERNELS_BUILD {
 namespace MORPHKV_ISA {
 
-inline constexpr std::size_t most_heads = 4;   ///< of the group that one pass serves
-inline constexpr std::size_t value_tile = 64;  ///< tokens whose values stay in the nearest cache
-inline constexpr std::size_t greatest_group = 64;
+inline constexpr std::size_t max_heads = 4;  ///< of the group that one pass serves
+inline constexpr std::size_t max_group = 64;
 
 /// Values between two looks ahead: each fetches as many bytes whatever the type.
 template <Scalar T>
@@ -25,7 +23,8 @@ inline constexpr std::size_t read_block = 16 / sizeof(T);
 /// What meets each of `Heads` query heads in registers at once: tokens' keys, vectors of a value.
 /// Their sums, they themselves and what a head brings fill the registers.
 template <std::size_t Heads>
-inline constexpr std::size_t block_for = (std::min)(std::size_t{4}, (registers - 1) / (Heads + 1));
+inline constexpr std::size_t block_for = (std::min)(std::size_t{4},
+                                                    (tuning.registers - 1) / (Heads + 1));
 
 /// Stores the logits of `Tokens` tokens for `Heads` query heads, at most 4 of each, from vectors of
 /// their partial sums. A logit has the same bits whatever is computed beside it.
@@ -84,12 +83,12 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
 template <Scalar T>
 float softmax_pass(float* logits, std::size_t tokens, ReadAhead<T>& ahead,
                    float& logarithm) noexcept {
-  Floats most = all(logits[0]);
+  Floats most = broadcast(logits[0]);
   std::size_t t = 0;
-  for (; t + lanes <= tokens; t += lanes) most = greater(load(logits + t), most);
-  float high = greatest(most);
+  for (; t + lanes <= tokens; t += lanes) most = max(load(logits + t), most);
+  float high = reduce_max(most);
   for (; t < tokens; ++t) high = (std::max)(high, logits[t]);
-  const Floats shift = all(high);
+  const Floats shift = broadcast(high);
   Floats total = zero();
   const auto weigh = [&](std::size_t at) noexcept {
     const Floats weight = exp_of_negative(sub(load(logits + at), shift));
@@ -107,7 +106,7 @@ float softmax_pass(float* logits, std::size_t tokens, ReadAhead<T>& ahead,
     store(last, exp_of_negative(sub(load_first(logits + t, tokens - t), shift)));
     for (std::size_t i = 0; t < tokens; ++i, ++t) rest += logits[t] = last[i];
   }
-  const float weights = sum(total) + rest;
+  const float weights = reduce_add(total) + rest;
   logarithm =
       std::isfinite(weights) ? high + std::log(weights) : std::numeric_limits<float>::quiet_NaN();
   return weights;
@@ -124,7 +123,7 @@ MORPHKV_VECTOR_WORD void add_value(const T* from, std::size_t rest, const float*
     value[c] = Partial ? load_first(from, rest) : load(from + c * lanes);
   }
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-    const Floats weight = all(weights[h * weight_stride]);
+    const Floats weight = broadcast(weights[h * weight_stride]);
     MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
       sums[h][c] = fma(value[c], weight, sums[h][c]);
     }
@@ -243,7 +242,7 @@ MORPHKV_VECTOR_WORD void fuse_vector(const float* weights, std::size_t weight_st
   Floats fused = begun ? some(row) : zero();
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     const Floats weight = some(weights + h * weight_stride);
-    fused = Greatest ? greater(fused, mul(weight, share[h])) : fma(weight, share[h], fused);
+    fused = Greatest ? max(fused, mul(weight, share[h])) : fma(weight, share[h], fused);
   }
   Partial ? store_first(row, fused, count) : store(row, fused);
 }
@@ -257,7 +256,7 @@ void fuse_heads(const DecodeAttention<T>& a, const float* shares, std::size_t he
   float* row = a.row;
   const bool begun = head > 0;
   Floats share[Heads];
-  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) share[h] = all(shares[head + h]);
+  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) share[h] = broadcast(shares[head + h]);
   std::size_t t = 0;
   for (; t + lanes <= tokens; t += lanes) {
     fuse_vector<false, Greatest>(weights + t, stride, share, begun, lanes, row + t);
@@ -279,7 +278,7 @@ void fuse_group(const DecodeAttention<T>& a, const float* shares) noexcept {
 template <class Products, Scalar T>
 void logits_of_heads(const Products& products, const DecodeAttention<T>& a, std::size_t head,
                      std::size_t lines, ReadAhead<T>& ahead) noexcept {
-  switch ((std::min)(most_heads, a.group - head)) {
+  switch ((std::min)(max_heads, a.group - head)) {
     case 1:
       return products.template logits<1>(a, head, lines, ahead);
     case 2:
@@ -287,7 +286,7 @@ void logits_of_heads(const Products& products, const DecodeAttention<T>& a, std:
     case 3:
       return products.template logits<3>(a, head, lines, ahead);
     default:
-      return products.template logits<most_heads>(a, head, lines, ahead);
+      return products.template logits<max_heads>(a, head, lines, ahead);
   }
 }
 
@@ -295,8 +294,8 @@ template <class Products, Scalar T>
 void values_of_heads(const Products& products, const DecodeAttention<T>& a,
                      const KvCursor<T>& cursor, std::size_t head, std::size_t token,
                      std::size_t lines, ReadAhead<T>& ahead) noexcept {
-  const std::size_t tokens = (std::min)(value_tile, a.tokens - token);
-  switch ((std::min)(most_heads, a.group - head)) {
+  const std::size_t tokens = (std::min)(tuning.value_tokens, a.tokens - token);
+  switch ((std::min)(max_heads, a.group - head)) {
     case 1:
       return products.template values<1>(a, cursor, head, token, tokens, lines, ahead);
     case 2:
@@ -304,7 +303,7 @@ void values_of_heads(const Products& products, const DecodeAttention<T>& a,
     case 3:
       return products.template values<3>(a, cursor, head, token, tokens, lines, ahead);
     default:
-      return products.template values<most_heads>(a, cursor, head, token, tokens, lines, ahead);
+      return products.template values<max_heads>(a, cursor, head, token, tokens, lines, ahead);
   }
 }
 
@@ -312,7 +311,7 @@ template <class Products, Scalar T>
 void values_of_group(const Products& products, const DecodeAttention<T>& a, std::size_t token,
                      std::size_t lines, ReadAhead<T>& ahead) noexcept {
   const KvCursor<T> cursor(a.value_rows(), token);
-  for (std::size_t h = 0; h < a.group; h += most_heads) {
+  for (std::size_t h = 0; h < a.group; h += max_heads) {
     values_of_heads(products, a, cursor, h, token, h == 0 ? lines : 0, ahead);
   }
 }
@@ -321,12 +320,12 @@ void values_of_group(const Products& products, const DecodeAttention<T>& a, std:
 template <class Products, Scalar T>
 bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept {
   ReadAhead<T> ahead(a);
-  ahead.lines(MORPHKV_READ_AHEAD_LINES);
+  ahead.lines(tuning.prefetch_bytes / 64);
   const std::size_t lines = ReadAhead<T>::token_lines(a);
-  for (std::size_t h = 0; h < a.group; h += most_heads) {
+  for (std::size_t h = 0; h < a.group; h += max_heads) {
     logits_of_heads(products, a, h, h == 0 ? lines : 0, ahead);
   }
-  float shares[greatest_group];
+  float shares[max_group];
   bool finite = true;
   for (std::size_t h = 0; h < a.group; ++h) {
     float logarithm = 0;
@@ -336,7 +335,7 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
   }
   if (a.output != nullptr) {
     std::fill_n(a.output, a.group * a.head_dim, 0.0F);
-    for (std::size_t t = 0; t < a.tokens; t += value_tile) {
+    for (std::size_t t = 0; t < a.tokens; t += tuning.value_tokens) {
       values_of_group(products, a, t, lines, ahead);
     }
     for (std::size_t h = 0; h < a.group; ++h) {
@@ -355,7 +354,7 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
 /// See kernels::decode_attention.
 template <Scalar T>
 bool decode_attention(const DecodeAttention<T>& a) noexcept {
-  return a.group > greatest_group ? portable::decode_attention(a) : decode_with(FloatProducts(), a);
+  return a.group > max_group ? portable::decode_attention(a) : decode_with(FloatProducts(), a);
 }
 
 }}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA

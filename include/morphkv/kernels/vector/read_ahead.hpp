@@ -11,12 +11,6 @@
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
-#ifndef MORPHKV_READ_AHEAD_LINES
-/// Cache lines between what a kernel reads and what it asks the memory for: 8 KB. Less does not
-/// cover the latency of the memory, more pushes out of the nearest cache what is still to be read.
-#define MORPHKV_READ_AHEAD_LINES 128
-#endif
-
 #if defined(MORPHKV_KERNELS_X86) || defined(MORPHKV_KERNELS_NEON)
 namespace morphkv {
   inline namespace v0 {
@@ -96,8 +90,8 @@ class ReadAhead {
       tokens_left_ = attention_.tokens;
       enter_rows();
     } else if (range_ < ranges) {
-      const ReadSoon& soon = attention_.next[range_ - 2];
-      enter_run(soon.data, soon.bytes);
+      const PrefetchHint& hint = attention_.next[range_ - 2];
+      enter_run(hint.data, hint.bytes);
     }
   }
 

@@ -4,12 +4,14 @@
 /// word is a pair of numbers: two dimensions of a query and a key, or two tokens' weights and
 /// values. Weights are rounded to bfloat16 before they meet the values (2^-9), but not in their
 /// sum.
-#ifndef MORPHKV_KERNELS_AVX512_BLOCK_ATTENTION_BF16_HPP
-#define MORPHKV_KERNELS_AVX512_BLOCK_ATTENTION_BF16_HPP
+#ifndef MORPHKV_KERNELS_VECTOR_BLOCK_ATTENTION_BF16_HPP
+#define MORPHKV_KERNELS_VECTOR_BLOCK_ATTENTION_BF16_HPP
 
+#include <cstdint>
 #include <cstring>
 
-#include "morphkv/kernels/avx512/block_attention.hpp"
+#include "morphkv/kernels/arguments.hpp"
+#include "morphkv/kernels/isa/avx512.hpp"
 
 #ifdef MORPHKV_KERNELS_X86
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
@@ -31,7 +33,7 @@ namespace morphkv {
 namespace avx512_bf16 {
 
 /// Products of pairs of bfloat16; FloatWords says what each member does. head_dim is even.
-struct BrainWords {
+struct Bf16Words {
   static constexpr std::size_t numbers = 2;
 
   MORPHKV_VECTOR_WORD static __m512 multiply_add(__m512 a, __m512 b, __m512 sum) noexcept {
@@ -88,7 +90,7 @@ struct BrainWords {
 };
 
 /// Whether bfloat16 holds the numbers as they are.
-[[nodiscard]] inline bool are_brains(const float* numbers, std::size_t count) noexcept {
+[[nodiscard]] inline bool are_bf16(const float* numbers, std::size_t count) noexcept {
   std::uint32_t lost = 0;
   for (std::size_t i = 0; i < count; ++i) {
     std::uint32_t bits = 0;
@@ -100,14 +102,14 @@ struct BrainWords {
 
 /// See kernels::block_attention. Queries that bfloat16 does not hold are multiplied in float.
 [[nodiscard]] inline bool block_attention(const BlockAttention<Eigen::bfloat16>& a) noexcept {
-  if (a.head_dim % 2 != 0 || !are_brains(a.queries, a.rows * a.group * a.head_dim)) {
+  if (a.head_dim % 2 != 0 || !are_bf16(a.queries, a.rows * a.group * a.head_dim)) {
     return attend_block<FloatWords>(a);
   }
-  return attend_block<BrainWords>(a);
+  return attend_block<Bf16Words>(a);
 }
 
 }}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::avx512_bf16
 MORPHKV_TARGET_END
 #endif  // MORPHKV_KERNELS_X86
 
-#endif  // MORPHKV_KERNELS_AVX512_BLOCK_ATTENTION_BF16_HPP
+#endif  // MORPHKV_KERNELS_VECTOR_BLOCK_ATTENTION_BF16_HPP

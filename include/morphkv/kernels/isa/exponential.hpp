@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// exp() over a vector vocabulary. Included once an ISA, by its vector.hpp, which defines
-/// MORPHKV_ISA: no include guard, on purpose.
+/// exp() over a vocabulary of vectors, which includes it with MORPHKV_ISA defined.
 #ifdef MORPHKV_ISA
 namespace morphkv {
   inline namespace v0 {
@@ -17,18 +16,18 @@ namespace MORPHKV_ISA {
 /// In a number from 2^23 to 2^24 the last bit weighs 1: added to x / ln 2 it rounds to n, and
 /// leaves n + 127, the exponent of 2^n, in the lowest bits. At n = -127 that exponent makes a zero.
 MORPHKV_VECTOR_WORD Floats exp_of_negative(Floats x) noexcept {
-  x = greater(all(-88.0F), x);  // a NaN in second place survives
-  const Floats rounder = all(0x1.8p23F + 127);
-  const Floats rounded = fma(x, all(1.44269504F), rounder);
+  x = max(broadcast(-88.0F), x);  // a NaN in second place survives
+  const Floats rounder = broadcast(0x1.8p23F + 127);
+  const Floats rounded = fma(x, broadcast(1.44269504F), rounder);
   const Floats n = sub(rounded, rounder);
-  Floats f = fma(n, all(-0.693145752F), x);
-  f = fma(n, all(-1.42860677e-6F), f);
-  Floats series = fma(f, all(1.0F / 720), all(1.0F / 120));
-  series = fma(series, f, all(1.0F / 24));
-  series = fma(series, f, all(1.0F / 6));
-  series = fma(series, f, all(0.5F));
-  series = fma(series, f, all(1.0F));
-  series = fma(series, f, all(1.0F));
+  Floats f = fma(n, broadcast(-0.693145752F), x);
+  f = fma(n, broadcast(-1.42860677e-6F), f);
+  Floats series = fma(f, broadcast(1.0F / 720), broadcast(1.0F / 120));
+  series = fma(series, f, broadcast(1.0F / 24));
+  series = fma(series, f, broadcast(1.0F / 6));
+  series = fma(series, f, broadcast(0.5F));
+  series = fma(series, f, broadcast(1.0F));
+  series = fma(series, f, broadcast(1.0F));
   return mul(series, exponent_of(rounded));
 }
 

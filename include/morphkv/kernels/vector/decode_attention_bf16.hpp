@@ -6,10 +6,16 @@
 /// Products and sums are in float. A query that holds more than bfloat16 can is split into two
 /// bfloat16 parts, and loses nothing that matters (2^-17); a weight is rounded to bfloat16 before
 /// it meets the values, as on a GPU (2^-9), but not in the row and the sums.
-#ifndef MORPHKV_KERNELS_AVX512_DECODE_ATTENTION_BF16_HPP
-#define MORPHKV_KERNELS_AVX512_DECODE_ATTENTION_BF16_HPP
+#ifndef MORPHKV_KERNELS_VECTOR_DECODE_ATTENTION_BF16_HPP
+#define MORPHKV_KERNELS_VECTOR_DECODE_ATTENTION_BF16_HPP
 
-#include "morphkv/kernels/avx512/decode_attention.hpp"
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "morphkv/kernels/arguments.hpp"
+#include "morphkv/kernels/isa/avx512.hpp"
+#include "morphkv/kernels/vector/read_ahead.hpp"
 
 #ifdef MORPHKV_KERNELS_X86
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
@@ -20,25 +26,25 @@ namespace morphkv {
 namespace avx512_bf16 {
 
 using avx512::Floats;
-using avx512::most_heads;
+using avx512::max_heads;
 using avx512::read_block;
-using Brains = __m512bh;  ///< thirty-two bfloat16
+using Bf16s = __m512bh;  ///< thirty-two bfloat16
 
 inline constexpr std::size_t pairs = 16;         ///< sums in a vector, of two products each
 inline constexpr std::size_t chunk = 2 * pairs;  ///< bfloat16 in a vector
 inline constexpr std::size_t greatest_head_dim = 512;
 
-MORPHKV_VECTOR_WORD Brains load_brains(const void* p) noexcept {
-  return reinterpret_cast<Brains>(_mm512_loadu_si512(p));
+MORPHKV_VECTOR_WORD Bf16s load_bf16(const void* p) noexcept {
+  return reinterpret_cast<Bf16s>(_mm512_loadu_si512(p));
 }
 /// Element 2 i is the first of pair i.
-MORPHKV_VECTOR_WORD Brains narrow(Floats low, Floats high) noexcept {
+MORPHKV_VECTOR_WORD Bf16s to_f16(Floats low, Floats high) noexcept {
   return _mm512_cvtne2ps_pbh(high, low);
 }
 
-/// The queries of `most_heads` heads as sums of two bfloat16.
+/// The queries of `max_heads` heads as sums of two bfloat16.
 struct SplitQueries {
-  alignas(64) std::uint16_t parts[2][most_heads * greatest_head_dim];
+  alignas(64) std::uint16_t parts[2][max_heads * greatest_head_dim];
   bool exact = true;  ///< the second part is zero
 
   SplitQueries(const float* query, std::size_t count) noexcept {
@@ -70,13 +76,13 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<Eigen::bfloat16>& a,
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = avx512::zero();
   }
   for (std::size_t d = 0; d < a.head_dim; d += chunk) {
-    Brains key[Tokens];
+    Bf16s key[Tokens];
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
-      key[t] = load_brains(keys + t * a.stride + d);
+      key[t] = load_bf16(keys + t * a.stride + d);
     }
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       MORPHKV_UNROLL for (std::size_t part = 0; part < Parts; ++part) {
-        const Brains q = load_brains(queries.parts[part] + h * a.head_dim + d);
+        const Bf16s q = load_bf16(queries.parts[part] + h * a.head_dim + d);
         MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
           sums[h][t] = _mm512_dpbf16_ps(sums[h][t], key[t], q);
         }
@@ -103,14 +109,14 @@ struct DotProducts {
   void values(const DecodeAttention<Eigen::bfloat16>& a, const KvCursor<Eigen::bfloat16>& cursor,
               std::size_t head, std::size_t token, std::size_t tokens, std::size_t lines,
               ReadAhead<Eigen::bfloat16>& ahead) const noexcept {
-    alignas(64) std::uint16_t weights[Heads][avx512::value_tile];
+    alignas(64) std::uint16_t weights[Heads][avx512::tuning.value_tokens];
     for (std::size_t h = 0; h < Heads; ++h) {
       const float* from = a.weights + (head + h) * a.weight_stride + token;
       for (std::size_t t = 0; t < tokens; t += chunk) {
         const std::size_t low = (std::min)(pairs, tokens - t);
         const std::size_t high = (std::min)(chunk, tokens - t) - low;
         _mm512_store_si512(weights[h] + t,
-                           reinterpret_cast<__m512i>(narrow(
+                           reinterpret_cast<__m512i>(to_f16(
                                avx512::load_first(from + t, low),
                                avx512::load_first(from + t + (high > 0 ? pairs : 0), high))));
       }
@@ -130,8 +136,9 @@ struct DotProducts {
     const __m512i high =
         _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
     for (std::size_t d = 0; d < head_dim; d += chunk) {
-      const Floats first = _mm512_mul_ps(avx512::load(output + d), avx512::all(share));
-      const Floats second = _mm512_mul_ps(avx512::load(output + d + pairs), avx512::all(share));
+      const Floats first = _mm512_mul_ps(avx512::load(output + d), avx512::broadcast(share));
+      const Floats second =
+          _mm512_mul_ps(avx512::load(output + d + pairs), avx512::broadcast(share));
       avx512::store(output + d, _mm512_permutex2var_ps(first, low, second));
       avx512::store(output + d + pairs, _mm512_permutex2var_ps(first, high, second));
     }
@@ -161,22 +168,21 @@ struct DotProducts {
   /// sums += weights * values for `Chunks` chunks of the values of two tokens, number `t` of the
   /// tile and the one after it.
   template <std::size_t Heads, std::size_t Chunks>
-  MORPHKV_VECTOR_WORD static void value_step(const Eigen::bfloat16* even,
-                                             const Eigen::bfloat16* odd,
-                                             const std::uint16_t (*weights)[avx512::value_tile],
-                                             std::size_t t,
-                                             Floats (&sums)[Heads][2 * Chunks]) noexcept {
-    Brains value[2 * Chunks];
+  MORPHKV_VECTOR_WORD static void value_step(
+      const Eigen::bfloat16* even, const Eigen::bfloat16* odd,
+      const std::uint16_t (*weights)[avx512::tuning.value_tokens], std::size_t t,
+      Floats (&sums)[Heads][2 * Chunks]) noexcept {
+    Bf16s value[2 * Chunks];
     MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
       const __m512i first = _mm512_loadu_si512(even + c * chunk);
       const __m512i second = _mm512_loadu_si512(odd + c * chunk);
-      value[2 * c] = reinterpret_cast<Brains>(_mm512_unpacklo_epi16(first, second));
-      value[2 * c + 1] = reinterpret_cast<Brains>(_mm512_unpackhi_epi16(first, second));
+      value[2 * c] = reinterpret_cast<Bf16s>(_mm512_unpacklo_epi16(first, second));
+      value[2 * c + 1] = reinterpret_cast<Bf16s>(_mm512_unpackhi_epi16(first, second));
     }
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       std::uint32_t both = 0;
       std::memcpy(&both, weights[h] + t, sizeof both);
-      const auto weight = reinterpret_cast<Brains>(_mm512_set1_epi32(static_cast<int>(both)));
+      const auto weight = reinterpret_cast<Bf16s>(_mm512_set1_epi32(static_cast<int>(both)));
       MORPHKV_UNROLL for (std::size_t c = 0; c < 2 * Chunks; ++c) {
         sums[h][c] = _mm512_dpbf16_ps(sums[h][c], value[c], weight);
       }
@@ -188,8 +194,8 @@ struct DotProducts {
   template <std::size_t Heads, std::size_t Chunks>
   static void value_pass(const DecodeAttention<Eigen::bfloat16>& a,
                          KvCursor<Eigen::bfloat16> cursor,
-                         const std::uint16_t (*weights)[avx512::value_tile], std::size_t head,
-                         std::size_t tokens, std::size_t d, std::size_t lines,
+                         const std::uint16_t (*weights)[avx512::tuning.value_tokens],
+                         std::size_t head, std::size_t tokens, std::size_t d, std::size_t lines,
                          ReadAhead<Eigen::bfloat16>& ahead) noexcept {
     float* output = a.output + head * a.head_dim + d;
     Floats sums[Heads][2 * Chunks];
@@ -222,8 +228,7 @@ struct DotProducts {
 
 /// See kernels::decode_attention.
 inline bool decode_attention(const DecodeAttention<Eigen::bfloat16>& a) noexcept {
-  if (a.head_dim % chunk != 0 || a.head_dim > greatest_head_dim ||
-      a.group > avx512::greatest_group) {
+  if (a.head_dim % chunk != 0 || a.head_dim > greatest_head_dim || a.group > avx512::max_group) {
     return avx512::decode_attention(a);
   }
   return avx512::decode_with(DotProducts(), a);
@@ -233,4 +238,4 @@ inline bool decode_attention(const DecodeAttention<Eigen::bfloat16>& a) noexcept
 MORPHKV_TARGET_END
 #endif  // MORPHKV_KERNELS_X86
 
-#endif  // MORPHKV_KERNELS_AVX512_DECODE_ATTENTION_BF16_HPP
+#endif  // MORPHKV_KERNELS_VECTOR_DECODE_ATTENTION_BF16_HPP
