@@ -85,13 +85,28 @@ if(MORPHKV_AMALGAMATED)
                                                       ${forward_dir})
 endif()
 
-# morphkv_program_options: what every program of ours may use. Headers shared by programs are
-# included by their path from tools/ or bench/.
+# morphkv_program_options: what each of our programs uses. tools/, examples/, bench/ and tests/ add
+# the folders that they may include.
 add_library(morphkv_program_options INTERFACE)
 target_link_libraries(morphkv_program_options INTERFACE morphkv_dev_options ${morphkv_used}
                                                         Threads::Threads)
-target_include_directories(morphkv_program_options INTERFACE ${PROJECT_SOURCE_DIR}/tools
-                                                             ${PROJECT_SOURCE_DIR}/bench)
+
+# morphkv_machine_options: flags for the widest vectors of this machine, for the few units that choose
+# their instructions when they are compiled. Empty where the machine is unknown.
+set(morphkv_machine_options "")
+if(EXISTS /proc/cpuinfo
+   AND NOT CMAKE_CROSSCOMPILING
+   AND NOT MSVC)
+  set(level_3 "fma.*movbe.*f16c.*abm.*bmi1.*avx2.*bmi2")
+  file(STRINGS /proc/cpuinfo has_level_3 LIMIT_COUNT 1 REGEX "${level_3}")
+  file(STRINGS /proc/cpuinfo has_level_4 LIMIT_COUNT 1
+       REGEX "${level_3}.*avx512f.*avx512dq.*avx512cd.*avx512bw.*avx512vl")
+  if(has_level_4)
+    set(morphkv_machine_options -march=x86-64-v4)
+  elseif(has_level_3)
+    set(morphkv_machine_options -march=x86-64-v3)
+  endif()
+endif()
 
 # The large kernels, compiled once: for programs of many units, and for slow compilations.
 add_library(morphkv_separate_kernels OBJECT EXCLUDE_FROM_ALL cmake/separate_kernels.cpp)
@@ -132,8 +147,6 @@ if(MORPHKV_CUDA)
     INTERFACE
       $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Wshadow;-diag-suppress=20012,20014,1675>
   )
-  target_include_directories(morphkv_cuda_options INTERFACE ${PROJECT_SOURCE_DIR}/tools
-                                                            ${PROJECT_SOURCE_DIR}/bench)
 endif()
 
 # All programs land in one folder: build/<preset>/bin.

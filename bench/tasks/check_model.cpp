@@ -15,11 +15,11 @@
 #include <vector>
 
 #include "comparison/parallel.hpp"
-#include "families.hpp"
+#include "tasks/families.hpp"
 #include "llama/load.hpp"
 #include "llama/session.hpp"
 #include "morphkv/policy/full.hpp"
-#include "sampler.hpp"
+#include "tasks/sampler.hpp"
 
 namespace {
 

@@ -19,8 +19,8 @@
 #include <string>
 #include <vector>
 
-#include "families.hpp"
-#include "training_options.hpp"
+#include "tasks/families.hpp"
+#include "tasks/training_options.hpp"
 
 namespace {
 

@@ -12,7 +12,7 @@
 
 #include <cstdint>
 
-#include "morphkv/core/rows.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/cuda/block_team.cuh"
 #include "morphkv/cuda/cache_rows.cuh"
@@ -150,7 +150,7 @@ struct OutputPart {
 
   /// Over the tokens from `begin` to `end`, by all warps of a block, in turn.
   /// \param exponentials [end - begin]
-  __device__ void accumulate(const PerHead<heads>* exponentials, const Rows<T>& values,
+  __device__ void accumulate(const PerHead<heads>* exponentials, const KvView<T>& values,
                              std::uint32_t begin, std::uint32_t end) {
     constexpr int loads = rows_in_flight<heads>;
     constexpr std::uint32_t tile = loads * Lanes::rows;

@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "morphkv/core/rows.hpp"
+#include "morphkv/core/kv_view.hpp"
 
 namespace morphkv { inline namespace v0 { namespace cuda {
 
@@ -30,7 +30,7 @@ struct CacheRows {
   std::size_t head_table_stride = 0;  ///< and of two heads; 0 where heads share one
 
   /// The rows of one head.
-  [[nodiscard]] __host__ __device__ Rows<T> head(std::size_t sequence, std::size_t head) const {
+  [[nodiscard]] __host__ __device__ KvView<T> head(std::size_t sequence, std::size_t head) const {
     T* begin = data + head * head_stride;
     if (pages == nullptr) return {begin + sequence * sequence_stride, stride, nullptr, 0, 0};
     return {begin, stride, pages + sequence * table_stride + head * head_table_stride, page_rows,
@@ -44,9 +44,9 @@ struct CacheRows {
   }
 };
 
-/// Row `slot` of a head: Rows::operator[], with a division of 32 bits.
+/// Row `slot` of a head: KvView::operator[], with a division of 32 bits.
 template <class T>
-[[nodiscard]] __device__ T* row_of(const Rows<T>& rows, std::uint32_t slot) {
+[[nodiscard]] __device__ T* row_of(const KvView<T>& rows, std::uint32_t slot) {
   if (rows.pages == nullptr) return rows.data + slot * rows.stride;
   const auto page_rows = static_cast<std::uint32_t>(rows.page_rows);
   const std::uint32_t index = slot / page_rows;

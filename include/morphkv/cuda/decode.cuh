@@ -76,8 +76,8 @@ struct DecodeMemory {
 
 /// The token's key and value, into the slot that it was given.
 template <Element T, int head_dim>
-__device__ void write_token(const DecodeArguments<T>& a, std::size_t cell, const Rows<T>& keys,
-                            const Rows<T>& values, Slot slot) {
+__device__ void write_token(const DecodeArguments<T>& a, std::size_t cell, const KvView<T>& keys,
+                            const KvView<T>& values, Slot slot) {
   copy_row(a.keys + cell * head_dim, row_of(keys, slot), head_dim, threadIdx.x, blockDim.x);
   copy_row(a.values + cell * head_dim, row_of(values, slot), head_dim, threadIdx.x, blockDim.x);
 }
@@ -110,8 +110,8 @@ __global__ void __launch_bounds__(decode_threads, 2)
       appends ? place(team, a.policy, view, position, state) : Placement{Status::ok};
   state.status = placement.status;
   if (placement.status == Status::ok) {
-    const Rows<T> keys = a.cache_keys.head(sequence, head);
-    const Rows<T> values = a.cache_values.head(sequence, head);
+    const KvView<T> keys = a.cache_keys.head(sequence, head);
+    const KvView<T> values = a.cache_values.head(sequence, head);
     const std::uint32_t begin = team.first_slot();
     const std::uint32_t end = max(begin, team.end(state.size));
     const std::uint32_t tokens = end - begin;

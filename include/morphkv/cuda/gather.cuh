@@ -39,8 +39,8 @@ template <Element T>
 __global__ void __launch_bounds__(gather_threads)
     gather_kernel(const __grid_constant__ GatherArguments<T> a) {
   const std::size_t cell = blockIdx.y;
-  const Rows<T> from = a.from.head(cell / a.kv_heads, cell % a.kv_heads);
-  const Rows<T> to = a.to.head(cell / a.kv_heads, cell % a.kv_heads);
+  const KvView<T> from = a.from.head(cell / a.kv_heads, cell % a.kv_heads);
+  const KvView<T> to = a.to.head(cell / a.kv_heads, cell % a.kv_heads);
   const std::uint32_t* rows = a.rows + cell * a.rows_stride;
   const std::uint32_t begin = blockIdx.x * gather_rows;
   const std::uint32_t end = min(begin + gather_rows, a.counts[cell]);
@@ -59,7 +59,7 @@ template <Element T>
 __global__ void __launch_bounds__(gather_threads)
     compact_kernel(const __grid_constant__ GatherArguments<T> a) {
   const std::size_t cell = blockIdx.x;
-  const Rows<T> place = a.from.head(cell / a.kv_heads, cell % a.kv_heads);
+  const KvView<T> place = a.from.head(cell / a.kv_heads, cell % a.kv_heads);
   const std::uint32_t* rows = a.rows + cell * a.rows_stride;
   const std::uint32_t words = a.head_dim * sizeof(T) / 16;
   const std::size_t total = std::size_t{a.counts[cell]} * words;

@@ -50,7 +50,7 @@ inline constexpr std::uint32_t prompt_tile = 1024;
 /// All threads.
 template <Element T, int head_dim, int heads, class Use>
 __device__ void for_each_logit(const QueryPart<heads, RowLanes<T, head_dim>::elements>& query,
-                               const Rows<T>& keys, std::uint32_t end, PerHead<heads>* tile,
+                               const KvView<T>& keys, std::uint32_t end, PerHead<heads>* tile,
                                const Use& use) {
   for (std::uint32_t begin = 0; begin < end; begin += prompt_tile) {
     const std::uint32_t tile_end = min(begin + prompt_tile, end);
@@ -69,7 +69,7 @@ __device__ void for_each_logit(const QueryPart<heads, RowLanes<T, head_dim>::ele
 /// given. All threads; it ends with a barrier.
 template <Element T, int head_dim, int heads>
 __device__ void log_sums(const QueryPart<heads, RowLanes<T, head_dim>::elements>& query,
-                         const Rows<T>& keys, std::uint32_t end, PerHead<heads>* tile,
+                         const KvView<T>& keys, std::uint32_t end, PerHead<heads>* tile,
                          SoftmaxStorage<heads>& shared, float (&out)[heads]) {
   namespace cg = cooperative_groups;
   constexpr float infinity = __builtin_huge_valf();
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(prompt_threads)
   if (voter >= voters) return;
   const std::uint32_t token = tokens - voters + voter;
   const std::uint32_t visible = token + 1;
-  const Rows<T> keys = a.keys.head(sequence, head);
+  const KvView<T> keys = a.keys.head(sequence, head);
   const std::uint32_t column =
       threadIdx.x % 32 % RowLanes<T, head_dim>::lanes * RowLanes<T, head_dim>::elements;
   float* row = b.out + (cell * b.rows + blockIdx.x) * a.max_tokens;

@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "morphkv/core/rows.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/cuda/cache_rows.cuh"
 #include "morphkv/cuda/elements.cuh"
 
@@ -87,7 +87,7 @@ inline constexpr int rows_in_flight = heads > 4 ? 2 : 4;
 /// `store(token, head, logit)` is called once for each of them, by one lane.
 template <Element T, int head_dim, int heads, class Store>
 __device__ void block_logits(const QueryPart<heads, RowLanes<T, head_dim>::elements>& query,
-                             const Rows<T>& keys, std::uint32_t begin, std::uint32_t end,
+                             const KvView<T>& keys, std::uint32_t begin, std::uint32_t end,
                              const Store& store) {
   using Lanes = RowLanes<T, head_dim>;
   constexpr int loads = rows_in_flight<heads>;
