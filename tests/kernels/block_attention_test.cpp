@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention of a block of queries: every version against a double oracle.
+// Attention of a block of queries, its log-sum-exp and its rows: every version against a double
+// oracle.
 #include "morphkv/kernels/block_attention.hpp"
+
+#include <utility>
 
 #include "kernels/support.hpp"
 
@@ -17,6 +20,9 @@ struct Case {
   float spread = 1;         ///< of the queries
 };
 
+/// What is asked of the kernel.
+enum class Ask { outputs, everything, rows, rows_of_known };
+
 /// One problem, and the answer of a kernel.
 template <class T>
 class Problem {
@@ -24,11 +30,14 @@ class Problem {
   explicit Problem(const Case& c, bool bf16_queries = false)
       : case_(c),
         stride_(c.head_dim + c.padding),
+        row_stride_(c.tokens + c.padding),
         queries_(c.rows * c.group * c.head_dim, c.offset),
         keys_(c.tokens * stride_, c.offset),
         values_(keys_.size(), c.offset),
         outputs_(queries_.size(), c.offset),
-        workspace_(kernels::block_attention_workspace(c.head_dim), 0) {
+        log_sum_exp_(c.rows * c.group, c.offset),
+        fused_rows_(c.rows * row_stride_, c.offset),
+        workspace_(kernels::block_attention_workspace(c.head_dim, c.tokens), 0) {
     std::mt19937 engine(5);
     std::normal_distribution<float> normal;
     for (std::size_t i = 0; i < queries_.size(); ++i) {
@@ -41,20 +50,46 @@ class Problem {
     }
   }
 
-  [[nodiscard]] bool attend() {
+  [[nodiscard]] bool attend(Ask ask = Ask::everything, GroupFusion fusion = GroupFusion::max) {
+    ask_ = ask;
+    fusion_ = fusion;
+    kernels::BlockAttention<T> a = arguments(0, case_.rows);
+    std::vector<float> known;
+    if (ask == Ask::rows_of_known) {
+      for (std::size_t at = 0; at < case_.rows * case_.group; ++at) {
+        known.push_back(
+            static_cast<float>(exact_head(at / case_.group, at % case_.group).log_sum_exp));
+      }
+      a.known_log_sum_exp = known.data();
+    }
+    AlignedBuffer<float> small_workspace(kernels::block_attention_workspace(case_.head_dim));
+    if (ask == Ask::outputs || ask == Ask::rows_of_known) a.workspace = small_workspace.data();
+    return kernels::block_attention(a);
+  }
+
+  /// The same, for the queries from `begin` to `end`.
+  [[nodiscard]] kernels::BlockAttention<T> arguments(std::size_t begin, std::size_t end) {
+    const bool outputs = ask_ == Ask::outputs || ask_ == Ask::everything;
+    const bool rows = ask_ != Ask::outputs;
+    const bool logarithms = ask_ == Ask::everything || ask_ == Ask::rows;
+    const std::size_t at = begin * case_.group;
     kernels::BlockAttention<T> a;
-    a.queries = queries_.data();
+    a.queries = queries_.data() + at * case_.head_dim;
     a.keys = keys_.data();
-    a.values = values_.data();
-    a.rows = case_.rows;
-    a.tokens = case_.tokens;
+    a.values = outputs ? values_.data() : nullptr;
+    a.rows = end - begin;
+    a.tokens = case_.tokens - case_.rows + end;
     a.group = case_.group;
     a.head_dim = case_.head_dim;
     a.stride = stride_;
     a.scale = scale();
-    a.outputs = outputs_.data();
+    a.fusion = fusion_;
+    a.outputs = outputs ? outputs_.data() + at * case_.head_dim : nullptr;
+    a.log_sum_exp = logarithms ? log_sum_exp_.data() + at : nullptr;
+    a.fused_rows = rows ? fused_rows_.data() + begin * row_stride_ : nullptr;
+    a.row_stride = row_stride_;
     a.workspace = workspace_.data();
-    return kernels::block_attention(a);
+    return a;
   }
 
   [[nodiscard]] Misaligned<T>& keys() { return keys_; }
@@ -64,21 +99,45 @@ class Problem {
   [[nodiscard]] float output(std::size_t row, std::size_t g, std::size_t d) const {
     return outputs_.data()[(row * case_.group + g) * case_.head_dim + d];
   }
+  [[nodiscard]] std::vector<float> outputs() const { return outputs_.copy(); }
+  [[nodiscard]] std::vector<float> log_sum_exp() const { return log_sum_exp_.copy(); }
+  [[nodiscard]] std::vector<float> fused_row(std::size_t row) const {
+    const float* begin = fused_rows_.data() + row * row_stride_;
+    return {begin, begin + case_.tokens - case_.rows + row + 1};
+  }
 
   void expect_exact(bool rounded_weights) {
     for (std::size_t row = 0; row < case_.rows; ++row) {
+      std::vector<double> fused(case_.tokens);
       for (std::size_t g = 0; g < case_.group; ++g) {
-        const std::vector<double> expected = exact_output(row, g);
+        const Head expected = exact_head(row, g);
+        for (std::size_t t = 0; t < expected.weights.size(); ++t) {
+          fused[t] = fusion_ == GroupFusion::max
+                         ? std::max(fused[t], expected.weights[t])
+                         : fused[t] + expected.weights[t] / static_cast<double>(case_.group);
+        }
+        if (ask_ == Ask::everything || ask_ == Ask::rows) {
+          ASSERT_NEAR(log_sum_exp_[row * case_.group + g], expected.log_sum_exp,
+                      2e-5 * (1 + static_cast<double>(case_.spread)));
+        }
+        if (ask_ == Ask::rows || ask_ == Ask::rows_of_known) continue;
         for (std::size_t d = 0; d < case_.head_dim; ++d) {
-          ASSERT_NEAR(output(row, g, d), expected[d], tolerance(rounded_weights))
+          ASSERT_NEAR(output(row, g, d), expected.output[d], tolerance(rounded_weights))
               << "row " << row << ", head " << g << ", dimension " << d;
         }
       }
+      if (ask_ != Ask::outputs) expect_row(row, fused);
     }
-    EXPECT_TRUE(outputs_.intact() && workspace_.intact());
+    EXPECT_TRUE(outputs_.intact() && workspace_.intact() && fused_rows_.intact() &&
+                log_sum_exp_.intact());
   }
 
  private:
+  struct Head {
+    std::vector<double> weights, output;
+    double log_sum_exp = 0;
+  };
+
   [[nodiscard]] float scale() const { return 1 / std::sqrt(static_cast<float>(case_.head_dim)); }
   [[nodiscard]] static double number(T x) { return static_cast<double>(static_cast<float>(x)); }
 
@@ -88,35 +147,53 @@ class Problem {
     return 6 * (2e-5 * (1 + static_cast<double>(case_.spread)) + (rounded_weights ? 0x1p-9 : 0));
   }
 
-  [[nodiscard]] std::vector<double> exact_output(std::size_t row, std::size_t g) const {
+  /// Rows are never rounded to bfloat16; a logit's error is relative to the weight. Exactly 0 where
+  /// the query sees nothing; what lies between two rows is not written.
+  void expect_row(std::size_t row, const std::vector<double>& expected) const {
+    const float* weights = fused_rows_.data() + row * row_stride_;
+    for (std::size_t t = 0; t < case_.tokens; ++t) {
+      const double tolerance = 3e-5 * (1 + static_cast<double>(case_.spread));
+      ASSERT_NEAR(weights[t], expected[t], expected[t] * tolerance + 1e-37)
+          << "row " << row << ", token " << t;
+    }
+    for (std::size_t t = case_.tokens; t < row_stride_; ++t) ASSERT_EQ(weights[t], 77.0F);
+  }
+
+  [[nodiscard]] Head exact_head(std::size_t row, std::size_t g) const {
     const std::size_t seen = case_.tokens - case_.rows + row + 1;
     const float* query = queries_.data() + (row * case_.group + g) * case_.head_dim;
-    std::vector<double> logits(seen);
+    Head head{std::vector<double>(seen), std::vector<double>(case_.head_dim)};
+    std::vector<double>& weights = head.weights;
     for (std::size_t t = 0; t < seen; ++t) {
       for (std::size_t d = 0; d < case_.head_dim; ++d) {
-        logits[t] += static_cast<double>(query[d]) * number(keys_.data()[t * stride_ + d]);
+        weights[t] += static_cast<double>(query[d]) * number(keys_.data()[t * stride_ + d]);
       }
-      logits[t] *= static_cast<double>(scale());
+      weights[t] *= static_cast<double>(scale());
     }
-    const double high = *std::max_element(logits.begin(), logits.end());
+    const double high = *std::max_element(weights.begin(), weights.end());
     double sum = 0;
-    for (const double logit : logits) sum += std::exp(logit - high);
-    std::vector<double> output(case_.head_dim);
+    for (double& weight : weights) sum += weight = std::exp(weight - high);
+    head.log_sum_exp = high + std::log(sum);
     for (std::size_t t = 0; t < seen; ++t) {
-      const double weight = std::exp(logits[t] - high) / sum;
+      weights[t] /= sum;
       for (std::size_t d = 0; d < case_.head_dim; ++d) {
-        output[d] += weight * number(values_.data()[t * stride_ + d]);
+        head.output[d] += weights[t] * number(values_.data()[t * stride_ + d]);
       }
     }
-    return output;
+    return head;
   }
 
   Case case_;
+  Ask ask_ = Ask::everything;
+  GroupFusion fusion_ = GroupFusion::max;
   std::size_t stride_;
+  std::size_t row_stride_;
   Misaligned<float> queries_;
   Misaligned<T> keys_;
   Misaligned<T> values_;
   Misaligned<float> outputs_;
+  Misaligned<float> log_sum_exp_;
+  Misaligned<float> fused_rows_;
   Misaligned<float> workspace_;
 };
 
@@ -125,6 +202,8 @@ class BlockAttentionTest : public testing::Test {};
 using Types = testing::Types<float, Eigen::half, Eigen::bfloat16>;
 TYPED_TEST_SUITE(BlockAttentionTest, Types);
 
+/// Outputs, log-sum-exp and rows, and rows alone, with both fusions; outputs alone have the same
+/// bits.
 template <class T>
 void expect_exact(const Case& c) {
   SCOPED_TRACE(testing::Message() << "rows " << c.rows << ", tokens " << c.tokens << ", group "
@@ -133,8 +212,18 @@ void expect_exact(const Case& c) {
     const OnIsa on(isa);
     for (const bool bf16_queries : {false, true}) {
       Problem<T> problem(c, bf16_queries);
-      ASSERT_TRUE(problem.attend());
-      problem.expect_exact(isa == Isa::avx512_bf16 && std::same_as<T, Eigen::bfloat16>);
+      const bool rounded = isa == Isa::avx512_bf16 && std::same_as<T, Eigen::bfloat16>;
+      const auto fusion = bf16_queries ? GroupFusion::max : GroupFusion::mean;
+      ASSERT_TRUE(problem.attend(Ask::everything, fusion));
+      problem.expect_exact(rounded);
+      const std::vector<float> outputs = problem.outputs();
+      ASSERT_TRUE(problem.attend(Ask::outputs));
+      ASSERT_EQ(problem.outputs(), outputs);
+      for (const Ask ask : {Ask::rows, Ask::rows_of_known}) {
+        Problem<T> rows(c, bf16_queries);
+        ASSERT_TRUE(rows.attend(ask, fusion));
+        rows.expect_exact(rounded);
+      }
       if (testing::Test::HasFatalFailure()) return;
     }
   }
@@ -197,6 +286,51 @@ TYPED_TEST(BlockAttentionTest, RisingAndFallingLogits) {
   }
 }
 
+/// The bits of a query's results are the same in any block, so that prompts in chunks, and rows
+/// that are computed from anywhere on, agree with whole ones.
+TYPED_TEST(BlockAttentionTest, NoQueryDependsOnOthers) {
+  constexpr std::size_t rows = 70;
+  for (const std::size_t group : Sizes{1, 3, 4}) {
+    for (const Isa isa : isas()) {
+      const OnIsa on(isa);
+      Problem<TypeParam> whole({rows, 201, group, 32}, true);
+      Problem<TypeParam> parts({rows, 201, group, 32}, true);
+      ASSERT_TRUE(whole.attend());
+      for (const auto& [begin, end] : {std::pair{0, 13}, {13, 14}, {14, 47}, {47, 70}}) {
+        ASSERT_TRUE(kernels::block_attention(
+            parts.arguments(static_cast<std::size_t>(begin), static_cast<std::size_t>(end))));
+      }
+      EXPECT_EQ(whole.outputs(), parts.outputs());
+      EXPECT_EQ(whole.log_sum_exp(), parts.log_sum_exp());
+      for (std::size_t row = 0; row < rows; ++row) {
+        ASSERT_EQ(whole.fused_row(row), parts.fused_row(row)) << row;
+      }
+    }
+  }
+}
+
+TYPED_TEST(BlockAttentionTest, AWrongLogarithmIsNotTakenForWeights) {
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    for (const float wrong : {nan, infinity, -infinity, -1000.0F}) {
+      Problem<TypeParam> problem({9, 70, 2, 32});
+      ASSERT_TRUE(problem.attend(Ask::rows_of_known));
+      auto a = problem.arguments(0, 9);
+      std::vector<float> known(18, wrong);
+      a.known_log_sum_exp = known.data();
+      // Reported, or weights above 1, which no score accepts; never infinite ones.
+      if (kernels::block_attention(a)) {
+        EXPECT_EQ(wrong, -1000.0F);
+        for (const float weight : problem.fused_row(8)) EXPECT_TRUE(weight > 2 && weight < 3);
+      } else {
+        EXPECT_NE(wrong, -1000.0F);
+      }
+    }
+  }
+}
+
 TYPED_TEST(BlockAttentionTest, NotANumberIsReported) {
   constexpr float nan = std::numeric_limits<float>::quiet_NaN();
   constexpr float infinity = std::numeric_limits<float>::infinity();
@@ -213,7 +347,9 @@ TYPED_TEST(BlockAttentionTest, NotANumberIsReported) {
             if (100 - rows + row < bad_token) continue;  // it does not see the token
             for (const std::size_t g : Sizes{0, 1}) good &= problem.query(row, g, 3) * bad < 0;
           }
-          EXPECT_EQ(problem.attend(), good) << rows << ' ' << bad_token << ' ' << bad;
+          for (const Ask ask : {Ask::outputs, Ask::everything, Ask::rows}) {
+            EXPECT_EQ(problem.attend(ask), good) << rows << ' ' << bad_token << ' ' << bad;
+          }
         }
       }
     }

@@ -15,7 +15,6 @@
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/block_attention.hpp"
 #include "morphkv/kernels/convert.hpp"
-#include "morphkv/kernels/decode_attention.hpp"
 
 namespace morphkv { inline namespace v0 {
 
@@ -31,6 +30,10 @@ struct PrefillHead {
   const E* block_keys = nullptr;        ///< [tokens], [head_dim] each
   const E* block_values = nullptr;      ///< [tokens], [head_dim] each
   E* block_outputs = nullptr;           ///< as the queries, or null if not wanted
+  /// [tokens][group], or null: what an attention kernel of the engine's returned for the same
+  /// queries over all that they see, the slots included, as BlockAttention::known_log_sum_exp says.
+  /// Used where no outputs are wanted: rows then take one pass over the keys.
+  const float* block_log_sum_exp = nullptr;
   std::size_t query_stride = 0;
   std::size_t key_stride = 0;
   std::size_t group = 1;
@@ -42,10 +45,14 @@ struct PrefillHead {
 /// Causal attention of the block over what the head holds and over itself. Keys and values are
 /// rounded to the cache's type first, so that a token sees what later tokens will see.
 ///
-/// Rows are computed when a policy asks for them, outputs many queries at a time, so that keys and
-/// values are read once for all of these. Memory: a copy of the head's keys and of the block's, and
-/// of the values where outputs are wanted.
-/// Complexity: O(slots + tokens) x head_dim x group a query. Thread safety: none.
+/// Rows are computed when a policy asks for them, `kernels::block_queries` of them at a time, and
+/// the outputs of these queries with them. So each query meets the keys once. For engines with an
+/// attention kernel of their own, rows() is the way to a policy: from queries, keys and the
+/// kernel's log-sum-exp, without values and outputs.
+///
+/// Memory: a copy of the head's keys and of the block's, and of the values where outputs are
+/// wanted; for rows 2 x 256 bytes per column. Complexity: O(slots + tokens) x head_dim x group per
+/// query. Thread safety: none.
 template <Scalar T, ElementOf<T> E>
 class PrefillAttention {
  public:
@@ -56,34 +63,41 @@ class PrefillAttention {
             std::count(head.positions.begin(), head.positions.end(), no_position))),
         keys_((held_ + head.tokens) * head.head_dim),
         values_(head.block_outputs == nullptr ? 0 : keys_.size()),
-        weights_(head.group * columns()),
-        query_(head.group * head.head_dim) {
+        queries_(kernels::block_queries * head.group * head.head_dim),
+        outputs_(head.block_outputs == nullptr ? 0 : queries_.size()) {
     copy_tokens(head.keys, head.block_keys, keys_.data());
     if (!values_.span().empty()) copy_tokens(head.values, head.block_values, values_.data());
   }
 
   [[nodiscard]] std::size_t columns() const noexcept { return held_ + head_.tokens; }
 
-  /// The rows, for a policy's vote. They refer to this object.
+  /// The rows, for a policy to score. They refer to this object. In ascending order, as policies
+  /// ask for them, each is computed once. The first one allocates.
   [[nodiscard]] PromptRows rows() noexcept {
     return PromptRows(head_.tokens, columns(), this, [](void* self, std::size_t query, float* row) {
       return static_cast<PrefillAttention*>(self)->fused_row(query, row);
     });
   }
 
-  /// Computes the outputs, if they are wanted. They do not depend on who asked for which row.
+  /// Computes the outputs that are wanted and did not come with rows. Their bits do not depend on
+  /// who asked for which row.
   Status finish_outputs() {
     if (head_.block_outputs == nullptr) return Status::ok;
-    AlignedBuffer<float> queries(kernels::block_queries * query_.size());
-    AlignedBuffer<float> outputs(queries.size());
-    AlignedBuffer<float> workspace(kernels::block_attention_workspace(head_.head_dim));
-    for (std::size_t begin = 0; begin < head_.tokens; begin += kernels::block_queries) {
-      const std::size_t end = std::min(begin + kernels::block_queries, head_.tokens);
-      const Status status =
-          attend_queries(begin, end, queries.data(), outputs.data(), workspace.data());
-      if (status != Status::ok) return status;
+    if (workspace_.span().empty()) {
+      workspace_ = AlignedBuffer<float>(kernels::block_attention_workspace(head_.head_dim));
     }
-    return Status::ok;
+    Status status = Status::ok;
+    for (std::size_t begin = 0; begin < done_begin_ && status == Status::ok;) {
+      const std::size_t end = std::min(begin + kernels::block_queries, done_begin_);
+      status = attend(begin, end, nullptr);
+      begin = end;
+    }
+    while (done_end_ < head_.tokens && status == Status::ok) {
+      const std::size_t begin = done_end_;
+      done_end_ = std::min(begin + kernels::block_queries, head_.tokens);
+      status = attend(begin, done_end_, nullptr);
+    }
+    return status;
   }
 
  private:
@@ -103,49 +117,58 @@ class PrefillAttention {
     }
   }
 
-  void load_query(std::size_t query, float* to) const noexcept {
-    kernels::convert(head_.block_queries + query * head_.query_stride, query_.size(), to);
-  }
-
-  /// The outputs of the queries from `begin` to `end`.
-  [[nodiscard]] Status attend_queries(std::size_t begin, std::size_t end, float* queries,
-                                      float* outputs, float* workspace) noexcept {
-    const std::size_t width = query_.size();
-    for (std::size_t q = begin; q < end; ++q) load_query(q, queries + (q - begin) * width);
-    const bool finite = kernels::block_attention<T>({.queries = queries,
-                                                     .keys = keys_.data(),
-                                                     .values = values_.data(),
-                                                     .rows = end - begin,
-                                                     .tokens = live() + end,
-                                                     .group = head_.group,
-                                                     .head_dim = head_.head_dim,
-                                                     .stride = head_.head_dim,
-                                                     .scale = head_.scale,
-                                                     .outputs = outputs,
-                                                     .workspace = workspace});
+  /// Attention of the queries from `begin` to `end`: their outputs if wanted, and their rows over
+  /// the tokens that the last one sees, if `rows` is not null.
+  [[nodiscard]] Status attend(std::size_t begin, std::size_t end, float* rows) noexcept {
+    const std::size_t width = head_.group * head_.head_dim;
+    for (std::size_t q = begin; q < end; ++q) {
+      kernels::convert(head_.block_queries + q * head_.query_stride, width,
+                       queries_.data() + (q - begin) * width);
+    }
+    const float* known = head_.block_log_sum_exp;
+    const bool outputs = head_.block_outputs != nullptr;
+    const bool finite = kernels::block_attention<T>(
+        {.queries = queries_.data(),
+         .keys = keys_.data(),
+         .values = values_.data(),
+         .rows = end - begin,
+         .tokens = live() + end,
+         .group = head_.group,
+         .head_dim = head_.head_dim,
+         .stride = head_.head_dim,
+         .scale = head_.scale,
+         .fusion = head_.fusion,
+         .known_log_sum_exp = known == nullptr ? nullptr : known + begin * head_.group,
+         .outputs = outputs ? outputs_.data() : nullptr,
+         .log_sum_exp = nullptr,
+         .fused_rows = rows,
+         .row_stride = columns(),
+         .workspace = workspace_.data()});
     if (!finite) return Status::bad_row;
-    for (std::size_t q = begin; q < end; ++q) store_output(q, outputs + (q - begin) * width);
+    for (std::size_t q = begin; outputs && q < end; ++q) {
+      kernels::convert(outputs_.data() + (q - begin) * width, width,
+                       head_.block_outputs + q * head_.query_stride);
+    }
     return Status::ok;
   }
 
   [[nodiscard]] Status fused_row(std::size_t query, float* row) {
-    load_query(query, query_.data());
+    if (rows_.span().empty()) {
+      rows_ = AlignedBuffer<float>(kernels::block_queries * columns());
+      workspace_ =
+          AlignedBuffer<float>(kernels::block_attention_workspace(head_.head_dim, columns()));
+    }
+    if (query < rows_begin_ || query >= rows_end_) {
+      const std::size_t end = std::min(query + kernels::block_queries, head_.tokens);
+      const Status status = attend(query, end, rows_.data());
+      rows_begin_ = query;
+      rows_end_ = status == Status::ok ? end : query;
+      if (status != Status::ok) return status;
+      if (query != done_end_) done_begin_ = query;
+      done_end_ = end;
+    }
     const std::size_t visible = live() + query + 1;
-    const bool finite = kernels::decode_attention<T>({.query = query_.data(),
-                                                      .keys = keys_.data(),
-                                                      .values = values_.data(),
-                                                      .tokens = visible,
-                                                      .group = head_.group,
-                                                      .head_dim = head_.head_dim,
-                                                      .stride = head_.head_dim,
-                                                      .scale = head_.scale,
-                                                      .fusion = head_.fusion,
-                                                      .weights = weights_.data(),
-                                                      .weight_stride = columns(),
-                                                      .output = nullptr,
-                                                      .row = row,
-                                                      .log_sum_exp = nullptr});
-    if (!finite) return Status::bad_row;
+    std::copy_n(rows_.data() + (query - rows_begin_) * columns(), visible, row);
     spread(row, visible);
     return Status::ok;
   }
@@ -161,17 +184,19 @@ class PrefillAttention {
     }
   }
 
-  void store_output(std::size_t query, const float* output) noexcept {
-    kernels::convert(output, query_.size(), head_.block_outputs + query * head_.query_stride);
-  }
-
   PrefillHead<T, E> head_;
   std::size_t held_;   ///< slots in use
   std::size_t holes_;  ///< those among them that no token is in
   AlignedBuffer<T> keys_;
   AlignedBuffer<T> values_;
-  AlignedBuffer<float> weights_;
-  AlignedBuffer<float> query_;
+  AlignedBuffer<float> queries_;  ///< of the queries that are attended at once
+  AlignedBuffer<float> outputs_;  ///< theirs
+  AlignedBuffer<float> rows_;     ///< [block_queries][columns], of the queries from rows_begin_ on
+  AlignedBuffer<float> workspace_;
+  std::size_t rows_begin_ = 0;
+  std::size_t rows_end_ = 0;
+  std::size_t done_begin_ = 0;  ///< of the queries whose outputs have been computed
+  std::size_t done_end_ = 0;
 };
 
 }}  // namespace morphkv::v0

@@ -56,15 +56,22 @@ template <Scalar T>
 struct BlockAttention {
   const float* queries = nullptr;  ///< [rows][group][head_dim]
   const T* keys = nullptr;         ///< [tokens][stride]
-  const T* values = nullptr;       ///< [tokens][stride]
+  const T* values = nullptr;       ///< [tokens][stride]; not read without outputs
   std::size_t rows = 0;            ///< queries: the last ones of the tokens
   std::size_t tokens = 0;          ///< at least rows; query r sees tokens 0 ... tokens - rows + r
   std::size_t group = 1;
   std::size_t head_dim = 0;
-  std::size_t stride = 0;      ///< elements between the rows of two tokens, at least head_dim
-  float scale = 1;             ///< of the logits
-  float* outputs = nullptr;    ///< [rows][group][head_dim]
-  float* workspace = nullptr;  ///< block_attention_workspace() numbers on a cache line
+  std::size_t stride = 0;  ///< elements between the rows of two tokens, at least head_dim
+  float scale = 1;         ///< of the logits
+  GroupFusion fusion = GroupFusion::max;  ///< of the heads' weights into rows
+  /// [rows][group]: the natural logarithms of the sums of exponentials of the scaled logits, as an
+  /// attention kernel returns them, or null. Used where no outputs are wanted.
+  const float* known_log_sum_exp = nullptr;
+  float* outputs = nullptr;      ///< [rows][group][head_dim], or null if not wanted
+  float* log_sum_exp = nullptr;  ///< [rows][group], or null if not wanted or known
+  float* fused_rows = nullptr;   ///< [rows][row_stride]: `tokens` weights each; null: not wanted
+  std::size_t row_stride = 0;    ///< at least tokens
+  float* workspace = nullptr;    ///< block_attention_workspace() numbers on a cache line
 };
 
 /// Tokens whose logits block_attention holds at once.
@@ -72,10 +79,19 @@ inline constexpr std::size_t block_tokens = 64;
 /// Queries that block_attention serves at once, over the heads of a group: whole vectors of them.
 inline constexpr std::size_t block_queries = 64;
 
-/// Numbers of the workspace of block_attention.
-[[nodiscard]] constexpr std::size_t block_attention_workspace(std::size_t head_dim) noexcept {
+/// Whole blocks of tokens.
+[[nodiscard]] constexpr std::size_t padded(std::size_t tokens) noexcept {
+  return (tokens + block_tokens - 1) / block_tokens * block_tokens;
+}
+
+/// Numbers of the workspace of block_attention. `tokens` is 0 where no rows are wanted, or where
+/// the log-sum-exp is known and no outputs are wanted; else all weights are kept until their sum
+/// is.
+[[nodiscard]] constexpr std::size_t block_attention_workspace(std::size_t head_dim,
+                                                              std::size_t tokens = 0) noexcept {
   const std::size_t width = (head_dim + 15) / 16 * 16;
-  return 2 * (block_queries + block_tokens) * width + block_queries * block_tokens;
+  return 2 * (block_queries + block_tokens) * width + block_queries * block_tokens +
+         block_queries * (padded(tokens) + padded(tokens) / block_tokens);
 }
 
 }}}  // namespace morphkv::v0::kernels

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Causal attention of a block of queries over one KV head: the outputs of a prompt.
+/// Causal attention of a block of queries over one KV head: the outputs of a prompt, its
+/// log-sum-exp, and the rows that a policy observes.
 #ifndef MORPHKV_KERNELS_BLOCK_ATTENTION_HPP
 #define MORPHKV_KERNELS_BLOCK_ATTENTION_HPP
 
@@ -25,15 +26,28 @@ namespace morphkv {
     namespace kernels {
       inline namespace MORPHKV_KERNELS_BUILD {
 
-/// outputs[r] = softmax(scale * queries[r] . keys) . values for the whole group, over the tokens
-/// that query r sees. Keys and values are read once for many queries, and no logit leaves the
-/// nearest caches: sums so far are scaled down when a greater logit comes (the online softmax of
-/// Milakov and Gimelshein, arXiv 1805.02867, as in FlashAttention, arXiv 2205.14135).
+/// For a block of queries and the whole group, over the tokens that query r sees, each where it is
+/// wanted:
 ///
-/// A logit of minus infinity is a weight of 0. A value that is not finite may spoil the outputs of
-/// queries up to `block_queries` before its token. No memory but the arguments'.
-/// O(rows group tokens head_dim).
-/// \return whether every weight is finite; if not, `outputs` hold no meaning
+///     outputs[r]     = softmax(scale * queries[r] . keys) . values
+///     log_sum_exp[r] = log(sum of exp(scale * queries[r] . keys))
+///     fused_rows[r]  = the weights of the group's heads, fused; zeros for tokens that r does not
+///     see
+///
+/// Keys and values are read once for many queries, and no logit leaves the nearest caches: sums so
+/// far are scaled down when a greater logit comes (the online softmax of Milakov and Gimelshein,
+/// arXiv 1805.02867, as in FlashAttention, arXiv 2205.14135). Rows take no second product: the
+/// weights are kept in the workspace until their sum is known.
+///
+/// For an engine with an attention kernel of its own: no outputs, and its log-sum-exp as
+/// `known_log_sum_exp`, give the rows in one pass over the keys. Natural logarithms; kernels that
+/// return them to the base of 2 need a factor of ln 2.
+///
+/// What a query gets does not depend on the other queries, except that bfloat16 products are used
+/// only where bfloat16 holds all queries exactly. A logit of minus infinity is a weight of 0. A
+/// value that is not finite may spoil the outputs of queries up to `block_queries` before its
+/// token. No memory but the arguments'. O(rows group tokens head_dim). \return whether every weight
+/// is finite; if not, nothing that was written has a meaning
 template <Scalar T>
 [[nodiscard]] bool block_attention(const BlockAttention<T>& a) noexcept {
   switch (active_isa()) {

@@ -117,6 +117,19 @@ MORPHKV_VECTOR_WORD void store_sums(Floats a, Floats b, Floats c, Floats d, floa
   }
 }
 
+/// out[i * stride ... + 3] = lane i of a, b, c and d.
+MORPHKV_VECTOR_WORD void store_transposed(Floats a, Floats b, Floats c, Floats d, float* out,
+                                          std::size_t stride) noexcept {
+  const Floats ab[] = {_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)};
+  const Floats cd[] = {_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d)};
+  MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i, out += stride) {
+    const Floats abcd = i % 2 == 0 ? _mm256_shuffle_ps(ab[i / 2], cd[i / 2], 0x44)
+                                   : _mm256_shuffle_ps(ab[i / 2], cd[i / 2], 0xee);
+    _mm_storeu_ps(out, _mm256_castps256_ps128(abcd));
+    _mm_storeu_ps(out + 4 * stride, _mm256_extractf128_ps(abcd, 1));
+  }
+}
+
 MORPHKV_VECTOR_WORD Floats load(const float* p) noexcept { return _mm256_loadu_ps(p); }
 MORPHKV_VECTOR_WORD Floats load(const Eigen::half* p) noexcept {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));

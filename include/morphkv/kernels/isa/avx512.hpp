@@ -83,6 +83,21 @@ MORPHKV_VECTOR_WORD void store_sums(Floats a, Floats b, Floats c, Floats d, floa
   _mm_storeu_ps(out, _mm_mul_ps(sums, _mm_set1_ps(scale)));
 }
 
+/// out[i * stride ... + 3] = lane i of a, b, c and d.
+MORPHKV_VECTOR_WORD void store_transposed(Floats a, Floats b, Floats c, Floats d, float* out,
+                                          std::size_t stride) noexcept {
+  const Floats ab[] = {_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)};
+  const Floats cd[] = {_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d)};
+  MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i, out += stride) {
+    const Floats abcd = i % 2 == 0 ? _mm512_shuffle_ps(ab[i / 2], cd[i / 2], 0x44)
+                                   : _mm512_shuffle_ps(ab[i / 2], cd[i / 2], 0xee);
+    _mm_storeu_ps(out, _mm512_castps512_ps128(abcd));
+    _mm_storeu_ps(out + 4 * stride, _mm512_extractf32x4_ps(abcd, 1));
+    _mm_storeu_ps(out + 8 * stride, _mm512_extractf32x4_ps(abcd, 2));
+    _mm_storeu_ps(out + 12 * stride, _mm512_extractf32x4_ps(abcd, 3));
+  }
+}
+
 MORPHKV_VECTOR_WORD Floats load(const float* p) noexcept { return _mm512_loadu_ps(p); }
 MORPHKV_VECTOR_WORD Floats load(const Eigen::half* p) noexcept {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));

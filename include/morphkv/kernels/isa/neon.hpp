@@ -106,6 +106,16 @@ MORPHKV_VECTOR_WORD void store_first(float* p, Floats a, std::size_t count) noex
   store(elements, a);
   std::memcpy(p, elements, count * sizeof(float));
 }
+/// out[i * stride ... + 3] = lane i of a, b, c and d.
+MORPHKV_VECTOR_WORD void store_transposed(Floats a, Floats b, Floats c, Floats d, float* out,
+                                          std::size_t stride) noexcept {
+  const Floats ab[] = {vzip1q_f32(a, b), vzip2q_f32(a, b)};
+  const Floats cd[] = {vzip1q_f32(c, d), vzip2q_f32(c, d)};
+  MORPHKV_UNROLL for (std::size_t i = 0; i < 2; ++i, out += 2 * stride) {
+    store(out, vcombine_f32(vget_low_f32(ab[i]), vget_low_f32(cd[i])));
+    store(out + stride, vcombine_f32(vget_high_f32(ab[i]), vget_high_f32(cd[i])));
+  }
+}
 /// out[0 ... 3] = scale * (the sums of a, b, c and d).
 template <std::size_t Count>
 MORPHKV_VECTOR_WORD void store_sums(Floats a, Floats b, Floats c, Floats d, float scale,

@@ -32,6 +32,7 @@ struct BlockSpace {
   float* weights;  ///< [vector][block_tokens][lane]
   float* keys;     ///< [block_tokens][words of head_dim]
   float* values;   ///< [words of block_tokens][head_dim]
+  float* kept;     ///< [vector][padded tokens][lane], where rows are computed from them
 
   BlockSpace(float* workspace, std::size_t head_dim) noexcept {
     const std::size_t width = (head_dim + lanes - 1) / lanes * lanes;
@@ -40,6 +41,7 @@ struct BlockSpace {
     weights = outputs + block_queries * width;
     keys = weights + block_queries * block_tokens;
     values = keys + block_tokens * width;
+    kept = values + block_tokens * width;
   }
 };
 
@@ -67,8 +69,8 @@ struct FloatWords {
       pack_key(values + t * stride, head_dim, words + t * head_dim);
     }
   }
-  /// Turns the weights of a vector into words, in place.
-  static void pack_weights(float*, std::size_t) noexcept {}
+  /// Turns the weights of a vector into words, where they are not words as they are.
+  static void pack_weights(const float*, std::size_t, float*) noexcept {}
 };
 
 /// out[v][j] = sum over k of left[v][k] * right[k][j], for `Vectors` vectors and `Columns` numbers;
@@ -153,13 +155,15 @@ MORPHKV_VECTOR_WORD Floats only_visible(Floats logit, const float* last_token,
 
 /// A vector's softmax so far.
 struct RunningSoftmax {
-  alignas(64) float high[lanes];
+  alignas(64) float high[lanes];  ///< the greatest logit, or the logarithm that is known
   alignas(64) float total[lanes];
   alignas(64) float last_token[lanes];  ///< that the lane's query sees
+  std::size_t seen_by_all = 0;          ///< tokens
 
   /// Nothing seen yet; the first lane's query sees up to `first_last_token`, the next one's up to
   /// the token after it.
   void begin(std::size_t first_last_token) noexcept {
+    seen_by_all = first_last_token + 1;
     for (std::size_t i = 0; i < lanes; ++i) {
       high[i] = std::numeric_limits<float>::lowest();
       total[i] = 0;
@@ -167,118 +171,284 @@ struct RunningSoftmax {
     }
   }
 
-  /// Turns the logits of `count` tokens from `token` on, unscaled, into weights; scales the outputs
-  /// down where they bring a greater one.
-  void absorb(float* logits, std::size_t token, std::size_t count, float scale, float* output,
+  /// The logits of a token, minus infinity where a query does not see it.
+  [[nodiscard]] MORPHKV_VECTOR_WORD Floats visible(Floats logit, std::size_t token) const noexcept {
+    return token < seen_by_all ? logit : only_visible(logit, last_token, token);
+  }
+
+  /// Turns the products of `count` tokens from `token` on into weights relative to the greatest
+  /// logit so far; scales the outputs down where they bring a greater one.
+  void absorb(float* products, std::size_t token, std::size_t count, float scale, float* output,
               std::size_t head_dim) noexcept {
-    const auto seen_by_all = static_cast<std::size_t>(last_token[0]) + 1;
     const Floats before = load(high);
-    Floats greatest_logit = before;
+    Floats highest = before;
     for (std::size_t k = 0; k < count; ++k) {
-      Floats logit = mul(load(logits + k * lanes), broadcast(scale));
-      if (token + k >= seen_by_all) logit = only_visible(logit, last_token, token + k);
-      store(logits + k * lanes, logit);
-      greatest_logit = max(logit, greatest_logit);
+      const Floats logit = visible(mul(load(products + k * lanes), broadcast(scale)), token + k);
+      store(products + k * lanes, logit);
+      highest = max(logit, highest);
     }
-    const Floats shrink = exp_of_negative(sub(before, greatest_logit));
+    const Floats shrink = exp_of_negative(sub(before, highest));
     Floats sum = mul(load(total), shrink);
     for (std::size_t k = 0; k < count; ++k) {
-      const Floats weight = exp_of_negative(sub(load(logits + k * lanes), greatest_logit));
-      store(logits + k * lanes, weight);
+      const Floats weight = exp_of_negative(sub(load(products + k * lanes), highest));
+      store(products + k * lanes, weight);
       sum = add(sum, weight);
     }
-    store(high, greatest_logit);
+    store(high, highest);
     store(total, sum);
-    if (popcount(equal(before, greatest_logit)) == lanes) return;
+    if (output == nullptr || popcount(equal(before, highest)) == lanes) return;
     for (std::size_t d = 0; d < head_dim; ++d) {
       store(output + d * lanes, mul(load(output + d * lanes), shrink));
     }
   }
+
+  /// Turns products into weights where the logarithm of their sum is known. A wrong one gives
+  /// weights above 1, but none above e.
+  void weigh(float* products, std::size_t token, std::size_t count, float scale) noexcept {
+    const Floats shift = sub(zero(), load(high));
+    Floats sum = load(total);
+    for (std::size_t k = 0; k < count; ++k) {
+      const Floats exponent = fma(load(products + k * lanes), broadcast(scale), shift);
+      const Floats weight = exp_of_negative(min(broadcast(1.0F), visible(exponent, token + k)));
+      store(products + k * lanes, weight);
+      sum = add(sum, weight);
+    }
+    store(total, sum);
+  }
 };
 
-/// Writes the outputs of a vector. \return whether their weights are finite
+/// Writes the outputs and the log-sum-exp of a vector. \return whether its weights are finite
 template <Scalar T>
-bool finish_vector(const BlockAttention<T>& a, const QueryVector& vector, const float* total,
-                   const float* output) noexcept {
+bool finish_vector(const BlockAttention<T>& a, const QueryVector& vector,
+                   const RunningSoftmax& softmax, const float* output) noexcept {
   bool finite = true;
   for (std::size_t i = 0; i < vector.count; ++i) {
-    finite = finite && std::isfinite(total[i]) && total[i] > 0;
-    const float share = 1.0F / total[i];
-    float* to = a.outputs + ((vector.row + i) * a.group + vector.head) * a.head_dim;
+    const float total = softmax.total[i];
+    const std::size_t at = (vector.row + i) * a.group + vector.head;
+    finite = finite && std::isfinite(total) && total > 0;
+    if (a.log_sum_exp != nullptr) a.log_sum_exp[at] = softmax.high[i] + std::log(total);
+    if (a.outputs == nullptr) continue;
+    const float share = 1.0F / total;
+    float* to = a.outputs + at * a.head_dim;
     for (std::size_t d = 0; d < a.head_dim; ++d) to[d] = output[d * lanes + i] * share;
   }
   return finite;
 }
 
-/// The attention of `count` vectors of queries, in the order of their rows.
-template <class Words, Scalar T>
-bool attend_panel(const BlockAttention<T>& a, const QueryVector* vectors,
-                  std::size_t count) noexcept {
-  const BlockSpace space(a.workspace, a.head_dim);
-  const std::size_t depth = a.head_dim / Words::numbers;
-  const std::size_t query_stride = depth * lanes;
-  const std::size_t output_stride = a.head_dim * lanes;
-  const std::size_t weight_stride = block_tokens * lanes;
-  const std::size_t before_block = a.tokens - a.rows;
-  std::fill_n(space.queries, count * query_stride, 0.0F);
-  std::fill_n(space.outputs, count * output_stride, 0.0F);
-  RunningSoftmax softmax[panel_vectors];
-  const auto seen_by = [&](std::size_t v) noexcept {
-    return before_block + vectors[v].row + vectors[v].count;
-  };
-  for (std::size_t v = 0; v < count; ++v) {
-    const QueryVector& vector = vectors[v];
-    softmax[v].begin(before_block + vector.row);
-    for (std::size_t i = 0; i < vector.count; ++i) {
-      const float* query = a.queries + ((vector.row + i) * a.group + vector.head) * a.head_dim;
-      Words::pack_query(query, a.head_dim, space.queries + v * query_stride + i);
+/// Fuses the weights of `heads` vectors, heads of the same queries, over `count` tokens from
+/// `token` on, and writes them to the queries' rows, or fuses them with what other heads left
+/// there. `factors` scale the weights: [head][lane].
+template <Scalar T>
+void fuse_tile(const BlockAttention<T>& a, const QueryVector& vector, std::size_t heads,
+               const float* weights, std::size_t weight_stride, const float* factors,
+               std::size_t token, std::size_t count) noexcept {
+  const bool highest = a.fusion == GroupFusion::max;
+  alignas(64) float tile[lanes * block_tokens];  // [query][token]
+  for (std::size_t k = 0; k < count; k += 4) {
+    Floats fused[4];
+    MORPHKV_UNROLL for (Floats& some : fused) some = zero();
+    for (std::size_t h = 0; h < heads; ++h) {
+      const Floats factor = load(factors + h * lanes);
+      const float* from = weights + h * weight_stride + k * lanes;
+      MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i) {
+        const Floats weight = load(from + i * lanes);
+        fused[i] = highest ? max(mul(weight, factor), fused[i]) : fma(weight, factor, fused[i]);
+      }
+    }
+    store_transposed(fused[0], fused[1], fused[2], fused[3], tile + k, block_tokens);
+  }
+  for (std::size_t i = 0; i < vector.count; ++i) {
+    const float* from = tile + i * block_tokens;
+    float* to = a.fused_rows + (vector.row + i) * a.row_stride + token;
+    if (vector.head == 0) {
+      std::copy_n(from, count, to);
+    } else {
+      for (std::size_t k = 0; k < count; ++k) {
+        to[k] = highest ? (std::max)(to[k], from[k]) : to[k] + from[k];
+      }
     }
   }
-  std::size_t first = 0;  // of the vectors that see on
-  const std::size_t seen = seen_by(count - 1);
-  for (std::size_t t = 0; t < seen; t += block_tokens) {
-    while (seen_by(first) <= t) ++first;
-    const std::size_t tokens = (std::min)(block_tokens, seen - t);
-    for (std::size_t k = 0; k < tokens; ++k) {
-      Words::pack_key(a.keys + (t + k) * a.stride, a.head_dim, space.keys + k * depth);
-    }
-    Words::pack_values(a.values + t * a.stride, a.stride, tokens, a.head_dim, space.values);
-    multiply_panel<Words, false>(count - first, space.queries + first * query_stride, query_stride,
-                                 space.keys, 1, depth, tokens, depth,
-                                 space.weights + first * weight_stride, weight_stride);
-    for (std::size_t v = first; v < count; ++v) {
-      float* weights = space.weights + v * weight_stride;
-      softmax[v].absorb(weights, t, tokens, a.scale, space.outputs + v * output_stride, a.head_dim);
-      Words::pack_weights(weights, tokens);
-    }
-    const std::size_t words = (tokens + Words::numbers - 1) / Words::numbers;
-    multiply_panel<Words, true>(count - first, space.weights + first * weight_stride, weight_stride,
-                                space.values, a.head_dim, 1, a.head_dim, words,
-                                space.outputs + first * output_stride, output_stride);
-  }
-  bool finite = true;
-  for (std::size_t v = 0; v < count; ++v) {
-    finite =
-        finish_vector(a, vectors[v], softmax[v].total, space.outputs + v * output_stride) && finite;
-  }
-  return finite;
 }
+
+/// The attention of some vectors of queries, in the order of their rows and of heads within them.
+template <class Words, Scalar T>
+class Panel {
+ public:
+  explicit Panel(const BlockAttention<T>& a) noexcept
+      : a_(a),
+        space_(a.workspace, a.head_dim),
+        known_(a.outputs == nullptr && a.known_log_sum_exp != nullptr),
+        keeps_(a.fused_rows != nullptr && !known_),
+        weights_(keeps_ ? space_.kept : space_.weights),
+        weight_stride_(keeps_ ? padded(a.tokens) * lanes : block_tokens * lanes),
+        highs_(space_.kept + block_queries * padded(a.tokens)) {}
+
+  /// Takes one more vector. \return whether it was the last one that fits
+  bool add_vector(const QueryVector& vector) noexcept {
+    float* queries = space_.queries + size_ * query_stride_;
+    std::fill_n(queries, query_stride_, 0.0F);
+    for (std::size_t i = 0; i < vector.count; ++i) {
+      const std::size_t at = (vector.row + i) * a_.group + vector.head;
+      Words::pack_query(a_.queries + at * a_.head_dim, a_.head_dim, queries + i);
+    }
+    std::fill_n(space_.outputs + size_ * output_stride_, output_stride_, 0.0F);
+    softmax_[size_].begin(a_.tokens - a_.rows + vector.row);
+    vectors_[size_++] = vector;
+    return size_ == panel_vectors;
+  }
+
+  /// Attends, writes all results and is empty again. \return whether every weight is finite
+  bool attend() noexcept {
+    if (size_ == 0) return true;
+    if (known_) load_known();
+    std::size_t first = 0;  // of the vectors that see on
+    const std::size_t seen = seen_by(size_ - 1);
+    for (std::size_t t = 0; t < seen; t += block_tokens) {
+      while (seen_by(first) <= t) ++first;
+      attend_tile(first, t, (std::min)(block_tokens, seen - t));
+    }
+    bool finite = true;
+    for (std::size_t v = 0; v < size_; ++v) {
+      const RunningSoftmax& softmax = softmax_[v];
+      if (known_) {
+        for (std::size_t i = 0; i < vectors_[v].count; ++i) {
+          finite = finite && std::isfinite(softmax.high[i]) && std::isfinite(softmax.total[i]);
+        }
+      } else {
+        finite =
+            finish_vector(a_, vectors_[v], softmax, space_.outputs + v * output_stride_) && finite;
+      }
+    }
+    if (a_.fused_rows != nullptr) finish_rows();
+    size_ = 0;
+    return finite;
+  }
+
+ private:
+  [[nodiscard]] std::size_t seen_by(std::size_t v) const noexcept {
+    return a_.tokens - a_.rows + vectors_[v].row + vectors_[v].count;
+  }
+  /// Vectors from number v on that are heads of the same queries.
+  [[nodiscard]] std::size_t heads_from(std::size_t v) const noexcept {
+    std::size_t heads = 1;
+    while (v + heads < size_ && vectors_[v + heads].row == vectors_[v].row) ++heads;
+    return heads;
+  }
+  /// What a head's weight adds to a row.
+  [[nodiscard]] float head_share() const noexcept {
+    return a_.fusion == GroupFusion::max ? 1.0F : 1.0F / static_cast<float>(a_.group);
+  }
+
+  void load_known() noexcept {
+    std::fill_n(factors_, size_ * lanes, head_share());
+    for (std::size_t v = 0; v < size_; ++v) {
+      for (std::size_t i = 0; i < lanes; ++i) {
+        const std::size_t at = (vectors_[v].row + i) * a_.group + vectors_[v].head;
+        // In a lane without a query all weights are 0.
+        softmax_[v].high[i] = i < vectors_[v].count ? a_.known_log_sum_exp[at] : 1e30F;
+      }
+    }
+  }
+
+  void attend_tile(std::size_t first, std::size_t t, std::size_t tokens) noexcept {
+    for (std::size_t k = 0; k < tokens; ++k) {
+      Words::pack_key(a_.keys + (t + k) * a_.stride, a_.head_dim, space_.keys + k * depth_);
+    }
+    float* tile = weights_ + (keeps_ ? t * lanes : 0);
+    multiply_panel<Words, false>(size_ - first, space_.queries + first * query_stride_,
+                                 query_stride_, space_.keys, 1, depth_, tokens, depth_,
+                                 tile + first * weight_stride_, weight_stride_);
+    for (std::size_t v = first; v < size_; ++v) {
+      float* weights = tile + v * weight_stride_;
+      if (known_) {
+        softmax_[v].weigh(weights, t, tokens, a_.scale);
+        continue;
+      }
+      softmax_[v].absorb(weights, t, tokens, a_.scale,
+                         a_.outputs == nullptr ? nullptr : space_.outputs + v * output_stride_,
+                         a_.head_dim);
+      if (keeps_) store(high_of(v, t), load(softmax_[v].high));
+      if (a_.outputs != nullptr) {
+        Words::pack_weights(weights, tokens, space_.weights + v * block_tokens * lanes);
+      }
+    }
+    if (known_) return fuse_vectors(first, t);
+    if (a_.outputs == nullptr) return;
+    Words::pack_values(a_.values + t * a_.stride, a_.stride, tokens, a_.head_dim, space_.values);
+    const std::size_t words = (tokens + Words::numbers - 1) / Words::numbers;
+    const bool packed = Words::numbers > 1;
+    const std::size_t stride = packed ? block_tokens * lanes : weight_stride_;
+    multiply_panel<Words, true>(size_ - first, (packed ? space_.weights : tile) + first * stride,
+                                stride, space_.values, a_.head_dim, 1, a_.head_dim, words,
+                                space_.outputs + first * output_stride_, output_stride_);
+  }
+
+  /// The greatest logits when the tile at token t was weighed.
+  [[nodiscard]] float* high_of(std::size_t v, std::size_t t) const noexcept {
+    return highs_ + (v * (padded(a_.tokens) / block_tokens) + t / block_tokens) * lanes;
+  }
+
+  /// Writes the tile at token t of the rows of the vectors from `first` on, by factors_.
+  void fuse_vectors(std::size_t first, std::size_t t) noexcept {
+    const float* tile = weights_ + (keeps_ ? t * lanes : 0);
+    for (std::size_t v = first; v < size_;) {
+      const std::size_t heads = heads_from(v);
+      if (t < seen_by(v)) {
+        fuse_tile(a_, vectors_[v], heads, tile + v * weight_stride_, weight_stride_,
+                  factors_ + v * lanes, t, (std::min)(block_tokens, seen_by(v) - t));
+      }
+      v += heads;
+    }
+  }
+
+  /// Writes the rows from the weights that were kept; and the zeros after them.
+  void finish_rows() noexcept {
+    for (std::size_t t = 0; keeps_ && t < seen_by(size_ - 1); t += block_tokens) {
+      for (std::size_t v = 0; v < size_; ++v) {
+        if (t >= seen_by(v)) continue;
+        const Floats share = divide(broadcast(head_share()), load(softmax_[v].total));
+        const Floats shrink = exp_of_negative(sub(load(high_of(v, t)), load(softmax_[v].high)));
+        store(factors_ + v * lanes, mul(share, shrink));
+      }
+      fuse_vectors(0, t);
+    }
+    for (std::size_t v = 0; v < size_; v += heads_from(v)) {
+      for (std::size_t i = 0; vectors_[v].head == 0 && i < vectors_[v].count; ++i) {
+        float* row = a_.fused_rows + (vectors_[v].row + i) * a_.row_stride;
+        std::fill(row + seen_by(v), row + a_.tokens, 0.0F);
+      }
+    }
+  }
+
+  const BlockAttention<T>& a_;
+  BlockSpace space_;
+  bool known_;      ///< the log-sum-exp is, so that weights are final at once
+  bool keeps_;      ///< the weights, until it is
+  float* weights_;  ///< of one tile, or of all
+  std::size_t weight_stride_;
+  float* highs_;
+  std::size_t depth_ = a_.head_dim / Words::numbers;
+  std::size_t query_stride_ = depth_ * lanes;
+  std::size_t output_stride_ = a_.head_dim * lanes;
+  std::size_t size_ = 0;
+  QueryVector vectors_[panel_vectors];
+  RunningSoftmax softmax_[panel_vectors];
+  alignas(64) float factors_[panel_vectors * lanes];  ///< from weights to rows
+};
 
 /// Block attention by some way of multiplying.
 template <class Words, Scalar T>
 bool attend_block(const BlockAttention<T>& a) noexcept {
   bool finite = true;
-  QueryVector panel[panel_vectors];
-  std::size_t filled = 0;
+  Panel<Words, T> panel(a);
   for (std::size_t row = 0; row < a.rows; row += lanes) {
     for (std::size_t head = 0; head < a.group; ++head) {
-      panel[filled++] = {head, row, (std::min)(lanes, a.rows - row)};
-      if (filled < panel_vectors) continue;
-      finite = attend_panel<Words>(a, panel, filled) && finite;
-      filled = 0;
+      if (panel.add_vector({head, row, (std::min)(lanes, a.rows - row)})) {
+        finite = panel.attend() && finite;
+      }
     }
   }
-  return filled == 0 ? finite : attend_panel<Words>(a, panel, filled) && finite;
+  return panel.attend() && finite;
 }
 
 /// See kernels::block_attention.

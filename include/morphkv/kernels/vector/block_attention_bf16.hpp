@@ -67,12 +67,12 @@ struct Bf16Words {
       }
     }
   }
-  static void pack_weights(float* weights, std::size_t count) noexcept {
+  static void pack_weights(const float* weights, std::size_t count, float* words) noexcept {
     for (std::size_t k = 0; k < count; k += 2) {
       const __m512 even = _mm512_loadu_ps(weights + k * lanes);
       const __m512 odd =
           k + 1 < count ? _mm512_loadu_ps(weights + (k + 1) * lanes) : _mm512_setzero_ps();
-      _mm512_storeu_si512(weights + k / 2 * lanes, interleaved(even, odd));
+      _mm512_storeu_si512(words + k / 2 * lanes, interleaved(even, odd));
     }
   }
 
