@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# Headers for Doxygen, line by line: an inline namespace is part of no name that a reader types.
-s/^namespace morphkv::inline v[0-9]*/namespace morphkv/
-/^namespace morphkv/s/::inline MORPHKV_KERNELS_BUILD//
+# Headers for Doxygen, line by line: a reader types no name of an inline namespace.
+s/^\(namespace morphkv {\) inline namespace v[0-9]* {/\1/
+s/^ *inline namespace v[0-9]* {//
+s/ *inline namespace MORPHKV_KERNELS_BUILD {//
+/^}.*\/\/ namespace morphkv::v[0-9].*MORPHKV_KERNELS_BUILD/s/^}//
+s/^}\(.*\/\/ namespace morphkv\)::v[0-9]*/\1/
 # Attributes are warnings for the compiler, and only lengthen a signature.
 s/\[\[nodiscard\]\] *//g
 s/\[\[maybe_unused\]\] *//g
