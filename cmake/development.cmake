@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# How morphkv's own tests, benchmarks, tools and examples are built. Nothing here touches the target
-# morphkv, a directory or a global variable of a project that includes us: every flag lives on the
-# helper targets below, which are never installed.
+# How the tests, benchmarks, tools and examples of morphkv are built. Nothing here changes the target
+# morphkv, or a directory or global variable of a project that includes it: all flags are on the helper
+# targets below, which are never installed.
 
 if(morphkv_is_top_level)
-  # Measured programs are the point of this library, so the default is an optimised build.
+  # Programs are measured, so the default is an optimised build.
   if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
     set_property(CACHE CMAKE_BUILD_TYPE PROPERTY VALUE Release)
   endif()
@@ -14,8 +14,8 @@ endif()
 
 find_package(Threads REQUIRED)
 
-# morphkv_dev_options: warnings and sanitizers, for our own code only. Eigen and the other
-# dependencies are imported targets, hence system headers, hence silent.
+# morphkv_dev_options: warnings and sanitizers, for our own code only. Eigen and the other dependencies
+# are imported targets, whose headers are system headers without warnings.
 add_library(morphkv_dev_options INTERFACE)
 if(MSVC)
   target_compile_options(morphkv_dev_options
@@ -46,8 +46,8 @@ if(MORPHKV_SANITIZE)
   target_link_options(morphkv_dev_options INTERFACE ${morphkv_sanitizer})
 endif()
 
-# amalgamate: the whole library as one header, in build/<preset>/single_include. It has the name of
-# the header that includes everything, so a project changes from one to the other by its include path.
+# amalgamate: the whole library as one header, in build/<preset>/single_include. It has the name of the
+# header that includes everything, so a project switches between the two by its include path.
 find_package(Python3 COMPONENTS Interpreter)
 if(Python3_Interpreter_FOUND)
   set(morphkv_single_header ${PROJECT_BINARY_DIR}/single_include/morphkv/morphkv.hpp)
@@ -61,10 +61,10 @@ if(Python3_Interpreter_FOUND)
   add_custom_target(amalgamate DEPENDS ${morphkv_single_header})
 endif()
 
-# MORPHKV_AMALGAMATED: our programs see the single header and nothing of include/. A header that
-# they name leads to it.
+# MORPHKV_AMALGAMATED: our programs use the single header and nothing of include/. Every header that they
+# include forwards to it.
 option(MORPHKV_AMALGAMATED "Build our own programs against the single header" OFF)
-set(morphkv_used morphkv::morphkv)
+set(morphkv_used morphkv)
 if(MORPHKV_AMALGAMATED)
   if(NOT TARGET amalgamate)
     message(FATAL_ERROR "MORPHKV_AMALGAMATED is ON, which needs python3; it was not found")
@@ -83,13 +83,16 @@ if(MORPHKV_AMALGAMATED)
   target_link_libraries(morphkv_single INTERFACE Eigen3::Eigen)
   target_include_directories(morphkv_single INTERFACE ${PROJECT_BINARY_DIR}/single_include
                                                       ${forward_dir})
+  add_library(morphkv_single_kernels STATIC EXCLUDE_FROM_ALL cmake/separate_kernels.cpp)
+  target_link_libraries(morphkv_single_kernels PUBLIC morphkv_single)
+  target_compile_definitions(morphkv_single_kernels INTERFACE MORPHKV_SEPARATE_KERNELS)
 endif()
+set(morphkv_used_kernels ${morphkv_used}_kernels)
 
 # morphkv_program_options: what each of our programs uses. tools/, examples/, bench/ and tests/ add
 # the folders that they may include.
 add_library(morphkv_program_options INTERFACE)
-target_link_libraries(morphkv_program_options INTERFACE morphkv_dev_options ${morphkv_used}
-                                                        Threads::Threads)
+target_link_libraries(morphkv_program_options INTERFACE morphkv_dev_options Threads::Threads)
 
 # morphkv_machine_options: flags for the widest vectors of this machine, for the few units that choose
 # their instructions when they are compiled. Empty where the machine is unknown.
@@ -108,15 +111,14 @@ if(EXISTS /proc/cpuinfo
   endif()
 endif()
 
-# The large kernels, compiled once: for programs of many units, and for slow compilations.
-add_library(morphkv_separate_kernels OBJECT EXCLUDE_FROM_ALL cmake/separate_kernels.cpp)
-target_link_libraries(morphkv_separate_kernels PRIVATE morphkv_dev_options ${morphkv_used})
-target_compile_definitions(morphkv_separate_kernels INTERFACE MORPHKV_SEPARATE_KERNELS)
+# The kernels are compiled once, for all of our programs. With a sanitizer they are optimised even in
+# debug builds, because the tests spend most of their time in them.
+target_link_libraries(${morphkv_used_kernels} PRIVATE morphkv_dev_options)
 if(MORPHKV_SANITIZE)
-  target_compile_options(morphkv_separate_kernels PRIVATE -O1)
+  target_compile_options(${morphkv_used_kernels} PRIVATE -O1)
 endif()
 
-# What single programs use, where it is found: a text in their sources, the target, its name.
+# Optional libraries of single programs: a text in the sources that use it, the target, its name.
 find_package(CLI11 CONFIG QUIET)
 find_package(nlohmann_json CONFIG QUIET)
 find_package(OpenMP QUIET COMPONENTS CXX)
@@ -137,7 +139,7 @@ foreach(library IN ITEMS CLI11::CLI11 nlohmann_json::nlohmann_json)
   endif()
 endforeach()
 
-# The headers for GPUs: warnings that nvcc understands, and its host compiler's where they make sense.
+# The device headers: warnings of nvcc, and those of its host compiler that apply.
 if(MORPHKV_CUDA)
   enable_language(CUDA)
   add_library(morphkv_cuda_options INTERFACE)
@@ -154,16 +156,21 @@ set(morphkv_program_dir ${PROJECT_BINARY_DIR}/bin)
 
 option(MORPHKV_UNITY "Compile the sources of a program of ours some at a time" ON)
 
-# morphkv_compile_together(<name>): sources that instantiate the same templates become one unit, six
-# at a time. That takes less than half as long as one by one, where all of them are compiled.
+# morphkv_compile_together(<name>): six sources at a time are compiled as one unit, because they
+# instantiate the same templates. That halves the time of a full build.
 function(morphkv_compile_together name)
   set_target_properties(${name} PROPERTIES UNITY_BUILD ${MORPHKV_UNITY} UNITY_BUILD_BATCH_SIZE 6)
 endfunction()
 
-# morphkv_add_program(<name> <source>...): one program of ours. It is left out, with a line that
-# says so, where a library that its sources use is not installed.
+# morphkv_add_program(<name> [HEADER_ONLY] <source>...): one of our programs, with the kernels compiled
+# once, or HEADER_ONLY in its own units. It is left out, with a message, where a library that its
+# sources use is not installed.
 function(morphkv_add_program name)
-  set(libraries "")
+  set(libraries ${morphkv_used_kernels})
+  if("HEADER_ONLY" IN_LIST ARGN)
+    set(libraries ${morphkv_used})
+    list(REMOVE_ITEM ARGN HEADER_ONLY)
+  endif()
   foreach(source IN LISTS ARGN)
     file(READ ${source} text)
     foreach(entry IN LISTS morphkv_optional_libraries)
@@ -186,13 +193,4 @@ function(morphkv_add_program name)
   target_link_libraries(${name} PRIVATE morphkv_program_options ${libraries})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${morphkv_program_dir}
                                            CXX_EXTENSIONS OFF)
-endfunction()
-
-# morphkv_add_tested_program(<name> <source>...): with the tests, which have compiled the kernels
-# already, a program uses those.
-function(morphkv_add_tested_program name)
-  morphkv_add_program(${name} ${ARGN})
-  if(MORPHKV_BUILD_TESTS AND TARGET ${name})
-    target_link_libraries(${name} PRIVATE morphkv_separate_kernels)
-  endif()
 endfunction()

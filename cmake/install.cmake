@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# A relocatable install: headers, find_package(morphkv CONFIG), pkg-config. Nothing in it names an
-# absolute path and nothing depends on the machine that installed it.
+# A relocatable install: headers, find_package(morphkv CONFIG), pkg-config. It contains no absolute path
+# and does not depend on the machine that installed it.
 
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
@@ -33,16 +33,17 @@ configure_package_config_file(
   ${PROJECT_SOURCE_DIR}/cmake/morphkv-config.cmake.in ${PROJECT_BINARY_DIR}/morphkv-config.cmake
   INSTALL_DESTINATION ${morphkv_package_dir}
   NO_SET_AND_CHECK_MACRO NO_CHECK_REQUIRED_COMPONENTS_MACRO)
-# Before 1.0.0 a minor version may break the interface, so only the patch version is free.
+# Before 1.0.0 a minor version may break the interface, so only the patch version may differ.
 write_basic_package_version_file(
   ${PROJECT_BINARY_DIR}/morphkv-config-version.cmake
   COMPATIBILITY SameMinorVersion
   ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/morphkv-config.cmake
               ${PROJECT_BINARY_DIR}/morphkv-config-version.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/separate_kernels.cpp
         DESTINATION ${morphkv_package_dir})
 
-# pkg-config finds the headers relative to the .pc file, wherever the prefix was moved.
+# pkg-config finds the headers relative to the .pc file, so the prefix can be moved.
 set(morphkv_pkgconfig_full_dir ${CMAKE_INSTALL_FULL_DATADIR}/pkgconfig)
 file(RELATIVE_PATH morphkv_pc_prefix ${morphkv_pkgconfig_full_dir} ${CMAKE_INSTALL_PREFIX})
 file(RELATIVE_PATH morphkv_pc_include ${morphkv_pkgconfig_full_dir}

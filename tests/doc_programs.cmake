@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every C++ block of README.md and docs/ is a program, and is built and run: what a reader copies
-# works.
+# Every C++ block of README.md and docs/ is a program that is built and run.
 
 function(morphkv_add_doc_programs document)
   set_property(
@@ -24,13 +23,13 @@ function(morphkv_add_doc_programs document)
     string(SUBSTRING "${rest}" ${end} -1 rest)
     string(FIND "${block}" "int main(" main)
     if(main EQUAL -1)
-      message(FATAL_ERROR "${document} has a C++ block without a main(), which no test can run:\n"
+      message(FATAL_ERROR "${document} has a C++ block without a main(), which cannot be run:\n"
                           "${block}")
     endif()
     math(EXPR count "${count} + 1")
     set(name doc_${stem}_${count})
     set(source ${CMAKE_CURRENT_BINARY_DIR}/docs/${name}.cpp)
-    # Written only when the text changed, so that editing prose rebuilds nothing.
+    # Written only when the block changed, so that editing prose rebuilds nothing.
     set(text "// From ${document}\n${block}\n")
     set(old "")
     if(EXISTS ${source})
@@ -41,7 +40,6 @@ function(morphkv_add_doc_programs document)
     endif()
     morphkv_add_program(${name} ${source})
     if(TARGET ${name})
-      target_link_libraries(${name} PRIVATE morphkv_separate_kernels)
       add_test(NAME doc.${stem}.${count} COMMAND ${name})
     endif()
   endwhile()

@@ -58,7 +58,7 @@ function(build_and_run_consumer)
   run(${case_dir}/build/consumer)
 endfunction()
 
-# The consumer must be refused, with a message that has `text` in it.
+# The consumer must be refused, with a message that contains `text`.
 function(expect_refusal text)
   configure_consumer(${ARGN})
   if(result EQUAL 0)
@@ -70,7 +70,7 @@ function(expect_refusal text)
   endif()
 endfunction()
 
-# A prefix moved after the installation still works, so nothing in it may name where it was.
+# The prefix is moved after the installation, so it must not contain its former path.
 function(check_relocatable)
   file(GLOB_RECURSE files ${prefix}/*)
   if(NOT files)
@@ -101,30 +101,35 @@ if(CASE STREQUAL "install")
 elseif(CASE STREQUAL "find_package")
   build_and_run_consumer(-DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix})
 
+elseif(CASE STREQUAL "find_kernels")
+  # The library of kernels is compiled in the user's build; the user's unit has none.
+  build_and_run_consumer(-DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix}
+                         -DMORPHKV_TARGET=morphkv::kernels)
+
 elseif(CASE STREQUAL "find_version")
   # The version itself, its minor version, and the range that ends before the next: before 1.0.0 a
   # minor version may change the interface.
-  foreach(wanted IN ITEMS ${VERSION} ${major}.${minor} ${major}.${minor}...<${major}.${next_minor})
+  foreach(version IN ITEMS ${VERSION} ${major}.${minor} ${major}.${minor}...<${major}.${next_minor})
     file(REMOVE_RECURSE ${case_dir}/build)
     expect_success(-DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix}
-                   -DMORPHKV_WANTED=${wanted})
+                   -DMORPHKV_WANTED=${version})
   endforeach()
 
 elseif(CASE STREQUAL "version_mismatch")
-  # A version that does not exist yet, and one whose interface was another.
+  # Versions that do not exist yet, and one with another interface.
   set(refused ${next_major}.0 ${major}.${next_minor} ${major}.${minor}.${next_patch})
   if(minor GREATER 0)
     math(EXPR last_minor "${minor} - 1")
     list(APPEND refused ${major}.${last_minor})
   endif()
-  foreach(wanted IN LISTS refused)
+  foreach(version IN LISTS refused)
     file(REMOVE_RECURSE ${case_dir}/build)
     expect_refusal("compatible with requested version" -DMORPHKV_FROM=find_package
-                   -DCMAKE_PREFIX_PATH=${prefix} -DMORPHKV_WANTED=${wanted})
+                   -DCMAKE_PREFIX_PATH=${prefix} -DMORPHKV_WANTED=${version})
   endforeach()
 
 elseif(CASE STREQUAL "find_component")
-  # An optional component that does not exist is no error; the package says that it is not there.
+  # An optional component that does not exist is no error; the package reports that it is missing.
   expect_success(
     -DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix} -DMORPHKV_WANTED=${major}.${minor}
     "-DMORPHKV_COMPONENTS=COMPONENTS headers OPTIONAL_COMPONENTS no_such_component")
@@ -133,7 +138,7 @@ elseif(CASE STREQUAL "find_component")
   endif()
 
 elseif(CASE STREQUAL "cuda_component")
-  # With a CUDA toolkit it is a target; without one it is refused, and the message says why.
+  # With a CUDA toolkit it is a target; without one it is refused, with the reason.
   set(wanted -DMORPHKV_FROM=find_package -DCMAKE_PREFIX_PATH=${prefix}
              "-DMORPHKV_COMPONENTS=COMPONENTS headers cuda")
   if(CUDA)
@@ -151,7 +156,7 @@ elseif(CASE STREQUAL "unknown_component")
                  "-DMORPHKV_COMPONENTS=COMPONENTS headers no_such_component")
 
 elseif(CASE STREQUAL "single_header")
-  # A project without a build system, and nothing of morphkv but one file.
+  # A project without a build system, with one file of morphkv.
   if(NOT PYTHON)
     message("SKIPPED: python3 is not installed")
     return()
@@ -163,15 +168,16 @@ elseif(CASE STREQUAL "single_header")
   run(${case_dir}/consumer)
 
 elseif(CASE STREQUAL "add_subdirectory")
-  build_and_run_consumer(-DMORPHKV_FROM=add_subdirectory -DMORPHKV_PATH=${SOURCE_DIR})
+  build_and_run_consumer(-DMORPHKV_FROM=add_subdirectory -DMORPHKV_PATH=${SOURCE_DIR}
+                         -DMORPHKV_TARGET=morphkv::kernels)
 
 elseif(CASE STREQUAL "fetch_content")
   if(NOT GIT)
     message("SKIPPED: git is not installed")
     return()
   endif()
-  # A repository with the tree as it is now, committed or not; trained weights are of no use here.
-  # Without its .git, which in a work tree is a file that leads to the developer's own repository.
+  # A repository with the current files, committed or not, without the trained weights. Without .git, which
+  # in a work tree is a file that refers to the developer's own repository.
   file(GLOB children LIST_DIRECTORIES true ${SOURCE_DIR}/*)
   list(FILTER children EXCLUDE REGEX "/(build[^/]*|shared|\\.git)$")
   file(COPY ${children} DESTINATION ${case_dir}/repository PATTERN models EXCLUDE)
@@ -220,7 +226,7 @@ elseif(CASE STREQUAL "conan")
   endif()
   set(ENV{CONAN_HOME} ${case_dir}/home)
   set(ENV{EIGEN_INCLUDE_DIR} ${EIGEN_INCLUDE_DIR})
-  # It builds its test package where the recipe lies, so the recipe gets a tree of its own.
+  # It builds its test package in the folder of the recipe, so the recipe gets a tree of its own.
   foreach(part IN ITEMS LICENSE include packaging tests/package/consumer tests/package/conan_eigen)
     get_filename_component(folder ${part} DIRECTORY)
     file(COPY ${SOURCE_DIR}/${part} DESTINATION ${case_dir}/copy/${folder})
