@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Continuous batching: requests of any length share a fixed number of slabs. They come, are
-/// forked, and go; admission is a question of a free slab, and the memory never changes.
+/// Continuous batching: requests of any length share a fixed number of slabs. They are created,
+/// forked and released; a request is admitted when a slab is free, and the memory never changes.
 #include <algorithm>
 #include <cstdio>
 #include <deque>
@@ -49,11 +49,10 @@ bool step(Pool& pool, const std::vector<Running>& batch, std::uint32_t seed) {
   std::vector<Status> statuses(ids.size());
   for (std::size_t layer = 0; layer < shape.layers; ++layer) {
     Tokens tokens(shape, ids.size(), seed);
-    pool.append(layer, ids, tokens.keys, tokens.values, statuses);
-    pool.attend(layer, ids, tokens.queries, tokens.outputs, statuses);
-    for (const Status status : statuses) {
-      if (status != Status::ok) return false;
-    }
+    // A sequence whose token was refused is left out of the attention; `statuses` says which.
+    const Status appended = pool.append(layer, ids, tokens.keys, tokens.values, statuses);
+    const Status attended = pool.attend(layer, ids, tokens.queries, tokens.outputs, statuses);
+    if (appended != Status::ok || attended != Status::ok) return false;
   }
   return true;
 }
@@ -71,7 +70,7 @@ int main() {
   for (; !queue.empty() || !batch.empty(); ++steps) {
     while (!queue.empty()) {
       const std::optional<Pool::Id> id = pool.create();
-      if (!id) break;  // every slab is taken: the request waits
+      if (!id) break;  // every slab is in use: the request waits
       if (!read_prompt(pool[*id], queue.front())) return 1;
       batch.push_back({*id, queue.front().remaining});
       queue.pop_front();

@@ -16,8 +16,7 @@
 #include "support/duel.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing::budget_test {
-namespace {
+namespace morphkv::testing::budget_test { namespace {
 
 TEST(PyramidBudget, GoesDownOnALine) {
   for (const std::size_t layers : {2U, 3U, 7U, 32U}) {
@@ -237,7 +236,7 @@ TEST(AdaptiveBudget, ARefusedPromptDividesNothing) {
   const auto untouched = cache;
   for (const std::size_t head : {0U, 1U}) {
     Tokens block = Script().at(shape, 0, 0, 60);
-    block.keys[50 * 8 + head * 4] = std::numeric_limits<float>::quiet_NaN();
+    block.queries[59 * 8 + head * 4] = std::numeric_limits<float>::quiet_NaN();
     EXPECT_EQ(cache.prefill(0, block.queries, block.keys, block.values), Status::bad_row);
     for (std::size_t h = 0; h < 2; ++h) {
       EXPECT_EQ(cache.policy(0, h).capacity(), untouched.policy(0, h).capacity());

@@ -6,6 +6,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -188,6 +190,85 @@ TEST(EngineStorage, RefusesWhatDoesNotFit) {
         (void)Cache(shape, small, Storage(shape, two, 80, HeadOrder::nhd), Budget::adaptive());
       },
       "budget = adaptive");
+}
+
+TEST(EngineStorage, PagesAreCheckedByEntry) {
+  const MemoryKind kind{"pages", HeadOrder::hnd, 16};
+  EngineMemory<float> memory(shape, 40, kind);
+  Cache cache(shape, small, memory.storage());
+  (void)Script().decode(cache, 20);
+  const auto before = state_of(cache);
+  const std::vector<std::int32_t> padded{1, 3, -1};
+  const std::vector<std::int32_t> repeated{5, 1, 5};
+  expect_refused([&] { cache.storage().set_pages(padded); }, "pages[2] = -1");
+  expect_refused([&] { cache.storage().set_pages(repeated); }, "pages[2] = 5");
+  std::vector<float> pool(100'000);
+  const std::vector<LayerMemory<float>> good{{pool.data(), pool.data()},
+                                             {pool.data(), pool.data()}};
+  expect_refused(
+      [&] {
+        (void)EngineStorage<float>(shape, good, PageTable{padded, 16}, HeadOrder::nhd);
+      },
+      "pages[2] = -1");
+  EXPECT_EQ(state_of(cache), before);
+  EXPECT_EQ(cache.storage().slots(0, 0), 48U) << "the table is the one of before";
+  KVCache<float, MorphKV> owned(shape, small);
+  (void)Script().decode(owned, 20);
+  EXPECT_EQ(Script().decode(cache, 40), Script().decode(owned, 40));
+
+  EngineMemory<float> strided(shape, 40, memory_kinds[0]);
+  Cache flat(shape, small, strided.storage());
+  expect_refused([&] { flat.storage().set_pages(memory.pages()); }, "pages = 3");
+}
+
+TEST(EngineStorage, NumbersOfTheMemoryAreChecked) {
+  std::vector<float> memory(100'000);
+  const std::vector<LayerMemory<float>> two{{memory.data(), memory.data()},
+                                            {memory.data(), memory.data()}};
+  using Storage = EngineStorage<float>;
+  constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+  const std::string number = std::to_string(most);
+  expect_refused([&] { (void)Storage(shape, two, most, HeadOrder::nhd); }, "slots = " + number);
+  expect_refused(
+      [&] {
+        (void)Storage(shape, two, PageTable{{}, most}, HeadOrder::nhd);
+      },
+      "page_size = " + number);
+  expect_refused(
+      [&] {
+        (void)Storage(shape, two, 40, MemoryStrides{23, 72, 0});
+      },
+      "stride of a head = 23");
+  expect_refused(
+      [&] {
+        (void)Storage(shape, two, PageTable{{}, 16}, MemoryStrides{24, 72, 23});
+      },
+      "stride of a page = 23");
+  expect_refused([&] { (void)Storage({.head_dim = 0}, two, 40, HeadOrder::nhd); }, "head_dim = 0");
+}
+
+TEST(PagedBatch, TablesAreCheckedByEntry) {
+  const std::vector<std::int32_t> indptr{0, 3, 2, 9};
+  const std::vector<std::int32_t> negative{0, -1};
+  const std::vector<std::int32_t> indices{7, 2, 9, 4};
+  const std::vector<std::int32_t> last{5, 0, 17};
+  const PagedBatch batch{indptr, indices, last, 16};
+  EXPECT_EQ(batch.sequence(0).pages.size(), 3U);
+  expect_refused([&] { (void)batch.sequence(1); }, "indptr[2] = 2");
+  expect_refused([&] { (void)batch.sequence(2); }, "indptr[3] = 9");
+  expect_refused([&] { (void)batch.sequence(3); }, "sequence = 3");
+  expect_refused([&] { (void)PagedBatch{}.sequence(0); }, "sequence = 0");
+  expect_refused(
+      [&] {
+        (void)PagedBatch{negative, indices, last, 16}.sequence(0);
+      },
+      "indptr[1] = -1");
+  const std::vector<std::int32_t> one{0, 1};
+  expect_refused(
+      [&] {
+        (void)PagedBatch{one, indices, {&last[2], 1}, 16}.slots_in_use(0);
+      },
+      "last_page_len[0] = 17");
 }
 
 TEST(PagedBatch, SpeaksTheWordsOfPagedAttention) {

@@ -2,10 +2,13 @@
 // Bad input gets a clear error and changes nothing.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <functional>
 #include <limits>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "support/contenders.hpp"
@@ -137,12 +140,12 @@ TYPED_TEST(CacheErrorsTest, QueriesThatAreNotNumbers) {
   }
 }
 
-TYPED_TEST(CacheErrorsTest, ABlockThatHoldsNaN) {
+TYPED_TEST(CacheErrorsTest, ABlockWithAQueryThatIsNaN) {
   auto& cache = this->cache_;
   const auto before = cache;
   for (const std::size_t head : {0U, 1U}) {
     Tokens block = Script().at(shape, 0, cache.next_position(0), 10);
-    block.keys[9 * 8 + head * 4] = nan;
+    block.queries[9 * 16 + head * 8] = nan;
     std::vector<float> outputs(block.queries.size());
     EXPECT_EQ(cache.prefill(0, block.queries, block.keys, block.values, std::span(outputs)),
               Status::bad_row);
@@ -202,6 +205,202 @@ TYPED_TEST(ObserveErrorsTest, WeightsThatAreNone) {
   EXPECT_EQ(cache.observe(2, good, stride), Status::wrong_size);
   this->expect_untouched(before);
   EXPECT_EQ(cache.observe(0, good, stride), Status::ok);
+}
+
+TEST(CacheErrors, ShapesWhoseProductsOverflowAreRefused) {
+  constexpr std::size_t huge = std::size_t{1} << 61U;
+  constexpr std::size_t wide = std::size_t{1} << 32U;
+  const auto cache_of = [](const CacheShape& bad) {
+    return [bad] { KVCache<float, Full> cache(bad, {.max_tokens = 4}); };
+  };
+  expect_refused(cache_of({.head_dim = huge}), "head_dim = " + std::to_string(huge));
+  expect_refused(cache_of({.layers = wide, .query_heads = wide, .kv_heads = wide}),
+                 "kv_heads = " + std::to_string(wide));
+  expect_refused(cache_of({.layers = wide}), "layers = " + std::to_string(wide));
+  expect_refused(cache_of({.query_heads = wide}), "query_heads = " + std::to_string(wide));
+  expect_refused(
+      cache_of({.layers = 1U << 20U, .query_heads = 32, .kv_heads = 32, .head_dim = 128}),
+      "layers = 1048576");
+  validate({.layers = 1U << 10U, .query_heads = 1U << 10U, .head_dim = 1U << 10U});  // the largest
+}
+
+TEST(CacheErrors, OptionsAreReportedAsTheyWereGiven) {
+  constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+  using Cache = KVCache<float, H2O>;  // heavy + recent would wrap
+  expect_refused([&] { Cache(shape, {.heavy = most, .recent = 2}, Budget::pyramid()); },
+                 "heavy = " + std::to_string(most));
+  expect_refused([&] { Cache(shape, {.heavy = most, .recent = 2}); },
+                 "heavy = " + std::to_string(most));
+}
+
+TEST(CacheErrors, ThereIsNoSuchLayerHeadOrSlot) {
+  constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+  KVCache<float, MorphKV> cache(shape, {.capacity = 16, .window = 4});
+  (void)Script().decode(cache, 5);
+  Script().append(cache);
+  const auto before = cache;
+  const std::vector<float> x(64, 0.5F);
+  std::vector<float> out(64, 7.0F);
+  std::vector<Placement> placements(2);
+  for (const std::size_t layer : {std::size_t{2}, std::size_t{1} << 63U, most}) {
+    EXPECT_EQ(cache.append(layer, Span(x).first(8), Span(x).first(8), 6), Status::wrong_size);
+    EXPECT_EQ(cache.place(layer, 6, placements), Status::wrong_size);
+    EXPECT_EQ(cache.attend(layer, Span(x).first(16), std::span(out).first(16)), Status::wrong_size);
+    EXPECT_EQ(cache.attend_head(layer, 0, Span(x).first(8), std::span(out).first(8)),
+              Status::wrong_size);
+    EXPECT_EQ(cache.observe_heads(layer), Status::wrong_size);
+    EXPECT_EQ(cache.observe(layer, x, 16), Status::wrong_size);
+    EXPECT_EQ(cache.prefill(layer, Span(x).first(16), Span(x).first(8), Span(x).first(8)),
+              Status::wrong_size);
+    const std::string name = "layer = " + std::to_string(layer);
+    expect_refused([&] { (void)cache.policy(layer, 0); }, name);
+    expect_refused([&] { (void)cache.next_position(layer); }, name);
+    expect_refused([&] { (void)cache.size(layer, 0); }, name);
+    expect_refused([&] { (void)cache.positions(layer, 0); }, name);
+    expect_refused([&] { (void)cache.key(layer, 0, 0); }, name);
+    expect_refused([&] { (void)cache.value(layer, 0, 0); }, name);
+    expect_refused([&] { (void)cache.keys(layer, 0); }, name);
+    expect_refused([&] { (void)cache.values(layer, 0); }, name);
+  }
+  for (const std::size_t head : {std::size_t{2}, most}) {
+    EXPECT_EQ(cache.attend_head(0, head, Span(x).first(8), std::span(out).first(8)),
+              Status::wrong_size);
+    const std::string name = "head = " + std::to_string(head);
+    expect_refused([&] { (void)cache.policy(0, head); }, name);
+    expect_refused([&] { (void)cache.keys(0, head); }, name);
+  }
+  expect_refused([&] { (void)cache.key(0, 0, 6); }, "slot = 6");
+  expect_refused([&] { (void)cache.value(0, 1, most); }, "slot = " + std::to_string(most));
+  EXPECT_EQ(cache.place(0, 6, std::span(placements).first(1)), Status::wrong_size);
+  EXPECT_EQ(out, std::vector<float>(64, 7.0F));
+  EXPECT_EQ(state_of(cache), state_of(before));
+}
+
+TEST(CacheErrors, AStrideThatIsTooLong) {
+  KVCache<float, MorphKV> cache(shape, {.capacity = 16, .window = 4});
+  Script().append(cache);
+  const std::vector<float> weights(4, 0.125F);
+  constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+  for (const std::size_t stride : {std::size_t{2}, most, most / 2 + 1, most / 3 + 1}) {
+    EXPECT_EQ(cache.observe(0, weights, stride), Status::wrong_size) << stride;
+  }
+  EXPECT_EQ(cache.observe(0, weights, 0), Status::wrong_size);
+  EXPECT_EQ(cache.observe(0, Span{}, 1), Status::wrong_size);
+  EXPECT_EQ(cache.observe(0, weights, 1), Status::ok);
+}
+
+TEST(CacheErrors, AnOutputThatIsOutOfStepIsUntouched) {
+  KVCache<float, MorphKV> cache(shape, {.capacity = 16, .window = 4});
+  const std::vector<float> query(16, 0.5F);
+  std::vector<float> output(16, 7.0F);
+  const auto untouched = output;
+  EXPECT_EQ(cache.attend(0, query, output), Status::out_of_step);
+  (void)Script().decode(cache, 3);
+  EXPECT_EQ(cache.attend(0, query, output), Status::out_of_step);
+  EXPECT_EQ(cache.attend_head(0, 1, Span(query).first(8), std::span(output).first(8)),
+            Status::out_of_step);
+  EXPECT_EQ(output, untouched);
+}
+
+TEST(CacheErrors, HeadsThatDidNotAttendAreNotObserved) {
+  KVCache<float, MorphKV> cache(shape, {.capacity = 16, .window = 4});
+  (void)Script().decode(cache, 20);
+  Script().append(cache);
+  const std::vector<float> query(8, 0.5F);
+  std::vector<float> output(8);
+  const auto attend = [&](std::size_t layer, std::size_t head, std::size_t size) {
+    return cache.attend_head(layer, head, Span(query).first(size), std::span(output).first(size));
+  };
+  const auto before = cache;
+  EXPECT_EQ(cache.observe_heads(0), Status::out_of_step) << "no head has attended";
+  ASSERT_EQ(attend(0, 0, 8), Status::ok);
+  EXPECT_EQ(cache.observe_heads(0), Status::out_of_step) << "one has not";
+  EXPECT_EQ(attend(0, 1, 7), Status::wrong_size);
+  EXPECT_EQ(cache.observe_heads(0), Status::wrong_size) << "one could not";
+  ASSERT_EQ(attend(0, 1, 8), Status::ok);
+  EXPECT_EQ(cache.observe_heads(1), Status::out_of_step) << "that was the other layer";
+  ASSERT_EQ(attend(1, 1, 8), Status::ok);
+  EXPECT_EQ(cache.observe_heads(0), Status::out_of_step) << "its row has been written over";
+  for (std::size_t head = 0; head < 2; ++head) {
+    EXPECT_EQ(cache.policy(0, head).can_observe(), Status::ok) << "no score has changed";
+    ASSERT_EQ(attend(0, head, 8), Status::ok);
+  }
+  EXPECT_EQ(cache.observe_heads(0), Status::ok);
+  EXPECT_EQ(cache.observe_heads(0), Status::out_of_step) << "only once";
+  auto expected = before;
+  const std::vector<float> both(16, 0.5F);
+  std::vector<float> outputs(16);
+  ASSERT_EQ(expected.attend(0, both, outputs), Status::ok);
+  EXPECT_EQ(Script().decode(cache, 0), Script().decode(expected, 0));
+  EXPECT_EQ(state_of(cache), state_of(expected));
+}
+
+template <class T>
+class NotFiniteTest : public ::testing::Test {};
+using Scalars = ::testing::Types<float, Eigen::half, Eigen::bfloat16>;
+TYPED_TEST_SUITE(NotFiniteTest, Scalars);
+
+/// Numbers that a T cannot hold, and the greatest floats that it can.
+template <class T>
+std::vector<float> too_large() {
+  if constexpr (std::same_as<T, Eigen::half>) return {65520.0F, -65520.0F, 70000.0F, -1e30F};
+  if constexpr (std::same_as<T, Eigen::bfloat16>) return {0x1.ffp127F, -0x1.ffp127F};
+  return {};
+}
+template <class T>
+float greatest() {
+  if constexpr (std::same_as<T, Eigen::half>) return std::nextafter(65520.0F, 0.0F);
+  if constexpr (std::same_as<T, Eigen::bfloat16>) return std::nextafter(0x1.ffp127F, 0.0F);
+  return std::numeric_limits<float>::max();
+}
+
+TYPED_TEST(NotFiniteTest, KeysAndValuesAreRefused) {
+  using Cache = KVCache<TypeParam, MorphKV>;
+  Cache cache(shape, {.capacity = 16, .window = 4});
+  (void)Script().decode(cache, 20);
+  const auto before = state_of(cache);
+  std::vector<float> bad = too_large<TypeParam>();
+  bad.insert(bad.end(), {nan, -nan, infinity, -infinity});
+  for (const float number : bad) {
+    for (const std::size_t at : {0U, 3U, 7U}) {
+      Tokens token = Script().at(shape, 0, 20);
+      std::vector<float> wrong = token.keys;
+      wrong[at] = number;
+      EXPECT_EQ(cache.append(0, wrong, token.values, 20), Status::not_finite) << number;
+      EXPECT_EQ(cache.append(0, token.keys, wrong, 20), Status::not_finite) << number;
+      EXPECT_EQ(cache.prefill(0, token.queries, wrong, token.values), Status::not_finite);
+      EXPECT_EQ(cache.prefill(0, token.queries, token.keys, wrong), Status::not_finite);
+    }
+  }
+  std::vector<TypeParam> x(8, static_cast<TypeParam>(0.5F));
+  const auto good = x;
+  for (const float number : {nan, infinity, -infinity}) {
+    x[7] = static_cast<TypeParam>(number);
+    EXPECT_EQ(cache.append(0, x, good, 20), Status::not_finite);
+    EXPECT_EQ(cache.append(0, good, x, 20), Status::not_finite);
+  }
+  EXPECT_EQ(state_of(cache), before);
+  std::vector<float> large(8, greatest<TypeParam>());
+  ASSERT_EQ(cache.append(0, good, good, 20), Status::ok);
+  ASSERT_EQ(cache.append(0, std::vector<float>(8, 0.5F), large, 21), Status::ok);
+  const auto value = cache.value(0, 0, cache.policy(0, 0).size() - 1);
+  for (const auto v : value) EXPECT_TRUE(std::isfinite(static_cast<float>(v)));
+}
+
+TEST(CacheErrors, AnAdaptiveFloorOfZeroLeavesEveryHeadACandidate) {
+  const CacheShape heads{.layers = 1, .query_heads = 3, .kv_heads = 3, .head_dim = 4};
+  KVCache<float, MorphKV> cache(heads, {.capacity = 8, .window = 6, .sinks = 0},
+                                Budget::adaptive(0));
+  Tokens block = Script().at(heads, 0, 0, 40);
+  for (std::size_t t = 0; t < 40; ++t) {  // the first head's queries look nowhere but at themselves
+    for (std::size_t d = 0; d < 4; ++d) {
+      block.keys[t * 12 + d] = d == t % 4 ? 9.0F : 0.0F;
+      block.queries[t * 12 + d] = d == t % 4 ? 90.0F : -90.0F;
+    }
+  }
+  ASSERT_EQ(cache.prefill(0, block.queries, block.keys, block.values), Status::ok);
+  for (std::size_t head = 0; head < 3; ++head) EXPECT_GE(cache.policy(0, head).capacity(), 7U);
+  (void)Script().decode(cache, 30);
 }
 
 TEST(CacheErrors, ACacheThatKeepsAllIsFull) {

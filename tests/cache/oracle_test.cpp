@@ -8,8 +8,7 @@
 #include "support/cache_duel.hpp"
 #include "support/contenders.hpp"
 
-namespace morphkv::testing::oracle_test {
-namespace {
+namespace morphkv::testing::oracle_test { namespace {
 
 /// Turns of a prompt and an answer.
 struct Turn {

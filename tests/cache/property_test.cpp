@@ -10,8 +10,7 @@
 #include "support/duel.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing::property_test {
-namespace {
+namespace morphkv::testing::property_test { namespace {
 
 constexpr CacheShape shape{.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 8};
 

@@ -9,8 +9,7 @@
 #include "support/contenders.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing::revision_test {
-namespace {
+namespace morphkv::testing::revision_test { namespace {
 
 template <class Contender>
 class RevisionTest : public ::testing::Test {
@@ -181,6 +180,51 @@ TYPED_TEST(RevisionTest, ResetEqualsFresh) {
     ASSERT_EQ(Script().decode(cache, 1), Script().decode(fresh, 1));
     ASSERT_EQ(state_of(cache), state_of(fresh));
   }
+}
+
+/// Two layers at different tokens: the drafts end at one token in all layers, or nothing changes.
+TEST(Rollback, LayersEndAtOneToken) {
+  const CacheShape shape{.layers = 3, .query_heads = 2, .kv_heads = 1, .head_dim = 4};
+  KVCache<float, MorphKV> cache(shape, {.capacity = 14, .window = 5, .history = 4});
+  const Script script;
+  (void)script.decode(cache, 30);
+  const auto fresh = cache;
+  const auto append = [&](std::size_t layer, Position position) {
+    const Tokens token = script.at(shape, layer, position);
+    ASSERT_EQ(cache.append(layer, token.keys, token.values, position), Status::ok);
+  };
+  append(0, 30);
+  append(1, 30);
+  ASSERT_EQ(cache.rollback(1), Status::ok) << "a step that failed in layer 2";
+  EXPECT_EQ(state_of(cache), state_of(fresh));
+  for (std::size_t layer = 0; layer < 3; ++layer) EXPECT_EQ(cache.next_position(layer), 30);
+  for (const Position position : {30, 31, 32}) append(0, position);
+  append(1, 30);
+  const auto before = state_of(cache);
+  EXPECT_EQ(cache.rollback(1), Status::out_of_step) << "layers 1 and 2 are behind that token";
+  EXPECT_EQ(cache.rollback(0), Status::out_of_step);
+  EXPECT_EQ(cache.rollback(100), Status::too_far_back);
+  EXPECT_EQ(state_of(cache), before);
+  ASSERT_EQ(cache.rollback(3), Status::ok);
+  EXPECT_EQ(state_of(cache), state_of(fresh));
+  auto expected = fresh;
+  EXPECT_EQ(script.decode(cache, 20), script.decode(expected, 20));
+  EXPECT_EQ(state_of(cache), state_of(expected));
+}
+
+TEST(CopyFrom, WorksAfterAnAdaptiveBudgetHasDivided) {
+  const CacheShape shape{.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 4};
+  const MorphKV::Options options{.capacity = 24, .window = 6, .history = 2};
+  KVCache<float, MorphKV> origin(shape, options, Budget::adaptive());
+  KVCache<float, MorphKV> fork(shape, options, Budget::adaptive());
+  const Script script;
+  (void)script.prefill(origin, 60);
+  EXPECT_NE(origin.policy(0, 0).capacity(), fork.policy(0, 0).capacity());
+  (void)script.prefill(fork, 7);
+  fork.copy_from(origin);
+  EXPECT_EQ(state_of(fork), state_of(origin));
+  EXPECT_EQ(script.decode(fork, 30), script.decode(origin, 30));
+  EXPECT_EQ(state_of(fork), state_of(origin));
 }
 
 template <class Contender>

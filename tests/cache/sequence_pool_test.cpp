@@ -4,9 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <map>
 #include <optional>
+#include <span>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -15,8 +19,7 @@
 #include "support/random.hpp"
 #include "support/script.hpp"
 
-namespace morphkv::testing::sequence_pool_test {
-namespace {
+namespace morphkv::testing::sequence_pool_test { namespace {
 
 const CacheShape shape{.layers = 2, .query_heads = 6, .kv_heads = 3, .head_dim = 8};
 const MorphKV::Options options{.capacity = 20, .window = 4};
@@ -83,9 +86,9 @@ class PoolDuel {
       }
       std::vector<float> outputs(batch.queries.size());
       std::vector<Status> statuses(ids.size(), Status::full);
-      pool_.append(layer, ids, batch.keys, batch.values, statuses);
+      ASSERT_EQ(pool_.append(layer, ids, batch.keys, batch.values, statuses), Status::ok);
       ASSERT_EQ(statuses, std::vector<Status>(ids.size()));
-      pool_.attend(layer, ids, batch.queries, outputs, statuses, execute);
+      ASSERT_EQ(pool_.attend(layer, ids, batch.queries, outputs, statuses, execute), Status::ok);
       ASSERT_EQ(statuses, std::vector<Status>(ids.size()));
       ASSERT_EQ(outputs, expected);
     }
@@ -141,29 +144,99 @@ TEST(SequencePool, OneSequenceMayFailAlone) {
   const std::size_t width = shape.kv_heads * shape.head_dim;
   std::vector<float> keys(2 * width, 1.0F);
   std::vector<Status> statuses(2);
-  pool.append(0, ids, keys, keys, statuses);
+  ASSERT_EQ(pool.append(0, ids, keys, keys, statuses), Status::ok);
   std::vector<float> queries(2 * shape.query_heads * shape.head_dim, 1.0F);
   queries.back() = std::numeric_limits<float>::quiet_NaN();
   std::vector<float> outputs(queries.size());
-  pool.attend(0, ids, queries, outputs, statuses);
+  EXPECT_EQ(pool.attend(0, ids, queries, outputs, statuses), Status::bad_row);
   EXPECT_EQ(statuses, (std::vector{Status::ok, Status::bad_row}));
   EXPECT_EQ(pool[ids[1]].policy(0, 0).can_observe(), Status::ok) << "no head has voted";
   EXPECT_EQ(pool[ids[0]].policy(0, 0).can_observe(), Status::out_of_step);
 }
 
 TEST(SequencePool, SpansThatDoNotFitAreRefused) {
-  std::vector<Eigen::half> memory = memory_for(1);
+  std::vector<Eigen::half> memory = memory_for(2);
   Pool pool(shape, options, memory);
-  const std::vector<Pool::Id> ids{*pool.create()};
-  std::vector<float> keys(23);
-  std::vector<float> queries(48);
-  std::vector<float> outputs(47);
-  std::vector<Status> statuses(1);
-  pool.append(0, ids, keys, keys, statuses);
-  EXPECT_EQ(statuses[0], Status::wrong_size);
-  pool.attend(0, ids, queries, outputs, statuses);
-  EXPECT_EQ(statuses[0], Status::wrong_size);
+  const std::vector<Pool::Id> ids{*pool.create(), *pool.create()};
+  const std::vector<float> x(96, 0.5F);
+  std::vector<float> outputs(96, 7.0F);
+  std::vector<Status> statuses(3, Status::full);
+  const auto in = [&](std::size_t size) { return std::span<const float>(x).first(size); };
+  const auto to = [&](std::size_t size) { return std::span(outputs).first(size); };
+  const auto of = [&](std::size_t size) { return std::span(statuses).first(size); };
+  EXPECT_EQ(pool.append(0, ids, in(47), in(47), of(2)), Status::wrong_size);
+  EXPECT_EQ(pool.append(0, ids, in(48), in(47), of(2)), Status::wrong_size);
+  EXPECT_EQ(pool.append(0, ids, in(48), in(48), of(1)), Status::wrong_size);
+  EXPECT_EQ(pool.append(0, ids, in(48), in(48), of(0)), Status::wrong_size);
+  EXPECT_EQ(pool.append(0, ids, in(48), in(48), of(3)), Status::wrong_size);
+  EXPECT_EQ(pool.append(2, ids, in(48), in(48), of(2)), Status::wrong_size) << "no such layer";
+  EXPECT_EQ(statuses, std::vector<Status>(3, Status::full)) << "nothing was written";
+  for (const Pool::Id id : ids) EXPECT_EQ(pool[id].size(0, 0), 0U);
+  ASSERT_EQ(pool.append(0, ids, in(48), in(48), of(2)), Status::ok);
+  EXPECT_EQ(pool.attend(0, ids, in(96), to(95), of(2)), Status::wrong_size);
+  EXPECT_EQ(pool.attend(0, ids, in(95), to(96), of(2)), Status::wrong_size);
+  EXPECT_EQ(pool.attend(0, ids, in(96), to(96), of(1)), Status::wrong_size);
+  EXPECT_EQ(pool.attend(2, ids, in(96), to(96), of(2)), Status::wrong_size);
+  EXPECT_EQ(outputs, std::vector<float>(96, 7.0F));
+  EXPECT_EQ(pool.attend(0, ids, in(96), to(96), of(2)), Status::ok);
+}
+
+TEST(SequencePool, WhatAppendRefusesIsNotAttended) {
+  std::vector<Eigen::half> memory = memory_for(2);
+  Pool pool(shape, options, memory);
+  const std::vector<Pool::Id> ids{*pool.create(), *pool.create()};
+  std::vector<float> keys(48, 1.0F);
+  const std::vector<float> queries(96, 1.0F);
+  std::vector<float> outputs(96, 7.0F);
+  std::vector<Status> statuses(2);
+  keys[0] = 70000;  // too large for half
+  EXPECT_EQ(pool.append(0, ids, keys, keys, statuses), Status::not_finite);
+  EXPECT_EQ(statuses, (std::vector{Status::not_finite, Status::ok}));
+  EXPECT_EQ(pool.attend(0, ids, queries, outputs, statuses), Status::not_finite);
+  EXPECT_EQ(statuses, (std::vector{Status::not_finite, Status::ok})) << "the failure stays";
+  EXPECT_EQ(outputs[0], 7.0F);
+  EXPECT_EQ(outputs[48], 1.0F);
   EXPECT_EQ(pool[ids[0]].size(0, 0), 0U);
+  EXPECT_EQ(pool[ids[1]].size(0, 0), 1U);
+}
+
+TEST(SequencePool, AnIdNamesOneSequenceForAsLongAsItLives) {
+  std::vector<Eigen::half> memory = memory_for(2);
+  Pool pool(shape, options, memory);
+  const Pool::Id first = *pool.create();
+  (void)Script().prefill(pool[first], 5);
+  pool.release(first);
+  EXPECT_FALSE(pool.is_taken(first));
+  const std::string named = "sequence id = " + std::to_string(first);
+  expect_refused([&] { pool.release(first); }, named);
+  EXPECT_EQ(pool.free_slabs(), 2U) << "a slab that is released twice would be given twice";
+  const Pool::Id second = *pool.create();  // in the same slab
+  (void)Script().prefill(pool[second], 3);
+  EXPECT_NE(first, second);
+  EXPECT_FALSE(pool.is_taken(first));
+  expect_refused([&] { pool.release(first); }, named);
+  expect_refused([&] { (void)pool[first]; }, named);
+  expect_refused([&] { (void)pool.fork(first); }, named);
+  expect_refused([&] { (void)pool[~Pool::Id{0}]; }, "sequence id = 18446744073709551615");
+  EXPECT_EQ(pool.free_slabs(), 1U);
+
+  const std::vector<Pool::Id> ids{first, second, second, 99};
+  const std::vector<float> keys(4 * 24, 1.0F);
+  const std::vector<float> queries(4 * 48, 1.0F);
+  std::vector<float> outputs(4 * 48, 7.0F);
+  std::vector<Status> statuses(4, Status::full);
+  EXPECT_EQ(pool.append(0, ids, keys, keys, statuses), Status::no_sequence);
+  const std::vector expected{Status::no_sequence, Status::ok, Status::no_sequence,
+                             Status::no_sequence};
+  EXPECT_EQ(statuses, expected);
+  EXPECT_EQ(pool[second].next_position(0), 4) << "one token, though it was named twice";
+  EXPECT_EQ(pool.attend(0, ids, queries, outputs, statuses), Status::no_sequence);
+  EXPECT_EQ(statuses, expected);
+  std::fill(statuses.begin(), statuses.end(), Status::ok);
+  EXPECT_EQ(pool.attend(0, ids, queries, outputs, statuses), Status::no_sequence);
+  EXPECT_EQ(statuses[0], Status::no_sequence);
+  EXPECT_EQ(statuses[2], Status::no_sequence);
+  EXPECT_EQ(outputs[0], 7.0F);
 }
 
 TEST(SequencePool, CountsItsBytes) {

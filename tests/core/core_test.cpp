@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <new>
 #include <set>
 #include <string>
 #include <vector>
@@ -21,8 +22,7 @@
 #include "support/errors.hpp"
 #include "support/random.hpp"
 
-namespace morphkv::testing::core_test {
-namespace {
+namespace morphkv::testing::core_test { namespace {
 
 /// Finite non-negative binary16 numbers.
 constexpr std::uint16_t patterns = 0x7c00;
@@ -94,6 +94,9 @@ TEST(AlignedBuffer, IsZeroAlignedAndCopiedByValue) {
     EXPECT_EQ(moved.bytes(), size * sizeof(float));
   }
   EXPECT_EQ(AlignedBuffer<float>().size(), 0U);
+  constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+  EXPECT_THROW(AlignedBuffer<float>(most / 4 + 2), std::bad_alloc) << "the bytes would wrap to 4";
+  EXPECT_THROW(AlignedBuffer<float>{most}, std::bad_alloc);
   EXPECT_EQ(AlignedBuffer<float>(0).bytes(), 0U);
 }
 
@@ -127,10 +130,11 @@ TEST(StatusText, IsDifferentForEach) {
   std::set<std::string_view> texts;
   for (const Status status :
        {Status::ok, Status::wrong_size, Status::position_backwards, Status::bad_row,
-        Status::out_of_step, Status::full, Status::nothing_to_evict, Status::too_far_back}) {
+        Status::out_of_step, Status::full, Status::nothing_to_evict, Status::too_far_back,
+        Status::not_finite, Status::no_memory, Status::no_sequence}) {
     texts.insert(to_string(status));
   }
-  EXPECT_EQ(texts.size(), 8U);
+  EXPECT_EQ(texts.size(), 11U);
   EXPECT_EQ(texts.count("unknown status"), 0U);
   EXPECT_EQ(to_string(static_cast<Status>(99)), "unknown status");
 }

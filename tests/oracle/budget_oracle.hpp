@@ -20,7 +20,7 @@ inline double pyramid_share(double distant, double beta, std::size_t layer, std:
 }
 
 /// AdaKV: the best heads x C scores of a layer are counted; a head with n of them gets
-/// round(n (1 - floor) + floor C). No two scores may be equal.
+/// round(n (1 - floor) + floor C), and at least 1. No two scores must be equal.
 inline std::vector<std::size_t> adaptive_shares(const std::vector<std::vector<double>>& scores,
                                                 std::size_t distant, double floor) {
   std::vector<std::pair<double, std::size_t>> all;
@@ -34,8 +34,8 @@ inline std::vector<std::size_t> adaptive_shares(const std::vector<std::vector<do
   }
   std::vector<std::size_t> shares;
   for (const double n : count) {
-    shares.push_back(static_cast<std::size_t>(
-        std::floor(n * (1 - floor) + floor * static_cast<double>(distant) + 0.5)));
+    const double share = std::floor(n * (1 - floor) + floor * static_cast<double>(distant) + 0.5);
+    shares.push_back(static_cast<std::size_t>(std::max(share, 1.0)));
   }
   return shares;
 }

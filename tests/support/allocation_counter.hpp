@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Counts what the global operator new hands out. Exactly one source of a program defines
-/// MORPHKV_TESTS_COUNT_ALLOCATIONS before it includes this, and so replaces the operators.
+/// Counts the allocations of the global operator new, and lets one fail. Exactly one source of a
+/// program defines MORPHKV_TESTS_COUNT_ALLOCATIONS before it includes this, and so replaces the
+/// operators.
 #ifndef MORPHKV_TESTS_SUPPORT_ALLOCATION_COUNTER_HPP
 #define MORPHKV_TESTS_SUPPORT_ALLOCATION_COUNTER_HPP
 
@@ -9,14 +10,18 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
+#include <limits>
 #include <new>
 
 namespace morphkv::testing {
 
 struct AllocationCounter {
-  std::atomic<std::size_t> count{0};  ///< allocations so far
-  std::atomic<std::size_t> live{0};   ///< bytes that were asked for and not yet given back
-  std::atomic<std::size_t> peak{0};   ///< the most there were, since it was last set
+  static constexpr std::size_t never = std::numeric_limits<std::size_t>::max();
+
+  std::atomic<std::size_t> count{0};           ///< allocations so far
+  std::atomic<std::size_t> live{0};            ///< bytes that were asked for and not yet given back
+  std::atomic<std::size_t> peak{0};            ///< the most there were, since it was last set
+  std::atomic<std::size_t> fail_after{never};  ///< allocations that succeed before one fails
 };
 
 inline AllocationCounter allocations;
@@ -29,6 +34,9 @@ namespace morphkv::testing {
 
 /// Every block is preceded by its size, as far as its alignment asks for.
 inline void* counted_new(std::size_t size, std::size_t alignment) {
+  if (allocations.fail_after != AllocationCounter::never && allocations.fail_after-- == 0) {
+    throw std::bad_alloc();
+  }
   const std::size_t header = std::max(alignment, alignof(std::max_align_t));
   const std::size_t total = (header + size + header - 1) / header * header;
   auto* block = static_cast<std::byte*>(std::aligned_alloc(header, total));

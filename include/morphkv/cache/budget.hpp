@@ -60,7 +60,7 @@ template <class Options>
   return options;
 }
 
-/// One capacity for all, or one a layer or head.
+/// One capacity for all heads, or one per layer or head.
 class Budget {
  public:
   /// Every head keeps what the policy's options say.
@@ -77,7 +77,7 @@ class Budget {
     return budget;
   }
 
-  /// One capacity a head: [layers][kv_heads].
+  /// One capacity per head: [layers][kv_heads].
   [[nodiscard]] static Budget per_head(std::vector<std::size_t> capacities) {
     Budget budget;
     budget.capacities_ = std::move(capacities);
@@ -87,7 +87,7 @@ class Budget {
 
   /// AdaKV (arXiv 2407.11550): the heads of a layer share the layer's budget. When the first prompt
   /// is longer than the capacity, the best heads x C older tokens of the layer are counted; a head
-  /// with n of them keeps n (1 - floor) + floor C, rounded, and the recent ones.
+  /// with n of them keeps n (1 - floor) + floor C, rounded, but at least 1, and the recent ones.
   /// \throws std::invalid_argument unless floor is from 0 to 1.
   [[nodiscard]] static Budget adaptive(double floor = 0.2) {
     require(floor >= 0 && floor <= 1, "floor", floor, "from 0 to 1");
@@ -95,6 +95,8 @@ class Budget {
     budget.floor_ = floor;
     return budget;
   }
+
+  friend bool operator==(const Budget&, const Budget&) = default;
 
   [[nodiscard]] bool is_adaptive() const noexcept { return floor_ >= 0; }
   [[nodiscard]] double floor() const noexcept { return floor_; }
@@ -162,7 +164,8 @@ class Budget {
   for (std::size_t rank = 0; rank < best; ++rank) ++won[entries[rank].head];
   for (std::size_t& count : won) {
     const double share = static_cast<double>(count) * (1 - floor);
-    count = static_cast<std::size_t>(std::lround(share + floor * static_cast<double>(distant)));
+    const long kept = std::lround(share + floor * static_cast<double>(distant));
+    count = static_cast<std::size_t>(std::max(kept, 1L));
   }
   return won;
 }

@@ -4,15 +4,13 @@
 #ifndef MORPHKV_CACHE_ENGINE_STORAGE_HPP
 #define MORPHKV_CACHE_ENGINE_STORAGE_HPP
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "morphkv/core/config.hpp"
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/memory_usage.hpp"
@@ -56,21 +54,35 @@ struct PagedBatch {
   std::span<const std::int32_t> last_page_len;  ///< [sequences]
   std::size_t page_size = 16;                   ///< slots of a page
 
-  [[nodiscard]] PageTable sequence(std::size_t i) const noexcept {
-    const auto begin = static_cast<std::size_t>(indptr[i]);
-    const auto end = static_cast<std::size_t>(indptr[i + 1]);
-    return {indices.subspan(begin, end - begin), page_size};
+  /// \throws std::invalid_argument if there is no such sequence, or its part of the tables is no
+  ///         range of `indices`
+  [[nodiscard]] PageTable sequence(std::size_t i) const {
+    require(i < last_page_len.size() && i + 1 < indptr.size(), "sequence", i,
+            "below the sequences of the batch");
+    const std::int32_t begin = indptr[i];
+    const std::int32_t end = indptr[i + 1];
+    require(begin >= 0 && begin <= end && static_cast<std::size_t>(end) <= indices.size(),
+            "indptr[" + std::to_string(i + 1) + "]", end,
+            "from indptr[" + std::to_string(i) + "] = " + std::to_string(begin) + " to " +
+                std::to_string(indices.size()));
+    return {indices.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
+            page_size};
   }
   /// Slots that sequence i uses.
-  [[nodiscard]] std::size_t slots_in_use(std::size_t i) const noexcept {
+  /// \throws std::invalid_argument likewise, also if last_page_len[i] is above page_size
+  [[nodiscard]] std::size_t slots_in_use(std::size_t i) const {
     const std::size_t pages = sequence(i).pages.size();
-    return pages == 0 ? 0 : (pages - 1) * page_size + static_cast<std::size_t>(last_page_len[i]);
+    const std::int32_t last = last_page_len[i];
+    require(last >= 0 && static_cast<std::size_t>(last) <= page_size,
+            "last_page_len[" + std::to_string(i) + "]", last,
+            "from 0 to page_size = " + std::to_string(page_size));
+    return pages == 0 ? 0 : (pages - 1) * page_size + static_cast<std::size_t>(last);
   }
 };
 
-/// Pages that a sequence of `slots` slots needs.
+/// Pages that a sequence of `slots` slots needs. \pre page_size > 0
 [[nodiscard]] constexpr std::size_t pages_for(std::size_t slots, std::size_t page_size) noexcept {
-  return (slots + page_size - 1) / page_size;
+  return slots == 0 ? 0 : (slots - 1) / page_size + 1;
 }
 
 /// Slots in use of the last of those pages: the `last_page_len` of paged attention kernels.
@@ -87,16 +99,18 @@ struct PagedBatch {
 template <Scalar T>
 class EngineStorage {
  public:
-  /// Memory in one piece a layer.
+  /// Memory in one piece per layer.
   /// \param layers [layers]; copied
   /// \param slots that every head has there
-  /// \throws std::invalid_argument if a pointer is null or their number is not that of the layers
+  /// \throws std::invalid_argument if a pointer is null, their number is not that of the layers, or
+  ///         rows would overlap
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers, std::size_t slots,
                 HeadOrder order)
       : EngineStorage(shape, layers, slots, strides(shape, slots, order)) {}
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers, std::size_t slots,
                 const MemoryStrides& strides)
       : EngineStorage(shape, layers, strides) {
+    require(slots <= max_slots, "slots", slots, "at most " + std::to_string(max_slots));
     slots_ = slots;
   }
 
@@ -111,7 +125,10 @@ class EngineStorage {
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers,
                 const PageTable& table, const MemoryStrides& strides)
       : EngineStorage(shape, layers, strides) {
-    require(table.page_size > 0, "page_size", table.page_size, "at least 1");
+    require(table.page_size > 0 && table.page_size <= max_slots, "page_size", table.page_size,
+            "from 1 to " + std::to_string(max_slots));
+    require(strides.page >= shape.head_dim, "stride of a page", strides.page,
+            "at least head_dim = " + std::to_string(shape.head_dim));
     layout_.page_rows = table.page_size;
     layout_.page_stride = strides.page;
     set_pages(table.pages);
@@ -124,10 +141,19 @@ class EngineStorage {
   ~EngineStorage() = default;
 
   /// Another table of the same pages and perhaps more: a sequence takes pages while it grows. A
-  /// step that needs a slot beyond them reports Status::no_memory. \pre the storage is paged
-  void set_pages(std::span<const std::int32_t> pages) noexcept {
+  /// step that needs a slot beyond them reports Status::no_memory.
+  /// \param pages read at every step; they have to stay where they are. No number is negative
+  ///              (padding must be cut off) and none occurs twice
+  /// \throws std::invalid_argument naming the entry, or if the storage has no pages; nothing
+  /// changes O(pages log pages). It allocates.
+  void set_pages(std::span<const std::int32_t> pages) {
     static constexpr std::int32_t none = 0;
-    MORPHKV_ASSERT(can_grow());
+    require(can_grow(), "pages", pages.size(), "set only in memory that was described as paged");
+    std::set<std::int32_t> seen;
+    for (std::size_t i = 0; i < pages.size(); ++i) {
+      require(pages[i] >= 0 && seen.insert(pages[i]).second, "pages[" + std::to_string(i) + "]",
+              pages[i], "at least 0, and different from the pages before it");
+    }
     layout_.pages = pages.empty() ? &none : pages.data();
     slots_ = pages.size() * layout_.page_rows;
   }
@@ -151,9 +177,12 @@ class EngineStorage {
       : layers_(layers.begin(), layers.end()),
         head_stride_(strides.head),
         layout_{.data = nullptr, .stride = strides.slot} {
+    validate(shape);
     require(layers.size() == shape.layers, "layers of memory", layers.size(),
             "as many as the shape's: " + std::to_string(shape.layers));
     require(strides.slot >= shape.head_dim, "stride of a slot", strides.slot,
+            "at least head_dim = " + std::to_string(shape.head_dim));
+    require(strides.head >= shape.head_dim || shape.kv_heads == 1, "stride of a head", strides.head,
             "at least head_dim = " + std::to_string(shape.head_dim));
     for (const LayerMemory<T>& layer : layers_) {
       require(layer.keys != nullptr && layer.values != nullptr, "a layer's memory", "null",
@@ -176,10 +205,13 @@ class EngineStorage {
                : MemoryStrides{slots * shape.head_dim, shape.head_dim, page};
   }
 
+  /// Positions are 32-bit numbers, so no head needs more.
+  static constexpr std::size_t max_slots = std::size_t{1} << 31U;
+
   std::vector<LayerMemory<T>> layers_;
   std::size_t head_stride_;
   std::size_t slots_ = 0;
-  KvView<T> layout_;  ///< of every head; where its data begin is found when they are asked for
+  KvView<T> layout_;  ///< of every head; keys() and values() add where its data begin
 };
 
 }}  // namespace morphkv::v0

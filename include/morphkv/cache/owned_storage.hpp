@@ -18,9 +18,12 @@ namespace morphkv { inline namespace v0 {
 
 /// One allocation for the keys of all layers and one for the values. A head's slots lie in one
 /// piece, [slot][head_dim], and begin on a cache line. Copies are independent.
+/// Thread safety: that of a container.
 template <Scalar T>
 class OwnedStorage {
  public:
+  static constexpr bool is_contiguous = true;
+
   /// \param slots of every head, [layers][kv_heads]
   OwnedStorage(const CacheShape& shape, std::span<const std::size_t> slots)
       : kv_heads_(shape.kv_heads), head_dim_(shape.head_dim), slots_(slots.begin(), slots.end()) {
@@ -53,9 +56,18 @@ class OwnedStorage {
     return {.keys = keys_.bytes(), .values = values_.bytes()};
   }
 
-  /// Divides a layer's memory anew; what lay there means nothing afterwards.
-  /// \param slots [kv_heads]
-  /// \pre they need no more elements than the layer's slots did
+  /// Slots to make every head with, so that its layer can be divided when a head has `slots` on
+  /// average: rounding a capacity may cost one more, and beginning on a cache line the others.
+  [[nodiscard]] static std::size_t divisible_slots(const CacheShape& shape,
+                                                   std::size_t slots) noexcept {
+    constexpr std::size_t line = aligned_stride<T>(1);
+    const std::size_t aligned =
+        shape.head_dim % line == 0 ? 0 : (line + shape.head_dim - 1) / shape.head_dim;
+    return slots + 1 + aligned;
+  }
+
+  /// Divides a layer's memory anew; keys and values that lay there are lost.
+  /// \param slots [kv_heads]; they need no more elements than the layer's slots did
   void divide(std::size_t layer, std::span<const std::size_t> slots) noexcept {
     std::size_t offset = offsets_[index(layer, 0)];
     for (std::size_t head = 0; head < kv_heads_; ++head) {

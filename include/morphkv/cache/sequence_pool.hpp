@@ -4,11 +4,13 @@
 #ifndef MORPHKV_CACHE_SEQUENCE_POOL_HPP
 #define MORPHKV_CACHE_SEQUENCE_POOL_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "morphkv/cache/engine_storage.hpp"
@@ -19,13 +21,13 @@
 
 namespace morphkv { inline namespace v0 {
 
-/// A fixed number of slabs, one a sequence. A cache of constant size makes this all that a batching
-/// engine needs: no pages, no fragmentation, and admission is a question of a free slab. Sequences
-/// come, go and are forked in any order; none of it allocates.
+/// A fixed number of slabs, one per sequence. A cache of constant size makes this all that a
+/// batching engine needs: no pages, no fragmentation, and a request is admitted when a slab is
+/// free. Sequences are created, forked and released in any order; none of it allocates.
 ///
 ///     std::vector<T> memory(64 * SequencePool<T, MorphKV>::elements(shape, options));
 ///     SequencePool<T, MorphKV> pool(shape, options, memory);
-///     const auto id = pool.create();                  // no value: every slab is taken
+///     const auto id = pool.create();                  // no value: every slab is in use
 ///     pool[*id].prefill(layer, queries, keys, values);
 ///     pool.append(layer, ids, keys, values, statuses);
 ///     pool.attend(layer, ids, queries, outputs, statuses, execute);
@@ -40,13 +42,14 @@ class SequencePool {
  public:
   using Options = typename Policy::Options;
   using Sequence = KVCache<T, Policy, EngineStorage<T>>;
-  using Id = std::uint32_t;
+  /// Names one sequence for as long as it lives: a slab, and how often the slab was released.
+  using Id = std::uint64_t;
 
   /// Elements of a slab: the keys and values of one sequence.
   /// \throws std::invalid_argument if the options do not fit
   [[nodiscard]] static std::size_t elements(const CacheShape& shape, const Options& options) {
     validate(shape);
-    return shape.layers * layer_elements(shape, options) * 2;
+    return shape.layers * Policy(options, 0).slots() * shape.key_width() * 2;
   }
 
   /// \param memory as many slabs as fit
@@ -57,99 +60,117 @@ class SequencePool {
     const std::size_t slabs = memory.size() / slab_elements_;
     require(slabs > 0, "elements of memory", memory.size(),
             "at least those of a slab: " + std::to_string(slab_elements_));
+    const std::size_t slots = Policy(options, 0).slots();
     sequences_.reserve(slabs);
     for (std::size_t slab = 0; slab < slabs; ++slab) {
       const auto layers = layers_of(memory.subspan(slab * slab_elements_, slab_elements_));
-      sequences_.emplace_back(shape, options,
-                              EngineStorage<T>(shape, layers, Policy(options, 0).slots(), order));
-      free_.push_back(static_cast<Id>(slabs - 1 - slab));
+      sequences_.emplace_back(shape, options, EngineStorage<T>(shape, layers, slots, order));
+      free_.push_back(slabs - 1 - slab);
     }
-    taken_.assign(slabs, 0);
+    states_.resize(slabs);
   }
 
-  /// An empty sequence, or nothing if every slab is taken. O(slots) a head.
+  /// An empty sequence, or nothing if every slab is in use. O(slots) per head.
   [[nodiscard]] std::optional<Id> create() {
     if (free_.empty()) return std::nullopt;
-    const Id id = free_.back();
+    const std::size_t slab = free_.back();
+    sequences_[slab].reset();
     free_.pop_back();
-    taken_[id] = 1;
-    sequences_[id].reset();
-    return id;
+    states_[slab].is_taken = true;
+    return Id{states_[slab].generation} << 32U | slab;
   }
 
-  /// A sequence that goes on from where `origin` is, or nothing if every slab is taken.
-  /// O(slots x head_dim) a head. \pre `origin` is taken
+  /// A sequence that continues from where `origin` is, or nothing if every slab is in use.
+  /// O(slots x head_dim) per head. \throws std::invalid_argument if there is no such sequence
   [[nodiscard]] std::optional<Id> fork(Id origin) {
-    MORPHKV_ASSERT(is_taken(origin));
+    const Sequence& from = (*this)[origin];
     const std::optional<Id> id = create();
-    if (id) sequences_[*id].copy_from(sequences_[origin]);
+    if (id) (*this)[*id].copy_from(from);
     return id;
   }
 
-  /// Gives the slab back. \pre `id` is taken
-  void release(Id id) noexcept {
-    MORPHKV_ASSERT(is_taken(id));
-    taken_[id] = 0;
-    free_.push_back(id);
+  /// Frees the slab; the id names no sequence any more.
+  /// \throws std::invalid_argument if it does not name one now, and nothing has changed
+  void release(Id id) {
+    State& state = states_[checked(id)];
+    state.is_taken = false;
+    ++state.generation;
+    free_.push_back(slab_of(id));  // never beyond the memory it has had for all slabs
   }
 
-  /// \pre `id` is taken
-  [[nodiscard]] Sequence& operator[](Id id) noexcept {
-    MORPHKV_ASSERT(is_taken(id));
-    return sequences_[id];
-  }
-  [[nodiscard]] const Sequence& operator[](Id id) const noexcept {
-    MORPHKV_ASSERT(is_taken(id));
-    return sequences_[id];
-  }
+  /// \throws std::invalid_argument if there is no such sequence
+  [[nodiscard]] Sequence& operator[](Id id) { return sequences_[checked(id)]; }
+  [[nodiscard]] const Sequence& operator[](Id id) const { return sequences_[checked(id)]; }
 
   /// The next token of every sequence named.
-  /// \param ids no two the same
   /// \param keys, values [ids][kv_heads][head_dim], in T or float
-  /// \param statuses [ids]: see KVCache::append; wrong_size in all if a span does not fit
+  /// \param statuses [ids]: receives what KVCache::append reports for each sequence; no_sequence
+  ///                 for an id that names none, or one that occurred before in `ids`
+  /// \return wrong_size if a span's size does not match, and nothing was written; else the first
+  ///         status that is not ok
   template <class Keys>
-  void append(std::size_t layer, std::span<const Id> ids, const Keys& keys, const Keys& values,
-              std::span<Status> statuses) noexcept {
-    const std::size_t width = shape_.kv_heads * shape_.head_dim;
+  Status append(std::size_t layer, std::span<const Id> ids, const Keys& keys, const Keys& values,
+                std::span<Status> statuses) noexcept {
+    const std::size_t width = shape_.key_width();
     const std::span k(keys);
     const std::span v(values);
-    if (k.size() != ids.size() * width || v.size() != k.size()) return fail(statuses);
+    if (layer >= shape_.layers || statuses.size() != ids.size() || k.size() != ids.size() * width ||
+        v.size() != k.size()) {
+      return Status::wrong_size;
+    }
+    std::ranges::fill(statuses, Status::ok);
+    check_ids(ids, statuses);
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      Sequence& sequence = (*this)[ids[i]];
+      if (statuses[i] != Status::ok) continue;
+      Sequence& sequence = sequences_[slab_of(ids[i])];
       statuses[i] = sequence.append(layer, k.subspan(i * width, width), v.subspan(i * width, width),
                                     sequence.next_position(layer));
     }
+    return first_failure(statuses);
   }
 
-  /// Attention of these sequences' newest tokens, which then vote. All heads of all sequences go to
-  /// the executor at once.
+  /// Attention of these sequences' newest tokens, whose rows then update the scores. All heads of
+  /// all sequences go to the executor at once.
   /// \param queries, outputs [ids][query_heads][head_dim], in T or float
-  /// \param statuses [ids]: see KVCache::attend
+  /// \param statuses [ids]: a sequence takes part if its status is ok: pass those of append, and
+  ///                 where it failed the sequence is left out and its status stays. The others
+  ///                 receive what KVCache::attend reports, or no_sequence as in append
+  /// \return as append
   template <class Queries, class Outputs, class Execute = SerialExecutor>
-  void attend(std::size_t layer, std::span<const Id> ids, const Queries& queries, Outputs&& outputs,
-              std::span<Status> statuses, Execute&& execute = {}) noexcept {
+  Status attend(std::size_t layer, std::span<const Id> ids, const Queries& queries,
+                Outputs&& outputs, std::span<Status> statuses, Execute&& execute = {}) noexcept {
     const std::size_t heads = shape_.kv_heads;
     const std::size_t width = shape_.group() * shape_.head_dim;
     const std::span q(queries);
     const std::span o(outputs);
-    if (q.size() != ids.size() * heads * width || o.size() != q.size() || layer >= shape_.layers) {
-      return fail(statuses);
+    if (layer >= shape_.layers || statuses.size() != ids.size() ||
+        q.size() != ids.size() * heads * width || o.size() != q.size()) {
+      return Status::wrong_size;
     }
+    check_ids(ids, statuses);
     execute(ids.size() * heads, [&](std::size_t i) {
-      (void)(*this)[ids[i / heads]].attend_head(layer, i % heads, q.subspan(i * width, width),
-                                                o.subspan(i * width, width));
+      if (statuses[i / heads] != Status::ok) return;
+      (void)sequences_[slab_of(ids[i / heads])].attend_head(
+          layer, i % heads, q.subspan(i * width, width), o.subspan(i * width, width));
     });
-    execute(ids.size(), [&](std::size_t i) { statuses[i] = (*this)[ids[i]].observe_heads(layer); });
+    execute(ids.size(), [&](std::size_t i) {
+      if (statuses[i] == Status::ok) {
+        statuses[i] = sequences_[slab_of(ids[i])].observe_heads(layer);
+      }
+    });
+    return first_failure(statuses);
   }
 
   [[nodiscard]] std::size_t slabs() const noexcept { return sequences_.size(); }
   [[nodiscard]] std::size_t free_slabs() const noexcept { return free_.size(); }
+  /// Whether the id names a sequence now.
   [[nodiscard]] bool is_taken(Id id) const noexcept {
-    return id < taken_.size() && taken_[id] != 0;
+    const std::size_t slab = slab_of(id);
+    return slab < states_.size() && states_[slab].is_taken && states_[slab].generation == id >> 32U;
   }
   [[nodiscard]] std::size_t slab_bytes() const noexcept { return slab_elements_ * sizeof(T); }
 
-  /// The bytes of all slabs, taken or not, and of the sequences' bookkeeping.
+  /// The bytes of all slabs, in use or not, and of the sequences' bookkeeping.
   [[nodiscard]] MemoryUsage memory() const noexcept {
     const std::size_t half = slabs() * slab_bytes() / 2;
     MemoryUsage usage{.keys = half, .values = half};
@@ -158,8 +179,34 @@ class SequencePool {
   }
 
  private:
-  [[nodiscard]] static std::size_t layer_elements(const CacheShape& shape, const Options& options) {
-    return Policy(options, 0).slots() * shape.kv_heads * shape.head_dim;
+  struct State {
+    std::uint32_t generation = 0;  ///< how often the slab was released
+    bool is_taken = false;
+    bool is_named = false;  ///< by the call under way
+  };
+
+  [[nodiscard]] static std::size_t slab_of(Id id) noexcept { return id & 0xffffffffU; }
+
+  [[nodiscard]] std::size_t checked(Id id) const {
+    require(is_taken(id), "sequence id", id, "one that the pool gave and that was not released");
+    return slab_of(id);
+  }
+
+  /// no_sequence where an id names none, or the same as an id before it.
+  void check_ids(std::span<const Id> ids, std::span<Status> statuses) noexcept {
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      if (!is_taken(ids[i]) || std::exchange(states_[slab_of(ids[i])].is_named, true)) {
+        statuses[i] = Status::no_sequence;
+      }
+    }
+    for (const Id id : ids) {
+      if (is_taken(id)) states_[slab_of(id)].is_named = false;
+    }
+  }
+
+  [[nodiscard]] static Status first_failure(std::span<const Status> statuses) noexcept {
+    const auto failed = std::ranges::find_if(statuses, [](Status s) { return s != Status::ok; });
+    return failed == statuses.end() ? Status::ok : *failed;
   }
 
   [[nodiscard]] std::vector<LayerMemory<T>> layers_of(std::span<T> slab) const {
@@ -172,15 +219,11 @@ class SequencePool {
     return layers;
   }
 
-  static void fail(std::span<Status> statuses) noexcept {
-    for (Status& status : statuses) status = Status::wrong_size;
-  }
-
   CacheShape shape_;
   std::size_t slab_elements_;
-  std::vector<Sequence> sequences_;
-  std::vector<Id> free_;  ///< the last one is given next; its room is never given up
-  std::vector<char> taken_;
+  std::vector<Sequence> sequences_;  ///< [slabs]
+  std::vector<State> states_;        ///< [slabs]
+  std::vector<std::size_t> free_;    ///< the last one is used next
 };
 
 }}  // namespace morphkv::v0

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <span>
@@ -27,7 +28,7 @@ template <class T>
 }
 
 /// A fixed number of elements, zero at first, aligned to 64 bytes, copied by value. It allocates in
-/// its constructors and assignments, and nowhere else.
+/// its constructors and assignments, and nowhere else: std::bad_alloc, also if the bytes overflow.
 template <class T>
 class AlignedBuffer {
   static_assert(std::is_trivially_copyable_v<T> && buffer_alignment % sizeof(T) == 0);
@@ -83,8 +84,9 @@ class AlignedBuffer {
 
   [[nodiscard]] static Memory allocate(std::size_t size) {
     if (size == 0) return nullptr;
-    return Memory(
-        static_cast<T*>(::operator new (size * sizeof(T), std::align_val_t{buffer_alignment})));
+    constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+    const std::size_t bytes = size > most / sizeof(T) ? most : size * sizeof(T);
+    return Memory(static_cast<T*>(::operator new (bytes, std::align_val_t{buffer_alignment})));
   }
   void copy_from(const AlignedBuffer& other) noexcept {
     if (size_ > 0) std::memcpy(static_cast<void*>(data()), other.data(), bytes());

@@ -19,21 +19,34 @@ struct CacheShape {
   std::size_t kv_heads = 1;
   std::size_t head_dim = 1;
 
-  /// Query heads to a KV head.
+  /// Query heads per KV head.
   [[nodiscard]] constexpr std::size_t group() const noexcept { return query_heads / kv_heads; }
   /// KV heads of all layers.
   [[nodiscard]] constexpr std::size_t heads() const noexcept { return layers * kv_heads; }
+  /// Elements of one token's queries (or outputs), and of its keys (or values), in one layer.
+  [[nodiscard]] constexpr std::size_t query_width() const noexcept {
+    return query_heads * head_dim;
+  }
+  [[nodiscard]] constexpr std::size_t key_width() const noexcept { return kv_heads * head_dim; }
 
   friend constexpr bool operator==(const CacheShape&, const CacheShape&) = default;
 };
 
-/// \throws std::invalid_argument if a number is 0 or the KV heads do not divide the query heads.
+/// \throws std::invalid_argument if a number is 0, the KV heads do not divide the query heads, or
+///         the query elements of all layers, layers * query_heads * head_dim, are above 2^30.
 inline void validate(const CacheShape& shape) {
-  require(shape.layers > 0, "layers", shape.layers, "at least 1");
-  require(shape.head_dim > 0, "head_dim", shape.head_dim, "at least 1");
-  require(shape.kv_heads > 0, "kv_heads", shape.kv_heads, "at least 1");
-  require(shape.query_heads > 0 && shape.query_heads % shape.kv_heads == 0, "query_heads",
-          shape.query_heads, "a multiple of kv_heads = " + std::to_string(shape.kv_heads));
+  std::size_t most = std::size_t{1} << 30U;  // times 2^31 slots it still fits std::size_t
+  const auto require_within = [&](const char* name, std::size_t value) {
+    require(value > 0 && value <= most, name, value, "from 1 to " + std::to_string(most));
+  };
+  require_within("head_dim", shape.head_dim);
+  most /= shape.head_dim;
+  require_within("kv_heads", shape.kv_heads);
+  require_within("query_heads", shape.query_heads);
+  require(shape.query_heads % shape.kv_heads == 0, "query_heads", shape.query_heads,
+          "a multiple of kv_heads = " + std::to_string(shape.kv_heads));
+  most /= shape.query_heads;
+  require_within("layers", shape.layers);
 }
 
 }}  // namespace morphkv::v0

@@ -12,14 +12,16 @@ namespace morphkv { inline namespace v0 {
 /// `Status::ok`.
 enum class [[nodiscard]] Status{
     ok,
-    wrong_size,          ///< a span has not the size that the shape asks for
+    wrong_size,  ///< a span's size does not match the shape, or there is no such layer or head
     position_backwards,  ///< a position is not greater than the newest one of the head
+    not_finite,          ///< a key or value is NaN, infinite, or too large for the cache's type
     bad_row,      ///< a weight of an attention row is NaN, infinite, negative (or -0) or above 1
-    out_of_step,  ///< a row was observed although no token was placed since the last one
-    full,         ///< every slot is taken and the policy keeps all it has
-    nothing_to_evict,  ///< every slot is taken and every token is protected
+    out_of_step,  ///< a row without a token placed since the last one, or layers at other tokens
+    full,         ///< every slot is in use and the policy keeps all tokens
+    nothing_to_evict,  ///< every slot is in use and every token is protected
     no_memory,         ///< the engine's pages have no slot for the token
     too_far_back,      ///< a rollback asks for more tokens than the history holds
+    no_sequence,       ///< an id of a pool names no sequence, or was named before in the same call
 };
 
 /// The status in words, for messages and logs.
@@ -31,18 +33,22 @@ enum class [[nodiscard]] Status{
       return "a span has the wrong size";
     case Status::position_backwards:
       return "a position does not go forwards";
+    case Status::not_finite:
+      return "a key or value is not finite in the cache's type";
     case Status::bad_row:
       return "an attention row holds NaN, infinity or a weight outside [0, 1]";
     case Status::out_of_step:
-      return "a row was observed with no token placed before it";
+      return "a row was observed with no token placed before it, or layers are at other tokens";
     case Status::full:
-      return "all slots are taken and the policy evicts nothing";
+      return "all slots are in use and the policy evicts nothing";
     case Status::nothing_to_evict:
-      return "all slots are taken and every token is protected";
+      return "all slots are in use and every token is protected";
     case Status::no_memory:
       return "the engine's pages have no slot for the token";
     case Status::too_far_back:
       return "the history does not reach back that far";
+    case Status::no_sequence:
+      return "the pool has no such sequence, or it is named twice";
   }
   return "unknown status";
 }

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// A block of tokens on its way into a layer of a cache.
+#ifndef MORPHKV_CACHE_PENDING_BLOCK_HPP
+#define MORPHKV_CACHE_PENDING_BLOCK_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "morphkv/attention/prefill.hpp"
+#include "morphkv/cache/budget.hpp"
+#include "morphkv/cache/storage.hpp"
+#include "morphkv/core/executor.hpp"
+#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/shape.hpp"
+#include "morphkv/core/types.hpp"
+#include "morphkv/kernels/convert.hpp"
+#include "morphkv/policy/eviction_policy.hpp"
+
+namespace morphkv { inline namespace v0 {
+
+/// The tokens of one layer, as the engine passes them. Nothing is owned.
+template <class E>
+struct LayerBlock {
+  std::size_t tokens;
+  std::span<const E> queries;  ///< [tokens][query_heads][head_dim]
+  std::span<const E> keys;     ///< [tokens][kv_heads][head_dim]
+  std::span<const E> values;   ///< [tokens][kv_heads][head_dim]
+  std::span<E> outputs;        ///< as the queries, or empty
+};
+
+/// Takes a block through score(), divide() where heads share a budget, select() and commit(). Until
+/// commit(), which neither fails nor allocates, no head has changed.
+template <Scalar T, EvictionPolicy Policy, CacheStorage<T> Storage, ElementOf<T> E>
+class PendingBlock {
+ public:
+  /// \param heads the policies of the layer, [kv_heads]
+  PendingBlock(const CacheShape& shape, std::size_t layer, std::span<Policy> heads,
+               Storage& storage, const LayerBlock<E>& block)
+      : shape_(shape),
+        layer_(layer),
+        heads_(heads),
+        storage_(storage),
+        block_(block),
+        selections_(heads.size()),
+        slots_(heads.size(), std::vector<Slot>(block.tokens)) {}
+
+  /// Attention of the block, and the scores that its queries give. Heads run on the executor.
+  template <class Execute>
+  [[nodiscard]] Status score(float scale, GroupFusion fusion, Execute& execute) {
+    const Position first = heads_[0].newest() + 1;
+    run_bodies(execute, heads_.size(), [&](std::size_t head) {
+      PrefillAttention<T, E> attention(prefill_head(head, scale, fusion));
+      Selection& selection =
+          selections_[head].emplace(heads_[head].score_block(first, attention.rows()));
+      if (selection.status == Status::ok) selection.status = attention.finish_outputs();
+    });
+    for (const auto& selection : selections_) {
+      if (selection->status != Status::ok) return selection->status;
+    }
+    return Status::ok;
+  }
+
+  /// AdaKV: gives the heads capacities by their scores of a first prompt, if it is longer than the
+  /// capacity.
+  /// \param capacity of a head on average, `recent` tokens included
+  void divide(std::size_t capacity, std::size_t recent,
+              double floor) requires ResizablePolicy<Policy> {
+    if (heads_[0].newest() != no_position || block_.tokens <= capacity) return;
+    std::vector<std::vector<double>> scores(heads_.size());
+    for (std::size_t head = 0; head < heads_.size(); ++head) {
+      const Selection& selection = *selections_[head];
+      for (std::size_t c = 0; c < selection.values.size(); ++c) {
+        scores[head].push_back(heads_[head].is_permanent(selection, c)
+                                   ? std::numeric_limits<double>::infinity()
+                                   : static_cast<double>(selection.values[c]));
+      }
+    }
+    for (const std::size_t distant : adaptive_capacities(scores, capacity - recent, floor)) {
+      Policy& head = resized_.emplace_back(heads_[resized_.size()]);
+      head.set_capacity(distant + recent);
+      resized_slots_.push_back(head.slots());
+    }
+  }
+
+  /// Finds what stays. \return why the block cannot be held, if it cannot
+  [[nodiscard]] Status select() {
+    for (std::size_t head = 0; head < heads_.size(); ++head) {
+      const Policy& policy = resized_.empty() ? heads_[head] : resized_[head];
+      const Status status = policy.select(*selections_[head]);
+      if (status != Status::ok) return status;
+      if constexpr (GrowingStorage<Storage>) {
+        const std::size_t used = std::min(selections_[head]->kept.size(), policy.slots());
+        if (used > storage_.slots(layer_, head)) return Status::no_memory;
+      }
+    }
+    return Status::ok;
+  }
+
+  /// Writes the tokens that stay. \pre select() == Status::ok
+  void commit() {
+    if constexpr (DivisibleStorage<Storage>) {
+      if (!resized_.empty()) storage_.divide(layer_, resized_slots_);
+    }
+    std::move(resized_.begin(), resized_.end(), heads_.begin());
+    for (std::size_t head = 0; head < heads_.size(); ++head) {
+      heads_[head].commit(*selections_[head], slots_[head]);
+      write(block_.keys, head, storage_.keys(layer_, head));
+      write(block_.values, head, storage_.values(layer_, head));
+    }
+  }
+
+ private:
+  using Selection = typename Policy::Selection;
+
+  [[nodiscard]] PrefillHead<T, E> prefill_head(std::size_t head, float scale,
+                                               GroupFusion fusion) noexcept {
+    const std::size_t query_offset = head * shape_.group() * shape_.head_dim;
+    const std::size_t key_offset = head * shape_.head_dim;
+    return {
+        .positions = heads_[head].positions(),
+        .keys = storage_.keys(layer_, head),
+        .values = storage_.values(layer_, head),
+        .tokens = block_.tokens,
+        .block_queries = block_.queries.data() + query_offset,
+        .block_keys = block_.keys.data() + key_offset,
+        .block_values = block_.values.data() + key_offset,
+        .block_outputs = block_.outputs.empty() ? nullptr : block_.outputs.data() + query_offset,
+        .query_stride = shape_.query_width(),
+        .key_stride = shape_.key_width(),
+        .group = shape_.group(),
+        .head_dim = shape_.head_dim,
+        .scale = scale,
+        .fusion = fusion};
+  }
+
+  /// The head's part of the tokens that stay.
+  void write(std::span<const E> tokens, std::size_t head, const KvView<T>& to) noexcept {
+    const E* from = tokens.data() + head * shape_.head_dim;
+    for (std::size_t token = 0; token < block_.tokens; ++token, from += shape_.key_width()) {
+      const Slot slot = slots_[head][token];
+      if (slot != no_slot) kernels::convert(from, shape_.head_dim, to[slot]);
+    }
+  }
+
+  CacheShape shape_;
+  std::size_t layer_;
+  std::span<Policy> heads_;
+  Storage& storage_;
+  LayerBlock<E> block_;
+  std::vector<std::optional<Selection>> selections_;
+  std::vector<std::vector<Slot>> slots_;  ///< [kv_heads][tokens]: where commit() writes
+  std::vector<Policy> resized_;           ///< the heads with other capacities, or none
+  std::vector<std::size_t> resized_slots_;
+};
+
+}}  // namespace morphkv::v0
+
+#endif  // MORPHKV_CACHE_PENDING_BLOCK_HPP
