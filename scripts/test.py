@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Configures, builds and tests, one stage after the other, and prints a table of the stages.
+"""Configures, builds and tests in stages, and prints a table of them.
 
-A stage is a build preset, a test preset or both, of that name, in CMakePresets.json.
+A stage is a build preset, a test preset or both, of that name, in CMakePresets.json. Stages with one
+build folder run one after the other; two build folders at a time, so that no core waits for the last
+compilation or the longest test of a stage.
 """
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -16,9 +19,10 @@ import xml.etree.ElementTree as ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
-JOBS = os.environ.get("MORPHKV_JOBS", str(os.cpu_count()))
+JOBS = int(os.environ.get("MORPHKV_JOBS", os.cpu_count()))
 
-DEFAULT = ["style", "docs", "release", "headers", "cuda", "package", "neon", "asan", "tsan", "tidy"]
+# In the order in which they start: the longest build folders first.
+DEFAULT = ["style", "docs", "release", "headers", "package", "asan", "tidy", "neon", "cuda", "tsan"]
 ON_REQUEST = ["clang", "amalgamated", "compilers"]
 NEEDS = {"cuda": ["nvcc"], "neon": ["aarch64-linux-gnu-g++", "qemu-aarch64"]}
 
@@ -57,43 +61,62 @@ def count_cases(junit, results):
     return passed, failed, skipped
 
 
-def run_stage(stage, presets, ctest_options):
-    """Passed, failed and skipped cases of one stage, and a remark."""
+def configure_preset(stage, presets):
+    return (presets["build"].get(stage) or presets["test"][stage])["configurePreset"]
+
+
+def run_stage(stage, presets, ctest_options, jobs, log):
+    """Passed, failed and skipped cases of one stage, and a remark. Its output goes to `log`."""
+
+    def run(*command):
+        return subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
+                              check=False).returncode == 0
+
     missing = [tool for tool in NEEDS.get(stage, []) if not shutil.which(tool)]
     if missing:
         return 0, 0, 1, f"not installed: {', '.join(missing)}"
-    build, test = presets["build"].get(stage), presets["test"].get(stage)
-    configure_preset = (build or test)["configurePreset"]
-    log = REPORTS / f"configure-{configure_preset}.log"
-    with log.open("w", encoding="utf-8") as output:
-        configured = subprocess.run(["cmake", "--preset", configure_preset], cwd=ROOT,
-                                    stdout=output, stderr=subprocess.STDOUT, check=False)
-    if configured.returncode:
-        print(log.read_text(encoding="utf-8"))
+    folder = configure_preset(stage, presets)
+    if not run("cmake", "--preset", folder):
         return 0, 1, 0, "does not configure"
 
     passed = failed = skipped = 0
     remark = ""
-    if build:
-        result = subprocess.run(["cmake", "--build", "--preset", stage, "--parallel", JOBS],
-                                cwd=ROOT, check=False)
-        if result.returncode:
+    if stage in presets["build"]:
+        if not run("cmake", "--build", "--preset", stage, "--parallel", str(jobs)):
             failed, remark = 1, "does not build"
-        elif not test:
+        elif stage not in presets["test"]:
             passed = 1
-    if test:
+    if stage in presets["test"]:
         junit = REPORTS / f"test-{stage}.xml"
         junit.unlink(missing_ok=True)
-        results = ROOT / "build" / configure_preset / "test-results"
+        results = ROOT / "build" / folder / "test-results"
         shutil.rmtree(results, ignore_errors=True)
-        result = subprocess.run(["ctest", "--preset", stage, "--parallel", JOBS, "--output-junit",
-                                 str(junit), *ctest_options], cwd=ROOT, check=False)
+        succeeded = run("ctest", "--preset", stage, "--parallel", str(jobs), "--output-junit",
+                        str(junit), *ctest_options)
         if junit.exists():
             passed, bad, skipped = count_cases(junit, results)
             failed = max(failed, bad)
-        if result.returncode and not failed:
+        if not succeeded and not failed:
             failed, remark = 1, "ctest failed"
     return passed, failed, skipped, remark
+
+
+def run_stages(stages, presets, ctest_options, jobs, live):
+    """The rows of the table for stages with one build folder."""
+    rows = []
+    for stage in stages:
+        print(f"\033[1m== {stage}\033[0m", flush=True)
+        start = time.monotonic()
+        path = REPORTS / f"stage-{stage}.log"
+        with path.open("w", encoding="utf-8") as log:
+            result = run_stage(stage, presets, ctest_options, jobs, None if live else log)
+        row = (stage, *result[:3], round(time.monotonic() - start), result[3])
+        rows.append(row)
+        if not live:
+            if row[2]:
+                print(path.read_text(encoding="utf-8", errors="replace"))
+            print(f"   {stage}: {row[1]} passed, {row[2]} failed in {row[4]} s; {path}", flush=True)
+    return rows
 
 
 def main():
@@ -122,12 +145,15 @@ def main():
     if shutil.which("ccache"):
         os.environ.setdefault("CMAKE_CXX_COMPILER_LAUNCHER", "ccache")
     begin = time.monotonic()
-    rows = []
+    folders = {}
     for stage in chosen:
-        print(f"\n\033[1m== {stage}\033[0m", flush=True)
-        start = time.monotonic()
-        passed, failed, skipped, remark = run_stage(stage, presets, ctest_options)
-        rows.append((stage, passed, failed, skipped, round(time.monotonic() - start), remark))
+        folders.setdefault(configure_preset(stage, presets), []).append(stage)
+    workers = min(2, len(folders), JOBS)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        groups = [pool.submit(run_stages, group, presets, ctest_options, JOBS // workers,
+                              live=workers == 1) for group in folders.values()]
+    rows = sorted((row for group in groups for row in group.result()),
+                  key=lambda row: chosen.index(row[0]))
 
     print(f"\n\033[1m== done in {time.monotonic() - begin:.0f} s\033[0m")
     print(f"{'stage':12}{'passed':>8} {'failed':>8} {'skipped':>8} {'seconds':>8}")
