@@ -331,6 +331,25 @@ TYPED_TEST(BlockAttentionTest, AWrongLogarithmIsNotTakenForWeights) {
   }
 }
 
+TYPED_TEST(BlockAttentionTest, NotANumberIsReportedWhereTheLogarithmsAreKnown) {
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    for (const GroupFusion fusion : {GroupFusion::max, GroupFusion::mean}) {
+      for (const std::size_t bad_head : Sizes{0, 2}) {
+        Problem<TypeParam> problem({20, 90, 3, 32});
+        ASSERT_TRUE(problem.attend(Ask::rows_of_known, fusion));
+        auto a = problem.arguments(0, 20);
+        std::vector<float> queries(a.queries, a.queries + 20 * 3 * 32), known(60, 5.0F);
+        a.queries = queries.data();
+        a.known_log_sum_exp = known.data();
+        ASSERT_TRUE(kernels::block_attention(a));
+        queries[(7 * 3 + bad_head) * 32 + 3] = std::numeric_limits<float>::quiet_NaN();
+        EXPECT_FALSE(kernels::block_attention(a));
+      }
+    }
+  }
+}
+
 TYPED_TEST(BlockAttentionTest, NotANumberIsReported) {
   constexpr float nan = std::numeric_limits<float>::quiet_NaN();
   constexpr float infinity = std::numeric_limits<float>::infinity();

@@ -45,14 +45,14 @@ struct PrefillHead {
 /// Causal attention of the block over what the head holds and over itself. Keys and values are
 /// rounded to the cache's type first, so that a token sees what later tokens will see.
 ///
-/// Rows are computed when a policy asks for them, `kernels::block_queries` of them at a time, and
-/// the outputs of these queries with them. So each query meets the keys once. For engines with an
+/// Rows are computed when a policy asks for them, some queries at a time, and the outputs of these
+/// queries with them. So each query meets the keys once. For engines with an
 /// attention kernel of their own, rows() is the way to a policy: from queries, keys and the
 /// kernel's log-sum-exp, without values and outputs.
 ///
 /// Memory: a copy of the head's keys and of the block's, and of the values where outputs are
-/// wanted; for rows 2 x 256 bytes per column. Complexity: O(slots + tokens) x head_dim x group per
-/// query. Thread safety: none.
+/// wanted; for rows 320 to 512 bytes per column. Complexity: O(slots + tokens) x head_dim x group
+/// per query. Thread safety: none.
 template <Scalar T, ElementOf<T> E>
 class PrefillAttention {
  public:
@@ -63,7 +63,8 @@ class PrefillAttention {
             std::count(head.positions.begin(), head.positions.end(), no_position))),
         keys_((held_ + head.tokens) * head.head_dim),
         values_(head.block_outputs == nullptr ? 0 : keys_.size()),
-        queries_(kernels::block_queries * head.group * head.head_dim),
+        at_once_(kernels::queries_at_once(head.group)),
+        queries_(at_once_ * head.group * head.head_dim),
         outputs_(head.block_outputs == nullptr ? 0 : queries_.size()) {
     copy_tokens(head.keys, head.block_keys, keys_.data());
     if (!values_.span().empty()) copy_tokens(head.values, head.block_values, values_.data());
@@ -88,13 +89,13 @@ class PrefillAttention {
     }
     Status status = Status::ok;
     for (std::size_t begin = 0; begin < done_begin_ && status == Status::ok;) {
-      const std::size_t end = std::min(begin + kernels::block_queries, done_begin_);
+      const std::size_t end = std::min(begin + at_once_, done_begin_);
       status = attend(begin, end, nullptr);
       begin = end;
     }
     while (done_end_ < head_.tokens && status == Status::ok) {
       const std::size_t begin = done_end_;
-      done_end_ = std::min(begin + kernels::block_queries, head_.tokens);
+      done_end_ = std::min(begin + at_once_, head_.tokens);
       status = attend(begin, done_end_, nullptr);
     }
     return status;
@@ -154,12 +155,12 @@ class PrefillAttention {
 
   [[nodiscard]] Status fused_row(std::size_t query, float* row) {
     if (rows_.span().empty()) {
-      rows_ = AlignedBuffer<float>(kernels::block_queries * columns());
+      rows_ = AlignedBuffer<float>(at_once_ * columns());
       workspace_ =
           AlignedBuffer<float>(kernels::block_attention_workspace(head_.head_dim, columns()));
     }
     if (query < rows_begin_ || query >= rows_end_) {
-      const std::size_t end = std::min(query + kernels::block_queries, head_.tokens);
+      const std::size_t end = std::min(query + at_once_, head_.tokens);
       const Status status = attend(query, end, rows_.data());
       rows_begin_ = query;
       rows_end_ = status == Status::ok ? end : query;
@@ -189,9 +190,10 @@ class PrefillAttention {
   std::size_t holes_;  ///< those among them that no token is in
   AlignedBuffer<T> keys_;
   AlignedBuffer<T> values_;
+  std::size_t at_once_;           ///< queries that are attended in one call
   AlignedBuffer<float> queries_;  ///< of the queries that are attended at once
   AlignedBuffer<float> outputs_;  ///< theirs
-  AlignedBuffer<float> rows_;     ///< [block_queries][columns], of the queries from rows_begin_ on
+  AlignedBuffer<float> rows_;     ///< [at_once_][columns], of the queries from rows_begin_ on
   AlignedBuffer<float> workspace_;
   std::size_t rows_begin_ = 0;
   std::size_t rows_end_ = 0;

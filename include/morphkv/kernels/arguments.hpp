@@ -4,8 +4,10 @@
 #ifndef MORPHKV_KERNELS_ARGUMENTS_HPP
 #define MORPHKV_KERNELS_ARGUMENTS_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/scalar.hpp"
@@ -78,6 +80,11 @@ struct BlockAttention {
 inline constexpr std::size_t block_tokens = 64;
 /// Queries that block_attention serves at once, over the heads of a group: whole vectors of them.
 inline constexpr std::size_t block_queries = 64;
+
+/// Queries per call that fill the vectors of every instruction set and leave rows in the L2 cache.
+[[nodiscard]] constexpr std::size_t queries_at_once(std::size_t group) noexcept {
+  return (std::max)(std::size_t{16}, block_queries / std::gcd(block_queries, group));
+}
 
 /// Whole blocks of tokens.
 [[nodiscard]] constexpr std::size_t padded(std::size_t tokens) noexcept {

@@ -66,15 +66,15 @@ void attention_logits(const float* query, const T* keys, std::size_t stride, std
 /// \return the logarithm of the sum of exponentials; NaN if no weight can be given (a logit is NaN
 ///         or plus infinity, or none is above minus infinity).
 inline float softmax(float* logits, std::size_t tokens) noexcept {
-  float greatest = -std::numeric_limits<float>::infinity();
-  for (std::size_t t = 0; t < tokens; ++t) greatest = std::max(greatest, logits[t]);
+  float highest = -std::numeric_limits<float>::infinity();
+  for (std::size_t t = 0; t < tokens; ++t) highest = std::max(highest, logits[t]);
   float sum = 0;
   for (std::size_t t = 0; t < tokens; ++t) {
-    logits[t] = std::exp(logits[t] - greatest);
+    logits[t] = std::exp(logits[t] - highest);
     sum += logits[t];
   }
   for (std::size_t t = 0; t < tokens; ++t) logits[t] /= sum;
-  return std::isfinite(sum) ? greatest + std::log(sum) : std::numeric_limits<float>::quiet_NaN();
+  return std::isfinite(sum) ? highest + std::log(sum) : std::numeric_limits<float>::quiet_NaN();
 }
 
 /// output[g] = sum over t of weights[g][t] * values[t].

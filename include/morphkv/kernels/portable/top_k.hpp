@@ -66,16 +66,16 @@ struct Bracket {
 }
 
 template <RankedScore S>
-inline constexpr std::uint32_t greatest_key = ~std::uint32_t{0};
+inline constexpr std::uint32_t max_key = ~std::uint32_t{0};
 template <>
-inline constexpr std::uint32_t greatest_key<float> = 0xff800000U;  // infinity
+inline constexpr std::uint32_t max_key<float> = 0xff800000U;  // infinity
 
 using Pivots = std::array<std::uint32_t, 3>;
 using Counts = std::array<std::size_t, 3>;
 
 /// The passes over scores and keys, one element at a time.
 struct Passes {
-  /// The patterns of scores become keys, in place. \return the least and the greatest
+  /// The patterns of scores become keys, in place. \return the minimum and the maximum
   template <RankedScore S>
   static Bracket to_keys(std::uint32_t* patterns, std::size_t count) noexcept {
     Bracket range{~std::uint32_t{0}, 0};
@@ -231,7 +231,7 @@ template <class P = Passes, RankedScore S>
     return true;
   }
   const std::size_t first = P::find(scores, 0, threshold, from - rank);
-  const std::size_t before = threshold == greatest_key<S>
+  const std::size_t before = threshold == max_key<S>
                                  ? 0
                                  : P::emit(scores, 0, first, threshold + 1, indices, 0, wanted);
   P::emit(scores, first, count, threshold, indices, before, wanted);

@@ -202,16 +202,16 @@ struct RunningSoftmax {
     }
   }
 
-  /// Turns products into weights where the logarithm of their sum is known. A wrong one gives
-  /// weights above 1, but none above e.
-  void weigh(float* products, std::size_t token, std::size_t count, float scale) noexcept {
-    const Floats shift = sub(zero(), load(high));
+  /// Turns products into the logarithms of weights, where that of their sum is known. A wrong one
+  /// gives weights above 1, but none above e. `total` becomes NaN if a logarithm is.
+  void shift(float* products, std::size_t token, std::size_t count, float scale) noexcept {
+    const Floats negative = sub(zero(), load(high));
     Floats sum = load(total);
     for (std::size_t k = 0; k < count; ++k) {
-      const Floats exponent = fma(load(products + k * lanes), broadcast(scale), shift);
-      const Floats weight = exp_of_negative(min(broadcast(1.0F), visible(exponent, token + k)));
-      store(products + k * lanes, weight);
-      sum = add(sum, weight);
+      const Floats logit = fma(load(products + k * lanes), broadcast(scale), negative);
+      const Floats logarithm = min(broadcast(1.0F), visible(logit, token + k));
+      store(products + k * lanes, logarithm);
+      sum = add(sum, logarithm);
     }
     store(total, sum);
   }
@@ -237,23 +237,30 @@ bool finish_vector(const BlockAttention<T>& a, const QueryVector& vector,
 
 /// Fuses the weights of `heads` vectors, heads of the same queries, over `count` tokens from
 /// `token` on, and writes them to the queries' rows, or fuses them with what other heads left
-/// there. `factors` scale the weights: [head][lane].
-template <Scalar T>
+/// there. `factors` scale the weights: [head][lane]. With `Logarithms` it is their logarithms that
+/// are given; the maximum of a group then takes one exponential and no factor.
+template <bool Logarithms, Scalar T>
 void fuse_tile(const BlockAttention<T>& a, const QueryVector& vector, std::size_t heads,
                const float* weights, std::size_t weight_stride, const float* factors,
                std::size_t token, std::size_t count) noexcept {
   const bool highest = a.fusion == GroupFusion::max;
+  const Floats none =
+      broadcast(Logarithms && highest ? std::numeric_limits<float>::lowest() : 0.0F);
   alignas(64) float tile[lanes * block_tokens];  // [query][token]
   for (std::size_t k = 0; k < count; k += 4) {
-    Floats fused[4];
-    MORPHKV_UNROLL for (Floats& some : fused) some = zero();
+    Floats fused[4] = {none, none, none, none};
     for (std::size_t h = 0; h < heads; ++h) {
       const Floats factor = load(factors + h * lanes);
       const float* from = weights + h * weight_stride + k * lanes;
       MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i) {
-        const Floats weight = load(from + i * lanes);
-        fused[i] = highest ? max(mul(weight, factor), fused[i]) : fma(weight, factor, fused[i]);
+        Floats weight = load(from + i * lanes);
+        if (Logarithms && !highest) weight = exp_of_negative(weight);
+        if (!Logarithms && highest) weight = mul(weight, factor);
+        fused[i] = highest ? max(weight, fused[i]) : fma(weight, factor, fused[i]);
       }
+    }
+    MORPHKV_UNROLL for (Floats& some : fused) {
+      if (Logarithms && highest) some = exp_of_negative(some);
     }
     store_transposed(fused[0], fused[1], fused[2], fused[3], tile + k, block_tokens);
   }
@@ -277,11 +284,11 @@ class Panel {
   explicit Panel(const BlockAttention<T>& a) noexcept
       : a_(a),
         space_(a.workspace, a.head_dim),
-        known_(a.outputs == nullptr && a.known_log_sum_exp != nullptr),
+        known_(a.outputs == nullptr && a.fused_rows != nullptr && a.known_log_sum_exp != nullptr),
         keeps_(a.fused_rows != nullptr && !known_),
         weights_(keeps_ ? space_.kept : space_.weights),
         weight_stride_(keeps_ ? padded(a.tokens) * lanes : block_tokens * lanes),
-        highs_(space_.kept + block_queries * padded(a.tokens)) {}
+        highs_(keeps_ ? space_.kept + block_queries * padded(a.tokens) : nullptr) {}
 
   /// Takes one more vector. \return whether it was the last one that fits
   bool add_vector(const QueryVector& vector) noexcept {
@@ -312,7 +319,7 @@ class Panel {
       const RunningSoftmax& softmax = softmax_[v];
       if (known_) {
         for (std::size_t i = 0; i < vectors_[v].count; ++i) {
-          finite = finite && std::isfinite(softmax.high[i]) && std::isfinite(softmax.total[i]);
+          finite = finite && std::isfinite(softmax.high[i]) && !std::isnan(softmax.total[i]);
         }
       } else {
         finite =
@@ -350,10 +357,21 @@ class Panel {
     }
   }
 
+  /// Brings the rows of keys or values of `count` tokens into the L2 cache, while a product runs.
+  void prefetch(const T* rows, std::size_t count) const noexcept {
+    for (std::size_t k = 0; k < count; ++k, rows += a_.stride) {
+      for (std::size_t d = 0; d < a_.head_dim; d += 64 / sizeof(T)) {
+        __builtin_prefetch(rows + d, 0, 2);
+      }
+    }
+  }
+
   void attend_tile(std::size_t first, std::size_t t, std::size_t tokens) noexcept {
     for (std::size_t k = 0; k < tokens; ++k) {
       Words::pack_key(a_.keys + (t + k) * a_.stride, a_.head_dim, space_.keys + k * depth_);
     }
+    prefetch(a_.keys + (t + tokens) * a_.stride, (std::min)(block_tokens, a_.tokens - t - tokens));
+    if (a_.outputs != nullptr) prefetch(a_.values + t * a_.stride, tokens);
     float* tile = weights_ + (keeps_ ? t * lanes : 0);
     multiply_panel<Words, false>(size_ - first, space_.queries + first * query_stride_,
                                  query_stride_, space_.keys, 1, depth_, tokens, depth_,
@@ -361,7 +379,7 @@ class Panel {
     for (std::size_t v = first; v < size_; ++v) {
       float* weights = tile + v * weight_stride_;
       if (known_) {
-        softmax_[v].weigh(weights, t, tokens, a_.scale);
+        softmax_[v].shift(weights, t, tokens, a_.scale);
         continue;
       }
       softmax_[v].absorb(weights, t, tokens, a_.scale,
@@ -372,7 +390,7 @@ class Panel {
         Words::pack_weights(weights, tokens, space_.weights + v * block_tokens * lanes);
       }
     }
-    if (known_) return fuse_vectors(first, t);
+    if (known_) return fuse_vectors<true>(first, t);
     if (a_.outputs == nullptr) return;
     Words::pack_values(a_.values + t * a_.stride, a_.stride, tokens, a_.head_dim, space_.values);
     const std::size_t words = (tokens + Words::numbers - 1) / Words::numbers;
@@ -389,13 +407,14 @@ class Panel {
   }
 
   /// Writes the tile at token t of the rows of the vectors from `first` on, by factors_.
+  template <bool Logarithms>
   void fuse_vectors(std::size_t first, std::size_t t) noexcept {
     const float* tile = weights_ + (keeps_ ? t * lanes : 0);
     for (std::size_t v = first; v < size_;) {
       const std::size_t heads = heads_from(v);
       if (t < seen_by(v)) {
-        fuse_tile(a_, vectors_[v], heads, tile + v * weight_stride_, weight_stride_,
-                  factors_ + v * lanes, t, (std::min)(block_tokens, seen_by(v) - t));
+        fuse_tile<Logarithms>(a_, vectors_[v], heads, tile + v * weight_stride_, weight_stride_,
+                              factors_ + v * lanes, t, (std::min)(block_tokens, seen_by(v) - t));
       }
       v += heads;
     }
@@ -410,7 +429,7 @@ class Panel {
         const Floats shrink = exp_of_negative(sub(load(high_of(v, t)), load(softmax_[v].high)));
         store(factors_ + v * lanes, mul(share, shrink));
       }
-      fuse_vectors(0, t);
+      fuse_vectors<false>(0, t);
     }
     for (std::size_t v = 0; v < size_; v += heads_from(v)) {
       for (std::size_t i = 0; vectors_[v].head == 0 && i < vectors_[v].count; ++i) {

@@ -83,10 +83,10 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
 template <Scalar T>
 float softmax_pass(float* logits, std::size_t tokens, ReadAhead<T>& ahead,
                    float& logarithm) noexcept {
-  Floats most = broadcast(logits[0]);
+  Floats highest = broadcast(logits[0]);
   std::size_t t = 0;
-  for (; t + lanes <= tokens; t += lanes) most = max(load(logits + t), most);
-  float high = reduce_max(most);
+  for (; t + lanes <= tokens; t += lanes) highest = max(load(logits + t), highest);
+  float high = reduce_max(highest);
   for (; t < tokens; ++t) high = (std::max)(high, logits[t]);
   const Floats shift = broadcast(high);
   Floats total = zero();
@@ -199,7 +199,7 @@ struct FloatProducts {
   void values(const DecodeAttention<T>& a, const KvCursor<T>& cursor, std::size_t head,
               std::size_t token, std::size_t tokens, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
-    constexpr std::size_t most = block_for<Heads>;
+    constexpr std::size_t max_vectors = block_for<Heads>;
     const std::size_t chunks = a.head_dim / lanes;
     const std::size_t all_lines = read_block<T> * lines;
     // The vectors from number c on; lines as their share is, so that they come evenly.
@@ -210,8 +210,9 @@ struct FloatProducts {
     };
     for (std::size_t c = 0; c < chunks;) {
       const std::size_t left = chunks - c;
-      if (left >= most && left != most + 1) {  // two steps of two, not one that is too narrow
-        c = step(c, std::integral_constant<std::size_t, most>());
+      if (left >= max_vectors &&
+          left != max_vectors + 1) {  // two steps of two, not one that is too narrow
+        c = step(c, std::integral_constant<std::size_t, max_vectors>());
       } else if (left >= 2) {
         c = step(c, std::integral_constant<std::size_t, 2>());
       } else {
@@ -343,10 +344,10 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
     }
   }
   if (a.row != nullptr) {
-    const bool greatest_of_group = a.fusion == GroupFusion::max;
-    const float heads = greatest_of_group ? 1.0F : static_cast<float>(a.group);
+    const bool max_of_group = a.fusion == GroupFusion::max;
+    const float heads = max_of_group ? 1.0F : static_cast<float>(a.group);
     for (std::size_t h = 0; h < a.group; ++h) shares[h] /= heads;
-    greatest_of_group ? fuse_group<true>(a, shares) : fuse_group<false>(a, shares);
+    max_of_group ? fuse_group<true>(a, shares) : fuse_group<false>(a, shares);
   }
   return finite;
 }

@@ -32,7 +32,7 @@ using Bf16s = __m512bh;  ///< thirty-two bfloat16
 
 inline constexpr std::size_t pairs = 16;         ///< sums in a vector, of two products each
 inline constexpr std::size_t chunk = 2 * pairs;  ///< bfloat16 in a vector
-inline constexpr std::size_t greatest_head_dim = 512;
+inline constexpr std::size_t max_head_dim = 512;
 
 MORPHKV_VECTOR_WORD Bf16s load_bf16(const void* p) noexcept {
   return reinterpret_cast<Bf16s>(_mm512_loadu_si512(p));
@@ -44,7 +44,7 @@ MORPHKV_VECTOR_WORD Bf16s to_f16(Floats low, Floats high) noexcept {
 
 /// The queries of `max_heads` heads as sums of two bfloat16.
 struct SplitQueries {
-  alignas(64) std::uint16_t parts[2][max_heads * greatest_head_dim];
+  alignas(64) std::uint16_t parts[2][max_heads * max_head_dim];
   bool exact = true;  ///< the second part is zero
 
   SplitQueries(const float* query, std::size_t count) noexcept {
@@ -228,7 +228,7 @@ struct DotProducts {
 
 /// See kernels::decode_attention.
 inline bool decode_attention(const DecodeAttention<Eigen::bfloat16>& a) noexcept {
-  if (a.head_dim % chunk != 0 || a.head_dim > greatest_head_dim || a.group > avx512::max_group) {
+  if (a.head_dim % chunk != 0 || a.head_dim > max_head_dim || a.group > avx512::max_group) {
     return avx512::decode_attention(a);
   }
   return avx512::decode_with(DotProducts(), a);
