@@ -21,8 +21,17 @@
 #include "kernels/page.hpp"
 #include "kernels/peers.hpp"
 #include "kernels/report.hpp"
+#include "kernels/whole_steps.hpp"
 #include "morphkv/attention/prefill.hpp"
+#include "morphkv/cache/owned_storage.hpp"
+#include "morphkv/cache/shared_storage.hpp"
+#include "morphkv/kernels/convert.hpp"
 #include "morphkv/kernels/top_k.hpp"
+#include "morphkv/policy/h2o.hpp"
+#include "morphkv/policy/random.hpp"
+#include "morphkv/policy/recommended.hpp"
+#include "morphkv/policy/streaming_llm.hpp"
+#include "morphkv/policy/tova.hpp"
 
 namespace morphkv::bench { namespace {
 
@@ -270,20 +279,20 @@ void measure_top_k(benchmark::State& state, std::size_t count) {
   }
 }
 
-/// The outputs of a whole prompt, one KV head of `heads` query heads, against one decode step a
-/// query: what reading keys and values once for many queries is worth.
+/// A whole prompt for one KV head of `heads` query heads.
 template <Scalar T>
-void measure_prefill(benchmark::State& state, std::size_t tokens, std::size_t heads) {
-  for (auto _ : state) {
+struct Prompt {
+  Prompt(std::size_t tokens, std::size_t heads)
+      : keys(tokens * head_dim),
+        values(keys.size()),
+        queries(tokens * heads * head_dim),
+        outputs(queries.size()) {
     const Numbers numbers;
-    const HugeBuffer<T> keys(tokens * head_dim), values(tokens * head_dim);
-    const HugeBuffer<T> queries(tokens * heads * head_dim), outputs(queries.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {
       keys[i] = static_cast<T>(numbers[7 * i]);
       values[i] = static_cast<T>(numbers[13 * i + 5]);
     }
     for (std::size_t i = 0; i < queries.size(); ++i) queries[i] = static_cast<T>(numbers[3 * i]);
-    PrefillHead<T, T> head;
     head.tokens = tokens;
     head.block_queries = queries.data();
     head.block_keys = keys.data();
@@ -294,27 +303,46 @@ void measure_prefill(benchmark::State& state, std::size_t tokens, std::size_t he
     head.group = heads;
     head.head_dim = head_dim;
     head.scale = 1 / std::sqrt(static_cast<float>(head_dim));
+  }
+
+  /// The attention, and the scores of the policy.
+  template <class Policy>
+  void prefill(const Policy& policy) const {
+    PrefillAttention<T, T> attention(head);
+    if (policy.score_block(0, attention.rows()).status != Status::ok) std::abort();
+    if (attention.finish_outputs() != Status::ok) std::abort();
+  }
+
+  HugeBuffer<T> keys, values, queries, outputs;
+  PrefillHead<T, T> head;
+};
+
+/// The outputs of a prompt against one decode step per query: what reading keys and values once for
+/// many queries is worth.
+template <Scalar T>
+void measure_prefill(benchmark::State& state, std::size_t tokens, std::size_t heads) {
+  for (auto _ : state) {
+    const Prompt<T> prompt(tokens, heads);
     std::vector<float> query(heads * head_dim), output(query.size()), weights(heads * tokens);
     kernels::DecodeAttention<T> step;
     step.query = query.data();
-    step.keys = keys.data();
-    step.values = values.data();
+    step.keys = prompt.keys.data();
+    step.values = prompt.values.data();
     step.group = heads;
     step.head_dim = step.stride = head_dim;
-    step.scale = head.scale;
+    step.scale = prompt.head.scale;
     step.weights = weights.data();
     step.weight_stride = tokens;
     step.output = output.data();
     const Comparison times =
         compare(3, {[&] {
-                      PrefillAttention<T, T> prefill(head);
+                      PrefillAttention<T, T> prefill(prompt.head);
                       if (prefill.finish_outputs() != Status::ok) std::abort();
                     },
                     [&] {
                       for (step.tokens = 1; step.tokens <= tokens; ++step.tokens) {
-                        const T* from = queries.data() + (step.tokens - 1) * query.size();
-                        std::transform(from, from + query.size(), query.begin(),
-                                       [](T x) { return static_cast<float>(x); });
+                        const T* from = prompt.queries.data() + (step.tokens - 1) * query.size();
+                        kernels::convert(from, query.size(), query.data());
                         if (!kernels::decode_attention(step)) std::abort();
                       }
                     }});
@@ -324,10 +352,118 @@ void measure_prefill(benchmark::State& state, std::size_t tokens, std::size_t he
                              std::to_string(tokens) + " tokens, " + std::to_string(heads) +
                              " query heads: ";
     state.counters["tokens/s"] = n / times.time(0);
-    inform(name + "over a decode step a query", times.ratio(1), "x",
+    inform(name + "over a decode step per query", times.ratio(1), "x",
            in_words(done / 1e9, "GF/s of ") +
                in_words(peak_flops(std::same_as<T, Eigen::bfloat16>) / 1e9, "GF/s"));
-    inform(name + "tokens a second and KV head", n / times.time(0), "1/s");
+    inform(name + "tokens per second and KV head", n / times.time(0), "1/s");
+  }
+}
+
+/// What the scores of a policy add to the attention of a prompt: where all queries score, and where
+/// those of a window do.
+template <Scalar T>
+void measure_prompt_scores(benchmark::State& state, std::size_t tokens) {
+  for (auto _ : state) {
+    const Prompt<T> prompt(tokens, group);
+    constexpr std::size_t slots = 2048;
+    const DecayedMax all(recommended(slots));
+    const H2O sums({.heavy = slots / 2, .recent = slots / 2});
+    const MorphKV window({.capacity = slots});
+    const Comparison times =
+        compare(3, {[&] { prompt.prefill(StreamingLLM({.capacity = slots})); },
+                    [&] { prompt.prefill(all); }, [&] { prompt.prefill(sums); },
+                    [&] { prompt.prefill(window); }});
+    const std::string name = std::string("prompt, ") + type_name<T>() + ", " +
+                             std::to_string(tokens) + " tokens, over attention without scores: ";
+    const std::string limit = in_words(1e3 * times.time(0), "ms without, one KV head");
+    state.counters["x"] = times.ratio(1);
+    at_most(name + "recommended", times.ratio(1), 1.5, "x", limit);
+    at_most(name + "H2O", times.ratio(2), 1.5, "x", limit);
+    at_most(name + "MorphKV, R = 32", times.ratio(3), 1.1, "x", limit);
+  }
+}
+
+/// The rows of a prompt alone, as an engine asks for them that has its own attention and gives the
+/// log-sum-exp.
+template <Scalar T>
+void measure_prompt_rows(benchmark::State& state, std::size_t tokens) {
+  for (auto _ : state) {
+    const Prompt<T> prompt(tokens, group);
+    PrefillHead<T, T> head = prompt.head;
+    head.block_outputs = nullptr;
+    const std::vector<float> logarithms(tokens * group, 10.0F);
+    std::vector<float> row(tokens);
+    const auto read_rows = [&] {
+      PrefillAttention<T, T> attention(head);
+      for (std::size_t query = 0; query < tokens; ++query) {
+        if (attention.rows().fused(query, row.data()) != Status::ok) std::abort();
+      }
+    };
+    const Comparison times = compare(3, {[&] {
+                                           head.block_log_sum_exp = logarithms.data();
+                                           read_rows();
+                                         },
+                                         [&] {
+                                           head.block_log_sum_exp = nullptr;
+                                           read_rows();
+                                         }});
+    const auto n = static_cast<double>(tokens);
+    const double flops = static_cast<double>(group * head_dim) * n * (n + 1);
+    const double peak = peak_flops(std::same_as<T, Eigen::bfloat16>);  // the clock changes
+    if (peak == 0) return;
+    for (const bool given : {true, false}) {
+      const double done = flops / times.time(given ? 0 : 1);
+      at_least(std::string("prompt rows, ") + type_name<T>() + ", " + std::to_string(tokens) +
+                   " tokens, " + (given ? "with" : "without") + " log-sum-exp: share of peak",
+               100 * done / peak, given ? 70 : 60, "%",
+               in_words(done / 1e9, "GF/s of ") + in_words(peak / 1e9, "GF/s"));
+    }
+  }
+}
+
+/// Whole steps of a cache under a policy over those under StreamingLLM, which takes no rows.
+template <class Policy, class Storage, class... Arguments>
+void compare_whole_steps(const std::string& name, const CacheShape& shape, std::size_t slots,
+                         double reach, const typename Policy::Options& options,
+                         const Arguments&... arguments) {
+  arena.reset();
+  using T = Eigen::half;
+  const Comparison times =
+      compare(31, {whole_steps<KVCache<T, StreamingLLM>>(shape, slots,
+                                                         StreamingLLM::Options{.capacity = slots}),
+                   whole_steps<KVCache<T, Policy, Storage>>(shape, slots, options, arguments...)});
+  const auto layers = static_cast<double>(shape.layers);
+  at_most("whole step over StreamingLLM, half, N = " + std::to_string(slots) +
+              ", d = " + std::to_string(shape.head_dim) + ", group " +
+              std::to_string(shape.group()) + ": " + name,
+          100 * (times.ratio(1) - 1), reach, "%",
+          in_words(1e6 * times.time(1) / layers, "us of ") +
+              in_words(1e6 * times.time(0) / layers, "us per layer"));
+}
+
+/// Each policy as the docs recommend it.
+void measure_whole_steps(benchmark::State& state, bool large) {
+  for (auto _ : state) {
+    using Owned = OwnedStorage<Eigen::half>;
+    const std::size_t n = large ? 2048 : 512;
+    const CacheShape shape =
+        large ? CacheShape{.layers = 20, .query_heads = 32, .kv_heads = 8, .head_dim = 128}
+              : CacheShape{.layers = 30, .query_heads = 9, .kv_heads = 3, .head_dim = 64};
+    const double reach = large ? 4 : 8;
+    compare_whole_steps<DecayedMax, Owned>("recommended", shape, n, reach, recommended(n));
+    compare_whole_steps<MorphKV, Owned>("MorphKV sum, R = 32", shape, n, reach,
+                                        {.capacity = n, .fusion = Fusion::sum});
+    compare_whole_steps<MorphKV, Owned>("MorphKV max, R = 32", shape, n, reach,
+                                        {.capacity = n, .fusion = Fusion::max});
+    compare_whole_steps<MorphKV, Owned>(
+        "MorphKV max, R = N / 2, 8 panes", shape, n, reach,
+        {.capacity = n, .window = n / 2, .fusion = Fusion::max, .panes = 8});
+    compare_whole_steps<H2O, Owned>("H2O", shape, n, reach, {.heavy = n / 2, .recent = n / 2});
+    compare_whole_steps<TOVA, Owned>("TOVA", shape, n, reach, {.capacity = n});
+    compare_whole_steps<Random, Owned>("Random", shape, n, reach,
+                                       {.capacity = n, .window = n / 2, .protect_prompt = false});
+    compare_whole_steps<DecayedMax, SharedStorage<Eigen::half>>(
+        "recommended, shared slots", shape, n, large ? 8 : 15, recommended(n), SharedBudget{});
   }
 }
 
@@ -496,6 +632,12 @@ void add_all() {
     add("prefill/bfloat16/heads=" + std::to_string(heads), measure_prefill<Eigen::bfloat16>,
         std::size_t{4096}, heads);
   }
+  add("prompt_scores/half", measure_prompt_scores<Eigen::half>, std::size_t{8192});
+  add("prompt_scores/bfloat16", measure_prompt_scores<Eigen::bfloat16>, std::size_t{8192});
+  add("prompt_rows/half", measure_prompt_rows<Eigen::half>, std::size_t{8192});
+  add("prompt_rows/bfloat16", measure_prompt_rows<Eigen::bfloat16>, std::size_t{8192});
+  add("whole_steps/large", measure_whole_steps, true);
+  add("whole_steps/small", measure_whole_steps, false);
   add("peers/decode", measure_peers_decode);
   add("two_threads", measure_threads);
   add("long_response", measure_long_response);

@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdlib>
 #include <new>
+#include <unordered_map>
+#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -15,12 +17,14 @@
 
 namespace morphkv::bench {
 
-/// Blocks are never given back one by one: the arena begins anew when the last one is.
+/// A freed block serves the next allocation of its size, and no other: what a program allocates
+/// again and again has few sizes.
 struct Arena {
   static constexpr std::size_t bytes = std::size_t{1} << 30U;
   char* memory = nullptr;
   std::size_t used = 0;
-  std::size_t blocks = 0;
+  std::unordered_map<void*, std::size_t> sizes;
+  std::unordered_map<std::size_t, std::vector<void*>> free;
 
   void* allocate(std::size_t size, std::size_t alignment) {
     if (memory == nullptr) {
@@ -29,14 +33,25 @@ struct Arena {
       madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
     }
+    size = (size + alignment - 1) / alignment * alignment;
+    std::vector<void*>& freed = free[size];
+    if (!freed.empty()) {
+      void* block = freed.back();
+      freed.pop_back();
+      return block;
+    }
     const std::size_t begin = (used + alignment - 1) / alignment * alignment;
     if (memory == nullptr || begin + size > bytes) throw std::bad_alloc();
     used = begin + size;
-    ++blocks;
+    sizes[memory + begin] = size;
     return memory + begin;
   }
-  void release() noexcept {
-    if (--blocks == 0) used = 0;
+  void release(void* block) { free[sizes.at(block)].push_back(block); }
+  /// Begins anew, where nothing is in use.
+  void reset() {
+    used = 0;
+    sizes.clear();
+    free.clear();
   }
 };
 
@@ -48,10 +63,10 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
   return morphkv::bench::arena.allocate(size, static_cast<std::size_t>(alignment));
 }
 void operator delete(void* memory, std::align_val_t) noexcept {
-  if (memory != nullptr) morphkv::bench::arena.release();
+  if (memory != nullptr) morphkv::bench::arena.release(memory);
 }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  if (memory != nullptr) morphkv::bench::arena.release();
+  if (memory != nullptr) morphkv::bench::arena.release(memory);
 }
 
 #endif  // MORPHKV_BENCH_KERNELS_ARENA_HPP

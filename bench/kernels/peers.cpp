@@ -42,25 +42,16 @@ void softmax(const PeerProblem& p) {
   }
 }
 
-void sum_rows(const PeerProblem& p) {
-  matrix(p.sums, 1, p.tokens) = matrix(p.weights, p.rows, p.tokens).colwise().sum();
-}
-
 /// A peer that multiplies matrices: weights = scale * queries . keys, and outputs = weights .
 /// values.
 Peer from_products(const std::string& name, void (*logits)(const PeerProblem&),
                    void (*outputs)(const PeerProblem&)) {
-  const auto score = [logits](const PeerProblem& p) {
-    logits(p);
-    softmax(p);
-    sum_rows(p);
-  };
   const auto attend = [logits, outputs](const PeerProblem& p) {
     logits(p);
     softmax(p);
     outputs(p);
   };
-  return {name, attend, score};
+  return {name, attend};
 }
 
 void eigen_logits(const PeerProblem& p) {
@@ -111,11 +102,6 @@ class OneDnn {
                                     {DNNL_ARG_WEIGHTS, memory(steps.values, p.values)},
                                     {DNNL_ARG_DST, memory(steps.rows, p.outputs)}});
     stream_.wait();
-  }
-  void score(const PeerProblem& p) {
-    weigh(steps_for(p), p);
-    stream_.wait();
-    sum_rows(p);
   }
 
  private:
@@ -172,8 +158,7 @@ Peer onednn() {
   const dnnl_version_t* version = dnnl_version();
   return {"oneDNN " + std::to_string(version->major) + '.' + std::to_string(version->minor) + '.' +
               std::to_string(version->patch),
-          [library](const PeerProblem& p) { library->attend(p); },
-          [library](const PeerProblem& p) { library->score(p); }};
+          [library](const PeerProblem& p) { library->attend(p); }};
 }
 #endif
 

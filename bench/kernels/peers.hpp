@@ -22,16 +22,13 @@ struct PeerProblem {
   std::size_t head_dim = 0;
   float* weights = nullptr;  ///< [rows][tokens], working space
   float* outputs = nullptr;  ///< [rows][head_dim]
-  float* sums = nullptr;     ///< [tokens]
 };
 
-/// A library and its two ways.
+/// A library and its way.
 struct Peer {
   std::string name;  ///< with its version
   /// outputs = softmax(queries . keys / sqrt(head_dim)) . values
   std::function<void(const PeerProblem&)> attend;
-  /// sums = the sums over the rows of softmax(queries . keys / sqrt(head_dim)); no row is masked
-  std::function<void(const PeerProblem&)> score;
 };
 
 /// Those that the benchmark was built with; a line to the standard output for each of the others.
