@@ -383,7 +383,7 @@ MORPHKV_VECTOR_WORD Lanes equal(U64s a, U64s b) noexcept {
   return join(_mm256_cmpeq_epi64(a.low, b.low), _mm256_cmpeq_epi64(a.high, b.high));
 }
 MORPHKV_VECTOR_WORD __m256i masked_min(__m256i at, __m256i a, __m256i b) noexcept {
-  const __m256i sign = _mm256_set1_epi64x(static_cast<long long>(std::uint64_t{1} << 63U));
+  const __m256i sign = _mm256_slli_epi64(_mm256_set1_epi64x(1), 63);
   const __m256i above = _mm256_cmpgt_epi64(_mm256_xor_si256(a, sign), _mm256_xor_si256(b, sign));
   return _mm256_blendv_epi8(a, b, _mm256_and_si256(at, above));
 }
