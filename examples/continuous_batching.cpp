@@ -75,7 +75,7 @@ int main() {
       batch.push_back({*id, queue.front().remaining});
       queue.pop_front();
     }
-    if (steps == 200) {  // a second response to the first prompt: it goes on from where that one is
+    if (steps == 200) {  // a second response to the first prompt: it continues that sequence
       if (const auto fork = pool.fork(batch[0].id)) batch.push_back({*fork, batch[0].remaining});
     }
     if (!step(pool, batch, static_cast<std::uint32_t>(steps))) return 1;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Keys and values in pages that the engine owns. The sequence takes pages while it grows, and none
-/// once it has reached its capacity; each token's slot and victim are reported, so that the engine
-/// can keep books of its own.
+/// Keys and values in pages that the engine owns. The sequence needs new pages until it reaches its
+/// capacity, and none after that. Each token's slot and victim are reported, so that the engine can
+/// keep its own records.
 #include <algorithm>
 #include <array>
 #include <cstdint>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// An engine that keeps its own attention kernel: the policy alone says which slot a token is
-/// written to, and learns from the rows that the kernel computes. One KV head, a prompt and a
-/// response; a KVCache that does the same stands beside it.
+/// An engine with its own attention kernel: the policy alone returns the slot of each token, and
+/// observes the rows that the kernel computes. One KV head, a prompt and a response; a KVCache runs
+/// on the same input for comparison.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -20,8 +20,8 @@ constexpr morphkv::CacheShape shape{.layers = 1, .query_heads = 2, .kv_heads = 1
 constexpr std::size_t group = shape.query_heads, head_dim = shape.head_dim;
 constexpr morphkv::MorphKV::Options options{.capacity = 48, .window = 8};
 
-/// The engine's kernel: one token's query heads over the first `count` keys and values. Beside the
-/// outputs it gives the row that votes: the softmax weights of the group, fused by their maximum
+/// The engine's kernel: one token's query heads over the first `count` keys and values. It returns
+/// the outputs and the attention row: the softmax weights of the group, fused by their maximum
 /// (GroupFusion::max, MorphKV's default).
 void attend(const float* queries, const float* keys, const float* values, std::size_t count,
             float* outputs, float* row) {
@@ -69,7 +69,7 @@ int main() {
   morphkv::KVCache<float, morphkv::MorphKV> cache(shape, options);
   if (cache.prefill(0, prompt.queries, prompt.keys, prompt.values) != Status::ok) return 1;
 
-  // The prompt: its last tokens vote, and those that the policy keeps get a slot.
+  // The prompt: it is scored from the rows of its last tokens, and the selected tokens get a slot.
   auto selection = policy.score_block(0, {prompt_tokens, prompt_tokens, &prompt, prompt_row});
   if (policy.select(selection) != Status::ok) return 1;
   std::vector<Slot> slots(prompt_tokens);
@@ -79,7 +79,7 @@ int main() {
     if (slots[t] != morphkv::no_slot) write(slots[t], &prompt.keys[at], &prompt.values[at]);
   }
 
-  // The response: each token gets a slot, and its row votes.
+  // The response: each token gets a slot, and its row updates the scores.
   std::vector<float> outputs(group * head_dim);
   float difference = 0;
   for (Position position = prompt_tokens; position < 400; ++position) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// A rejected draft: tokens are taken back as if they had never come, though they had already been
-/// written over others.
+/// A rejected draft: tokens are taken back, and the tokens that they had overwritten are restored.
 #include <cstdio>
 #include <morphkv/morphkv.hpp>
 #include <vector>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Heads on a thread pool: the executor posts one task a head and waits for all of them. Here it is
-/// Asio's pool; any other fits in the same way.
+/// Heads on a thread pool: the executor posts one task per head and waits for all of them. This is
+/// Asio's pool; any other works in the same way.
 #include <asio/post.hpp>
 #include <asio/thread_pool.hpp>
 #include <cstddef>
