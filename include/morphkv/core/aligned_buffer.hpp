@@ -84,8 +84,9 @@ class AlignedBuffer {
 
   [[nodiscard]] static Memory allocate(std::size_t size) {
     if (size == 0) return nullptr;
-    constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
-    const std::size_t bytes = size > most / sizeof(T) ? most : size * sizeof(T);
+    // Half of the address space is always refused; more could wrap where operator new rounds it up.
+    constexpr std::size_t too_many = std::numeric_limits<std::size_t>::max() / 2;
+    const std::size_t bytes = size > too_many / sizeof(T) ? too_many : size * sizeof(T);
     return Memory(static_cast<T*>(::operator new (bytes, std::align_val_t{buffer_alignment})));
   }
   void copy_from(const AlignedBuffer& other) noexcept {
