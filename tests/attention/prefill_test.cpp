@@ -10,6 +10,7 @@
 #include <random>
 #include <vector>
 
+#include "morphkv/cache/kv_cache.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
 #include "morphkv/policy/decayed_max.hpp"
 
@@ -164,6 +165,7 @@ TYPED_TEST(PrefillTest, RowsAndOutputsAreThoseOfDecodeSteps) {
           auto head = problem.head(false);
           head.block_values = nullptr;
           head.block_log_sum_exp = known.data();
+          head.log_sum_exp_stride = group;
           PrefillAttention from_engine(head);
           for (const std::size_t query : {std::size_t{0}, tokens / 2, tokens - 1}) {
             ASSERT_EQ(from_engine.rows().fused(query, row.data()), Status::ok);
@@ -209,26 +211,52 @@ TYPED_TEST(PrefillTest, NotANumberIsReported) {
   EXPECT_EQ(prefill.finish_outputs(), Status::bad_row);
 }
 
-/// The way of an engine with an attention kernel of its own: the policy keeps the same tokens.
-TEST(PrefillOfAnEngine, APolicyKeepsTheSameWithAnEnginesLogSumExp) {
-  Problem<Eigen::half, Eigen::half> problem(0, 300, 4, false);
-  const DecayedMax policy({.capacity = 100, .window = 16, .half_life = 40});
-  std::vector<float> known;
-  for (std::size_t query = 0; query < 300; ++query) {
-    const auto step = problem.step(query);
-    known.insert(known.end(), step.log_sum_exp.begin(), step.log_sum_exp.end());
+/// The way of an engine with an attention kernel of its own, through the cache: the same tokens
+/// stay.
+TEST(PrefillOfAnEngine, TheCacheKeepsTheSameWithItsLogSumExp) {
+  constexpr std::size_t heads = 2;
+  const CacheShape shape{.layers = 1, .query_heads = 4, .kv_heads = heads, .head_dim = 32};
+  const DecayedMax::Options options{.capacity = 100, .window = 16, .half_life = 40};
+  KVCache<Eigen::half, DecayedMax> plain(shape, options), attended(shape, options);
+  std::mt19937 engine(9);
+  std::normal_distribution<float> normal;
+  for (const std::size_t tokens : {70U, 150U}) {
+    const std::size_t width = heads * shape.head_dim;
+    std::vector<Eigen::half> block(tokens * width), block_queries(2 * block.size());
+    for (auto& x : block) x = static_cast<Eigen::half>(normal(engine));
+    for (auto& x : block_queries) x = static_cast<Eigen::half>(normal(engine));
+    // What the engine's kernel returns, in double.
+    std::vector<float> log_sum_exp;
+    for (std::size_t query = 0; query < tokens; ++query) {
+      for (std::size_t h = 0; h < shape.query_heads; ++h) {
+        const std::size_t head = h / shape.group();
+        double sum = 0;
+        const auto add = [&](const Eigen::half* key) {
+          double logit = 0;
+          for (std::size_t d = 0; d < shape.head_dim; ++d) {
+            const std::size_t at = (query * shape.query_heads + h) * shape.head_dim + d;
+            logit += static_cast<double>(block_queries[at]) * static_cast<double>(key[d]);
+          }
+          sum += std::exp(logit / std::sqrt(static_cast<double>(shape.head_dim)));
+        };
+        const auto held = attended.keys(0, head);
+        for (std::size_t s = 0; s < attended.size(0, head); ++s) add(held.data() + s * 32);
+        for (std::size_t t = 0; t <= query; ++t) add(block.data() + t * width + head * 32);
+        log_sum_exp.push_back(static_cast<float>(std::log(sum)));
+      }
+    }
+    const std::span<const Eigen::half> q(block_queries), k(block);
+    EXPECT_EQ(attended.prefill_attended(0, q, k, k, std::span(log_sum_exp).first(3)),
+              Status::wrong_size);
+    ASSERT_EQ(attended.prefill_attended(0, q, k, k, std::span<const float>(log_sum_exp)),
+              Status::ok);
+    ASSERT_EQ(plain.prefill(0, q, k, k), Status::ok);
+    for (std::size_t head = 0; head < heads; ++head) {
+      const auto expected = plain.positions(0, head);
+      const auto actual = attended.positions(0, head);
+      EXPECT_TRUE(std::equal(actual.begin(), actual.end(), expected.begin(), expected.end()));
+    }
   }
-  std::vector<std::vector<std::uint32_t>> kept;
-  for (const bool from_engine : {false, true}) {
-    auto head = problem.head(false);
-    if (from_engine) head.block_log_sum_exp = known.data();
-    PrefillAttention prefill(head);
-    auto selection = policy.score_block(0, prefill.rows());
-    ASSERT_EQ(policy.select(selection), Status::ok);
-    kept.push_back(selection.kept);
-  }
-  EXPECT_EQ(kept[0].size(), 100U);
-  EXPECT_EQ(kept[0], kept[1]);
 }
 
 }  // namespace

@@ -30,10 +30,11 @@ struct PrefillHead {
   const E* block_keys = nullptr;        ///< [tokens], [head_dim] each
   const E* block_values = nullptr;      ///< [tokens], [head_dim] each
   E* block_outputs = nullptr;           ///< as the queries, or null if not wanted
-  /// [tokens][group], or null: what an attention kernel of the engine's returned for the same
-  /// queries over all that they see, the slots included, as BlockAttention::known_log_sum_exp says.
-  /// Used where no outputs are wanted: rows then take one pass over the keys.
+  /// [tokens], [group] each, or null: what the engine's own attention kernel returned for the same
+  /// queries over all that they see, the slots included; see BlockAttention::known_log_sum_exp.
+  /// Used where no outputs are wanted.
   const float* block_log_sum_exp = nullptr;
+  std::size_t log_sum_exp_stride = 0;
   std::size_t query_stride = 0;
   std::size_t key_stride = 0;
   std::size_t group = 1;
@@ -65,7 +66,8 @@ class PrefillAttention {
         values_(head.block_outputs == nullptr ? 0 : keys_.size()),
         at_once_(kernels::queries_at_once(head.group)),
         queries_(at_once_ * head.group * head.head_dim),
-        outputs_(head.block_outputs == nullptr ? 0 : queries_.size()) {
+        outputs_(head.block_outputs == nullptr ? 0 : queries_.size()),
+        known_(head.block_log_sum_exp == nullptr ? 0 : at_once_ * head.group) {
     copy_tokens(head.keys, head.block_keys, keys_.data());
     if (!values_.span().empty()) copy_tokens(head.values, head.block_values, values_.data());
   }
@@ -127,6 +129,10 @@ class PrefillAttention {
                        queries_.data() + (q - begin) * width);
     }
     const float* known = head_.block_log_sum_exp;
+    for (std::size_t q = begin; known != nullptr && q < end; ++q) {
+      std::copy_n(known + q * head_.log_sum_exp_stride, head_.group,
+                  known_.data() + (q - begin) * head_.group);
+    }
     const bool outputs = head_.block_outputs != nullptr;
     const bool finite = kernels::block_attention<T>(
         {.queries = queries_.data(),
@@ -139,7 +145,7 @@ class PrefillAttention {
          .stride = head_.head_dim,
          .scale = head_.scale,
          .fusion = head_.fusion,
-         .known_log_sum_exp = known == nullptr ? nullptr : known + begin * head_.group,
+         .known_log_sum_exp = known == nullptr ? nullptr : known_.data(),
          .outputs = outputs ? outputs_.data() : nullptr,
          .log_sum_exp = nullptr,
          .fused_rows = rows,
@@ -193,6 +199,7 @@ class PrefillAttention {
   std::size_t at_once_;           ///< queries that are attended in one call
   AlignedBuffer<float> queries_;  ///< of the queries that are attended at once
   AlignedBuffer<float> outputs_;  ///< theirs
+  AlignedBuffer<float> known_;    ///< and their log-sum-exp, where the engine gave it
   AlignedBuffer<float> rows_;     ///< [at_once_][columns], of the queries from rows_begin_ on
   AlignedBuffer<float> workspace_;
   std::size_t rows_begin_ = 0;

@@ -125,13 +125,26 @@ class KVCache {
   Status prefill(std::size_t layer, std::span<const float> queries, std::span<const float> keys,
                  std::span<const float> values, std::span<float> outputs = {},
                  Execute&& execute = {}) {
-    return prefill_block<float>(layer, queries, keys, values, outputs, execute);
+    return prefill_block<float>(layer, {0, queries, keys, values, outputs, {}}, execute);
   }
   template <class Execute = SerialExecutor>
   Status prefill(std::size_t layer, std::span<const T> queries, std::span<const T> keys,
                  std::span<const T> values, std::span<T> outputs = {},
                  Execute&& execute = {}) requires(!std::same_as<T, float>) {
-    return prefill_block<T>(layer, queries, keys, values, outputs, execute);
+    return prefill_block<T>(layer, {0, queries, keys, values, outputs, {}}, execute);
+  }
+
+  /// The same for a block that the engine has attended with a kernel of its own, whose log-sum-exp
+  /// spares the rows their softmax. A wrong one is bad_row where it makes a weight exceed 1.
+  /// \param log_sum_exp [tokens][query_heads]: the natural logarithm of the sum of exponentials of
+  ///                    the scaled logits, over all that a query sees of what the cache holds and
+  ///                    of the block
+  template <ElementOf<T> E, class Execute = SerialExecutor>
+  Status prefill_attended(std::size_t layer, std::span<const E> queries, std::span<const E> keys,
+                          std::span<const E> values, std::span<const float> log_sum_exp,
+                          Execute&& execute = {}) {
+    if (queries.size() != log_sum_exp.size() * shape_.head_dim) return Status::wrong_size;
+    return prefill_block<E>(layer, {0, queries, keys, values, {}, log_sum_exp}, execute);
   }
 
   /// Writes one token's keys and values, in each head to a free slot or over the victim.
@@ -461,33 +474,33 @@ class KVCache {
   // ---- blocks
 
   template <ElementOf<T> E, class Execute>
-  Status prefill_block(std::size_t layer, std::span<const E> queries, std::span<const E> keys,
-                       std::span<const E> values, std::span<E> outputs, Execute& execute) {
-    const std::size_t tokens = keys.size() / shape_.key_width();
-    if (layer >= shape_.layers || keys.size() != tokens * shape_.key_width() ||
-        values.size() != keys.size() || queries.size() != tokens * shape_.query_width() ||
-        (!outputs.empty() && outputs.size() != queries.size())) {
+  Status prefill_block(std::size_t layer, LayerBlock<E> block, Execute& execute) {
+    const std::size_t tokens = block.tokens = block.keys.size() / shape_.key_width();
+    if (layer >= shape_.layers || block.keys.size() != tokens * shape_.key_width() ||
+        block.values.size() != block.keys.size() ||
+        block.queries.size() != tokens * shape_.query_width() ||
+        (!block.outputs.empty() && block.outputs.size() != block.queries.size())) {
       return Status::wrong_size;
     }
     if (tokens == 0) return Status::ok;
-    if (!are_finite<T>(keys) || !are_finite<T>(values)) return Status::not_finite;
+    if (!are_finite<T>(block.keys) || !are_finite<T>(block.values)) return Status::not_finite;
     const Position first = policies_[index(layer, 0)].newest() + 1;
     if (tokens > static_cast<std::size_t>(std::numeric_limits<Position>::max() - first)) {
       return Status::full;
     }
-    PendingBlock<T, Policy, Storage, E> block(
+    PendingBlock<T, Policy, Storage, E> pending(
         shape_, layer, std::span(policies_).subspan(index(layer, 0), shape_.kv_heads), storage_,
-        {tokens, queries, keys, values, outputs});
-    Status status = block.score(scale(), options_.group, execute);
+        block);
+    Status status = pending.score(scale(), options_.group, execute);
     if (status != Status::ok) return status;
     if constexpr (ResizablePolicy<Policy> && DivisibleStorage<Storage>) {
       if (budget_.is_adaptive()) {
-        block.divide(capacity_of(options_), recent_of(options_), budget_.floor());
+        pending.divide(capacity_of(options_), recent_of(options_), budget_.floor());
       }
     }
-    status = block.select();
+    status = pending.select();
     if (status != Status::ok) return status;
-    block.commit();
+    pending.commit();
     tokens_[layer] += tokens;
     forget_rows(layer);
     update_allocator(layer);

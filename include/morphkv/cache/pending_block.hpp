@@ -32,6 +32,8 @@ struct LayerBlock {
   std::span<const E> keys;     ///< [tokens][kv_heads][head_dim]
   std::span<const E> values;   ///< [tokens][kv_heads][head_dim]
   std::span<E> outputs;        ///< as the queries, or empty
+  /// [tokens][query_heads], where the engine has attended, or empty
+  std::span<const float> log_sum_exp;
 };
 
 /// Takes a block through score(), divide() where heads share a budget, select() and commit(). Until
@@ -131,6 +133,10 @@ class PendingBlock {
         .block_keys = block_.keys.data() + key_offset,
         .block_values = block_.values.data() + key_offset,
         .block_outputs = block_.outputs.empty() ? nullptr : block_.outputs.data() + query_offset,
+        .block_log_sum_exp = block_.log_sum_exp.empty()
+                                 ? nullptr
+                                 : block_.log_sum_exp.data() + head * shape_.group(),
+        .log_sum_exp_stride = shape_.query_heads,
         .query_stride = shape_.query_width(),
         .key_stride = shape_.key_width(),
         .group = shape_.group(),
