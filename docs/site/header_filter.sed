@@ -2,8 +2,7 @@
 # Headers for Doxygen, line by line: a reader types no name of an inline namespace.
 s/^\(namespace morphkv {\) inline namespace v[0-9]* {/\1/
 s/^ *inline namespace v[0-9]* {//
-s/ *inline namespace MORPHKV_KERNELS_BUILD {//
-/^}.*\/\/ namespace morphkv::v[0-9].*MORPHKV_KERNELS_BUILD/s/^}//
+s/::inline MORPHKV_BUILD//
 s/^}\(.*\/\/ namespace morphkv\)::v[0-9]*/\1/
 # Attributes are warnings for the compiler, and only lengthen a signature.
 s/\[\[nodiscard\]\] *//g

@@ -21,10 +21,7 @@
 #include "morphkv/kernels/isa/for_each.hpp"
 #include "morphkv/kernels/vector/block_attention_bf16.hpp"
 
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
 
 /// For a block of queries and the whole group, over the tokens that query r sees, each where it is
 /// wanted:
@@ -74,6 +71,6 @@ MORPHKV_KERNEL_INSTANCE bool block_attention(const BlockAttention<Eigen::half>&)
 MORPHKV_KERNEL_INSTANCE bool block_attention(const BlockAttention<Eigen::bfloat16>&) noexcept;
 #endif
 
-}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD
 
 #endif  // MORPHKV_KERNELS_BLOCK_ATTENTION_HPP

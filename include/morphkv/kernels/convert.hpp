@@ -18,10 +18,7 @@
 #define MORPHKV_LOOPS "morphkv/kernels/vector/convert.hpp"
 #include "morphkv/kernels/isa/for_each.hpp"
 
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
 
 /// to[i] = from[i], rounded to nearest, ties to even. Infinities and denormals stay what they are,
 /// too large a number becomes infinity, and NaN stays NaN. The two may be the same type and may not
@@ -44,6 +41,6 @@ MORPHKV_KERNEL_INSTANCE void convert(const Eigen::bfloat16*, std::size_t, float*
 MORPHKV_KERNEL_INSTANCE void convert(const Eigen::bfloat16*, std::size_t, Eigen::half*) noexcept;
 #endif
 
-}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD
 
 #endif  // MORPHKV_KERNELS_CONVERT_HPP

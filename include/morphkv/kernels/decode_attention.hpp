@@ -23,10 +23,7 @@
 #include "morphkv/kernels/isa/for_each.hpp"
 #include "morphkv/kernels/vector/decode_attention_bf16.hpp"
 
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
 
 /// softmax(scale * query . keys) . values for the whole group, and the group's fused row.
 ///
@@ -59,6 +56,6 @@ MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Eigen::half>
 MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Eigen::bfloat16>&) noexcept;
 #endif
 
-}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD
 
 #endif  // MORPHKV_KERNELS_DECODE_ATTENTION_HPP

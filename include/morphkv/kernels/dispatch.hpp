@@ -35,23 +35,23 @@
 // Two translation units with different flags compile different code from one kernel. The name of an
 // inline namespace keeps the two apart, so that a linker never takes one for the other.
 #if defined(__AVX512BF16__)
-#define MORPHKV_KERNELS_BUILD built_for_avx512_bf16
+#define MORPHKV_BUILD built_for_avx512_bf16
 #elif defined(__AVX512BW__)
-#define MORPHKV_KERNELS_BUILD built_for_avx512
+#define MORPHKV_BUILD built_for_avx512
 #elif defined(__AVX512F__)
-#define MORPHKV_KERNELS_BUILD built_for_avx512f
+#define MORPHKV_BUILD built_for_avx512f
 #elif defined(__AVX2__)
-#define MORPHKV_KERNELS_BUILD built_for_avx2
+#define MORPHKV_BUILD built_for_avx2
 #elif defined(__AVX__)
-#define MORPHKV_KERNELS_BUILD built_for_avx
+#define MORPHKV_BUILD built_for_avx
 #elif defined(__SSE4_2__)
-#define MORPHKV_KERNELS_BUILD built_for_sse4
+#define MORPHKV_BUILD built_for_sse4
 #elif defined(__ARM_FEATURE_SVE)
-#define MORPHKV_KERNELS_BUILD built_for_sve
+#define MORPHKV_BUILD built_for_sve
 #elif defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
-#define MORPHKV_KERNELS_BUILD built_for_fp16
+#define MORPHKV_BUILD built_for_fp16
 #else
-#define MORPHKV_KERNELS_BUILD built_for_baseline
+#define MORPHKV_BUILD built_for_baseline
 #endif
 
 // Before the declaration of a kernel for one type, where one unit compiles the kernels for all.
@@ -97,10 +97,7 @@ inline constinit std::atomic<int> chosen_isa{-1};
 
 }}}  // namespace morphkv::v0::kernels
 
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
 
 /// The best version for this CPU and this compiler.
 [[nodiscard]] inline Isa best_isa() noexcept {
@@ -131,7 +128,7 @@ inline Isa limit_isa(Isa limit) noexcept {
   return limit_isa(best_isa());
 }
 
-}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD
 
 // MORPHKV_DISPATCH(function(arguments)): returns what the chosen version of the function returns.
 #if defined(MORPHKV_KERNELS_X86)

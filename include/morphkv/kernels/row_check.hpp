@@ -9,10 +9,7 @@
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/search.hpp"
 
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
 
 /// Whether every weight is a number from 0 to greatest_weight: false for NaN and for minus zero,
 /// whose pattern would rank above all others. O(slots).
@@ -20,6 +17,6 @@ namespace morphkv {
   MORPHKV_DISPATCH(is_valid_row(row, slots));
 }
 
-}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD
 
 #endif  // MORPHKV_KERNELS_ROW_CHECK_HPP

@@ -26,7 +26,7 @@
 #define MORPHKV_LOOPS "morphkv/kernels/vector/search.hpp"
 #include "morphkv/kernels/isa/for_each.hpp"
 
-namespace morphkv { inline namespace v0 { namespace kernels {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
 
 using morphkv::greatest_weight;
 
@@ -34,8 +34,6 @@ using morphkv::greatest_weight;
 template <class V>
 concept ScoreValue =
     std::same_as<V, float> || std::same_as<V, std::uint32_t> || std::same_as<V, std::uint64_t>;
-
-inline namespace MORPHKV_KERNELS_BUILD {
 
 /// The lowest value.
 template <ScoreValue Value>
@@ -83,7 +81,6 @@ template <ScoreValue Value>
   MORPHKV_DISPATCH(oldest_with_mean(value, sums, births, step, slots, protected_bits, positions));
 }
 
-}
-}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD
 
 #endif  // MORPHKV_KERNELS_SEARCH_HPP

@@ -17,10 +17,7 @@
 #define MORPHKV_LOOPS "morphkv/kernels/vector/top_k.hpp"
 #include "morphkv/kernels/isa/for_each.hpp"
 
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
 
 /// Writes the indices of the `wanted` highest of `count` scores, ascending. Of equal scores the
 /// higher index (the newer token) is kept; minus zero equals zero, and infinities are numbers like
@@ -64,6 +61,6 @@ MORPHKV_KERNEL_INSTANCE bool top_k(const std::uint32_t*, std::size_t, std::size_
                                    std::uint32_t*) noexcept;
 #endif
 
-}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD
 
 #endif  // MORPHKV_KERNELS_TOP_K_HPP

@@ -27,10 +27,7 @@
 #define MORPHKV_LOOPS "morphkv/kernels/vector/window_update.hpp"
 #include "morphkv/kernels/isa/for_each.hpp"
 
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
 
 /// sums += half(row) - oldest, in units of 2^-24; then oldest = half(row).
 inline std::uint32_t slide_sum(const float* row, std::size_t slots,
@@ -87,6 +84,6 @@ inline std::uint64_t add_row(const float* row, std::size_t slots,
   MORPHKV_DISPATCH(add_row(row, slots, protected_bits, sums));
 }
 
-}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD
 
 #endif  // MORPHKV_KERNELS_WINDOW_UPDATE_HPP

@@ -17,11 +17,7 @@
 #include <immintrin.h>
 
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX2_FEATURES)
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace avx2 {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::avx2 {
 
 using Floats = __m256;
 /// Unsigned 32-bit integers.
@@ -443,7 +439,7 @@ MORPHKV_VECTOR_WORD double reduce_min(F64s a) noexcept {
   return *std::min_element(of, of + lanes / 2);
 }
 
-}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::avx2
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::avx2
 
 #define MORPHKV_ISA avx2
 #include "morphkv/kernels/isa/exponential.hpp"

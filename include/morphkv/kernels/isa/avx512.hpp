@@ -15,11 +15,7 @@
 #include <immintrin.h>
 
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_FEATURES)
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace avx512 {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::avx512 {
 
 using Floats = __m512;
 using U32s = __m512i;  ///< lanes of std::uint32_t
@@ -336,7 +332,7 @@ MORPHKV_VECTOR_WORD double reduce_min(F64s a) noexcept {
   return _mm512_reduce_min_pd(_mm512_min_pd(a.low, a.high));
 }
 
-}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::avx512
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::avx512
 
 #define MORPHKV_ISA avx512
 #include "morphkv/kernels/isa/exponential.hpp"

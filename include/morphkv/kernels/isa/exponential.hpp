@@ -2,11 +2,7 @@
 /// \file
 /// exp() over a vocabulary of vectors, which includes it with MORPHKV_ISA defined.
 #ifdef MORPHKV_ISA
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace MORPHKV_ISA {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
 /// exp(x) for x <= 0, with a relative error of 2e-7; 0 below 2^-126.5, so minus infinity gives 0,
 /// and NaN stays NaN.
@@ -31,5 +27,5 @@ MORPHKV_VECTOR_WORD Floats exp_of_negative(Floats x) noexcept {
   return mul(series, exponent_of(rounded));
 }
 
-}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}     // namespace morphkv::v0::kernels::MORPHKV_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

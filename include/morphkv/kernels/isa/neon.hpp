@@ -16,11 +16,7 @@
 #ifdef MORPHKV_KERNELS_NEON
 #include <arm_neon.h>
 
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace neon {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::neon {
 
 using Floats = float32x4_t;
 using U32s = uint32x4_t;
@@ -339,7 +335,7 @@ MORPHKV_VECTOR_WORD double reduce_min(F64s a) noexcept {
   return vminvq_f64(vminq_f64(a.low, a.high));
 }
 
-}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::neon
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::neon
 
 #define MORPHKV_ISA neon
 #include "morphkv/kernels/isa/exponential.hpp"

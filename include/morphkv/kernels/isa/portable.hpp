@@ -16,11 +16,7 @@
 #include "morphkv/core/weight_units.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace portable {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::portable {
 
 using Floats = float;
 using U16s = std::uint16_t;
@@ -104,6 +100,6 @@ template <class T>
   return static_cast<double>(a);
 }
 
-}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::portable
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::portable
 
 #endif  // MORPHKV_KERNELS_ISA_PORTABLE_HPP

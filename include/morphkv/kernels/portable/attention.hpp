@@ -16,11 +16,7 @@
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace portable {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::portable {
 
 /// Sum of products. Sixteen partial sums, which compilers turn into vectors without -ffast-math.
 template <Scalar T>
@@ -41,27 +37,6 @@ template <Scalar T>
   return partial[0];
 }
 
-/// logits[g][t] = scale * query[g] . keys[t], with `logit_stride` elements between the logits of
-/// two query heads.
-template <Scalar T>
-void attention_logits(const float* query, const KvView<const T>& keys, std::size_t tokens,
-                      std::size_t group, std::size_t head_dim, float scale, float* logits,
-                      std::size_t logit_stride) noexcept {
-  for (std::size_t t = 0; t < tokens; ++t) {
-    const T* key = keys[t];
-    for (std::size_t g = 0; g < group; ++g) {
-      logits[g * logit_stride + t] = scale * dot(query + g * head_dim, key, head_dim);
-    }
-  }
-}
-template <Scalar T>
-void attention_logits(const float* query, const T* keys, std::size_t stride, std::size_t tokens,
-                      std::size_t group, std::size_t head_dim, float scale, float* logits,
-                      std::size_t logit_stride) noexcept {
-  attention_logits(query, KvView<const T>{keys, stride}, tokens, group, head_dim, scale, logits,
-                   logit_stride);
-}
-
 /// Softmax in place; minus infinity is a weight of 0.
 /// \return the logarithm of the sum of exponentials; NaN if no weight can be given (a logit is NaN
 ///         or plus infinity, or none is above minus infinity).
@@ -75,30 +50,6 @@ inline float softmax(float* logits, std::size_t tokens) noexcept {
   }
   for (std::size_t t = 0; t < tokens; ++t) logits[t] /= sum;
   return std::isfinite(sum) ? highest + std::log(sum) : std::numeric_limits<float>::quiet_NaN();
-}
-
-/// output[g] = sum over t of weights[g][t] * values[t].
-template <Scalar T>
-void weighted_values(const float* weights, std::size_t weight_stride, const KvView<const T>& values,
-                     std::size_t tokens, std::size_t group, std::size_t head_dim,
-                     float* output) noexcept {
-  std::fill_n(output, group * head_dim, 0.0F);
-  for (std::size_t t = 0; t < tokens; ++t) {
-    const T* value = values[t];
-    for (std::size_t g = 0; g < group; ++g) {
-      const float weight = weights[g * weight_stride + t];
-      float* out = output + g * head_dim;
-      for (std::size_t d = 0; d < head_dim; ++d) out[d] += weight * static_cast<float>(value[d]);
-    }
-  }
-}
-
-template <Scalar T>
-void weighted_values(const float* weights, std::size_t weight_stride, const T* values,
-                     std::size_t stride, std::size_t tokens, std::size_t group,
-                     std::size_t head_dim, float* output) noexcept {
-  weighted_values(weights, weight_stride, KvView<const T>{values, stride}, tokens, group, head_dim,
-                  output);
 }
 
 /// row[t] = the group's weights of token t, fused.
@@ -121,8 +72,13 @@ inline void fuse_group(const float* weights, std::size_t weight_stride, std::siz
 /// See kernels::decode_attention.
 template <Scalar T>
 [[nodiscard]] bool decode_attention(const DecodeAttention<T>& a) noexcept {
-  attention_logits(a.query, a.key_rows(), a.tokens, a.group, a.head_dim, a.scale, a.weights,
-                   a.weight_stride);
+  const KvView<const T> keys = a.key_rows();
+  for (std::size_t t = 0; t < a.tokens; ++t) {
+    for (std::size_t g = 0; g < a.group; ++g) {
+      a.weights[g * a.weight_stride + t] =
+          a.scale * dot(a.query + g * a.head_dim, keys[t], a.head_dim);
+    }
+  }
   bool finite = true;
   for (std::size_t g = 0; g < a.group; ++g) {
     const float log_sum_exp = softmax(a.weights + g * a.weight_stride, a.tokens);
@@ -130,8 +86,17 @@ template <Scalar T>
     if (a.log_sum_exp != nullptr) a.log_sum_exp[g] = log_sum_exp;
   }
   if (a.output != nullptr) {
-    weighted_values(a.weights, a.weight_stride, a.value_rows(), a.tokens, a.group, a.head_dim,
-                    a.output);
+    const KvView<const T> values = a.value_rows();
+    std::fill_n(a.output, a.group * a.head_dim, 0.0F);
+    for (std::size_t t = 0; t < a.tokens; ++t) {
+      const T* value = values[t];
+      for (std::size_t g = 0; g < a.group; ++g) {
+        const float weight = a.weights[g * a.weight_stride + t];
+        float* out = a.output + g * a.head_dim;
+        for (std::size_t d = 0; d < a.head_dim; ++d)
+          out[d] += weight * static_cast<float>(value[d]);
+      }
+    }
   }
   if (a.row != nullptr) {
     fuse_group(a.weights, a.weight_stride, a.tokens, a.group, a.fusion, a.row);
@@ -139,6 +104,6 @@ template <Scalar T>
   return finite;
 }
 
-}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::portable
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::portable
 
 #endif  // MORPHKV_KERNELS_PORTABLE_ATTENTION_HPP

@@ -15,11 +15,7 @@
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/portable/attention.hpp"
 
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace portable {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::portable {
 
 /// One query head of one query, over the first `tokens` tokens, tile by tile: sums so far shrink
 /// when a tile brings a greater logit. `output` may be null.
@@ -34,8 +30,9 @@ template <Scalar T>
   for (std::size_t begin = 0; begin < tokens; begin += block_tokens) {
     const std::size_t count = (std::min)(block_tokens, tokens - begin);
     float logits[block_tokens];
-    attention_logits(query, a.keys + begin * a.stride, a.stride, count, 1, a.head_dim, a.scale,
-                     logits, count);
+    for (std::size_t t = 0; t < count; ++t) {
+      logits[t] = a.scale * dot(query, a.keys + (begin + t) * a.stride, a.head_dim);
+    }
     const float before = high;
     for (std::size_t t = 0; t < count; ++t) high = (std::max)(high, logits[t]);
     const float shrink = std::exp(before - high);
@@ -94,6 +91,6 @@ template <Scalar T>
   return finite;
 }
 
-}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::portable
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::portable
 
 #endif  // MORPHKV_KERNELS_PORTABLE_BLOCK_ATTENTION_HPP

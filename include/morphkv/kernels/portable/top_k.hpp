@@ -33,11 +33,7 @@ concept RankedScore = std::same_as<S, float> || std::same_as<S, std::uint32_t>;
 
 }}}  // namespace morphkv::v0::kernels
 
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace portable {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::portable {
 
 /// What one pass over scores found, with respect to a bracket of keys.
 struct Split {
@@ -231,13 +227,12 @@ template <class P = Passes, RankedScore S>
     return true;
   }
   const std::size_t first = P::find(scores, 0, threshold, from - rank);
-  const std::size_t before = threshold == max_key<S>
-                                 ? 0
-                                 : P::emit(scores, 0, first, threshold + 1, indices, 0, wanted);
+  const std::size_t before =
+      threshold == max_key<S> ? 0 : P::emit(scores, 0, first, threshold + 1, indices, 0, wanted);
   P::emit(scores, first, count, threshold, indices, before, wanted);
   return true;
 }
 
-}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::portable
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::portable
 
 #endif  // MORPHKV_KERNELS_PORTABLE_TOP_K_HPP

@@ -9,11 +9,7 @@
 /// blocks of queries where the group is small: keys and values are laid out once for all of them,
 /// and `tuning.query_vectors` at a time meet them in registers.
 #ifdef MORPHKV_ISA
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace MORPHKV_ISA {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
 inline constexpr std::size_t panel_vectors = block_queries / lanes;  ///< at most
 
@@ -476,5 +472,5 @@ template <Scalar T>
   return attend_block<FloatWords>(a);
 }
 
-}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}     // namespace morphkv::v0::kernels::MORPHKV_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

@@ -15,22 +15,14 @@
 
 #ifdef MORPHKV_KERNELS_X86
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace avx512_bf16 {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
 using namespace avx512;  // the vocabulary
-}}}}}                    // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::avx512_bf16
+}}}                      // namespace morphkv::v0::kernels::MORPHKV_BUILD::avx512_bf16
 #define MORPHKV_ISA avx512_bf16
 #include "morphkv/kernels/vector/block_attention.hpp"
 #undef MORPHKV_ISA
 
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace avx512_bf16 {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
 
 /// Products of pairs of bfloat16; FloatWords says what each member does. head_dim is even.
 struct Bf16Words {
@@ -108,7 +100,7 @@ struct Bf16Words {
   return attend_block<Bf16Words>(a);
 }
 
-}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::avx512_bf16
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::avx512_bf16
 MORPHKV_TARGET_END
 #endif  // MORPHKV_KERNELS_X86
 

@@ -3,11 +3,7 @@
 /// Conversion between floats and the 16-bit types. Included once per vocabulary with MORPHKV_ISA
 /// defined; see isa/for_each.hpp.
 #ifdef MORPHKV_ISA
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace MORPHKV_ISA {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
 template <Scalar From, Scalar To>
 void convert(const From* from, std::size_t count, To* to) noexcept {
@@ -16,5 +12,5 @@ void convert(const From* from, std::size_t count, To* to) noexcept {
   if (i < count) portable::convert(from + i, count - i, to + i);
 }
 
-}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}     // namespace morphkv::v0::kernels::MORPHKV_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

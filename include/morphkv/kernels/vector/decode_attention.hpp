@@ -7,11 +7,7 @@
 /// are sums in registers, and so are some heads times some vectors of the output, over tiles of
 /// tokens that stay in the nearest cache for the rest of the output and the group's other heads.
 #ifdef MORPHKV_ISA
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace MORPHKV_ISA {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
 inline constexpr std::size_t max_heads = 4;  ///< of the group that one pass serves
 inline constexpr std::size_t max_group = 64;
@@ -358,5 +354,5 @@ bool decode_attention(const DecodeAttention<T>& a) noexcept {
   return a.group > max_group ? portable::decode_attention(a) : decode_with(FloatProducts(), a);
 }
 
-}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}     // namespace morphkv::v0::kernels::MORPHKV_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

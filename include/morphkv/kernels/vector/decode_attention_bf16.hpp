@@ -19,11 +19,7 @@
 
 #ifdef MORPHKV_KERNELS_X86
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace avx512_bf16 {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
 
 using avx512::Floats;
 using avx512::max_heads;
@@ -234,7 +230,7 @@ inline bool decode_attention(const DecodeAttention<Eigen::bfloat16>& a) noexcept
   return avx512::decode_with(DotProducts(), a);
 }
 
-}}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::avx512_bf16
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::avx512_bf16
 MORPHKV_TARGET_END
 #endif  // MORPHKV_KERNELS_X86
 

@@ -12,10 +12,7 @@
 #include "morphkv/kernels/dispatch.hpp"
 
 #if defined(MORPHKV_KERNELS_X86) || defined(MORPHKV_KERNELS_NEON)
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
 
 /// The rows of keys, those of values, by their table if there is one, and what the caller reads
 /// next, in this order: the way that a decode step goes, walked by prefetches some lines ahead of
@@ -122,7 +119,7 @@ class ReadAhead {
   bool ended_ = false;  ///< nothing is left to ask for
 };
 
-}}}}  // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD
 #endif
 
 #endif  // MORPHKV_KERNELS_VECTOR_READ_AHEAD_HPP

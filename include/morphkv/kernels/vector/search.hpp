@@ -4,11 +4,7 @@
 /// isa/for_each.hpp. Slots from `begin` on that do not fill a vector are left to the vocabulary of
 /// one lane.
 #ifdef MORPHKV_ISA
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace MORPHKV_ISA {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
 /// Bit patterns of floats from 0 up order as the floats do, and those of negative numbers, of minus
 /// zero and of NaN come after them: one unsigned maximum tells.
@@ -149,5 +145,5 @@ template <class Value>
       });
 }
 
-}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}     // namespace morphkv::v0::kernels::MORPHKV_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

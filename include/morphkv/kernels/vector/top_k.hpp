@@ -3,11 +3,7 @@
 /// The passes of a selection over a vector vocabulary; see portable/top_k.hpp. Included once per
 /// instruction set; see isa/for_each.hpp.
 #ifdef MORPHKV_ISA
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace MORPHKV_ISA {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
 /// Scores in a vector: they compare as they are, and only those that a pass collects become keys.
 MORPHKV_VECTOR_WORD Floats score_of_key(std::uint32_t key, float) noexcept {
@@ -130,5 +126,5 @@ template <RankedScore S>
   return portable::top_k<Passes>(scores, count, wanted, indices, workspace);
 }
 
-}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}     // namespace morphkv::v0::kernels::MORPHKV_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA

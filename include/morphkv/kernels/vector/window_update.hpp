@@ -4,11 +4,7 @@
 /// of the candidates. Included once per vocabulary with MORPHKV_ISA defined; see isa/for_each.hpp.
 /// Slots from `begin` on that do not fill a vector are left to the vocabulary of one lane.
 #ifdef MORPHKV_ISA
-namespace morphkv {
-  inline namespace v0 {
-    namespace kernels {
-      inline namespace MORPHKV_KERNELS_BUILD {
-namespace MORPHKV_ISA {
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
 template <class Scores>
 inline constexpr std::size_t width = std::is_same_v<Scores, U16s> ? u16_lanes : lanes;
@@ -164,5 +160,5 @@ inline std::uint64_t add_row(const float* row, std::size_t slots,
       });
 }
 
-}}}}}   // namespace morphkv::v0::kernels::MORPHKV_KERNELS_BUILD::MORPHKV_ISA
+}}}     // namespace morphkv::v0::kernels::MORPHKV_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA
