@@ -139,6 +139,28 @@ foreach(library IN ITEMS CLI11::CLI11 nlohmann_json::nlohmann_json)
   endif()
 endforeach()
 
+# tools/llama reads tokenizer.json where PCRE2 and utf8proc are installed.
+if(NOT CMAKE_CROSSCOMPILING)
+  find_path(MORPHKV_PCRE2_INCLUDE_DIR pcre2.h)
+  find_library(MORPHKV_PCRE2_LIBRARY pcre2-8)
+  find_path(MORPHKV_UTF8PROC_INCLUDE_DIR utf8proc.h)
+  find_library(MORPHKV_UTF8PROC_LIBRARY utf8proc)
+endif()
+mark_as_advanced(MORPHKV_PCRE2_INCLUDE_DIR MORPHKV_PCRE2_LIBRARY MORPHKV_UTF8PROC_INCLUDE_DIR
+                 MORPHKV_UTF8PROC_LIBRARY)
+if(MORPHKV_PCRE2_INCLUDE_DIR
+   AND MORPHKV_PCRE2_LIBRARY
+   AND MORPHKV_UTF8PROC_INCLUDE_DIR
+   AND MORPHKV_UTF8PROC_LIBRARY)
+  target_include_directories(morphkv_program_options SYSTEM INTERFACE ${MORPHKV_PCRE2_INCLUDE_DIR}
+                                                                      ${MORPHKV_UTF8PROC_INCLUDE_DIR})
+  target_link_libraries(morphkv_program_options INTERFACE ${MORPHKV_PCRE2_LIBRARY}
+                                                          ${MORPHKV_UTF8PROC_LIBRARY})
+  target_compile_definitions(morphkv_program_options INTERFACE MORPHKV_TOKENIZER_JSON)
+else()
+  message(STATUS "the programs cannot read tokenizer.json: PCRE2 or utf8proc was not found")
+endif()
+
 # The device headers: warnings of nvcc, and those of its host compiler that apply.
 if(MORPHKV_CUDA)
   enable_language(CUDA)

@@ -12,7 +12,7 @@ optional=() # installed where this system offers them; without them a stage of t
 for group in "$@"; do
   case "$group" in
     build) required+=(g++:g++ cmake:cmake ninja-build:ninja libeigen3-dev libcli11-dev
-      nlohmann-json3-dev libpcre2-dev) ;;
+      nlohmann-json3-dev libpcre2-dev libutf8proc-dev) ;;
     bench) required+=(libbenchmark-dev) ;;
     test)
       required+=(libgtest-dev libbenchmark-dev clang:clang++ git:git pkg-config:pkg-config

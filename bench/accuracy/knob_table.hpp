@@ -12,8 +12,8 @@
 #include <string>
 
 #include "comparison/contenders.hpp"
-#include "comparison/files.hpp"
 #include "comparison/knobs.hpp"
+#include "support/output_file.hpp"
 
 namespace morphkv::accuracy {
 
@@ -53,7 +53,7 @@ class KnobTable {
   }
 
   void write(const std::filesystem::path& path) const {
-    comparison::write_file(path, json_.dump(1) + "\n");
+    support::write_file(path, json_.dump(1) + "\n");
   }
 
   /// The knobs that were chosen, or the contender's default.

@@ -19,9 +19,10 @@
 #include "accuracy/report.hpp"
 #include "accuracy/study.hpp"
 #include "accuracy/tables.hpp"
-#include "comparison/files.hpp"
 #include "comparison/trails_json.hpp"
 #include "llama/load.hpp"
+#include "support/output_file.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -205,8 +206,8 @@ void compare(const Arguments& arguments, const Plan& plan, const std::string& co
                                    comparison::seconds_since(start)};
   results.report["seeds"] = plan.seeds;
   results.report["run"] = comparison::run_json(facts);
-  comparison::write_file(arguments.json, results.report.dump(1) + "\n");
-  comparison::write_file(arguments.html, make_page(results.report, results.trails));
+  morphkv::support::write_file(arguments.json, results.report.dump(1) + "\n");
+  morphkv::support::write_file(arguments.html, make_page(results.report, results.trails));
   std::printf("\n%s, %s (%.0f s)\n", arguments.html.string().c_str(),
               arguments.json.string().c_str(), facts.seconds);
 }
@@ -227,17 +228,12 @@ int main(int argc, char** argv) {
   CLI::App app("Memory against accuracy: every policy of the library at equal bytes.");
   Arguments arguments;
   add_options(app, arguments);
-  CLI11_PARSE(app, argc, argv);
-  try {
+  return morphkv::support::run_program("accuracy", app, argc, argv, [&] {
     const Plan plan = plan_of(arguments);
     if (arguments.tune) {
       tune(arguments, plan);
     } else {
-      compare(arguments, plan, comparison::command_text(argc, argv));
+      compare(arguments, plan, morphkv::support::command_text(argc, argv));
     }
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "accuracy: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  });
 }

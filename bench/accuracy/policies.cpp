@@ -8,27 +8,19 @@
 
 #include "accuracy/snapkv_recent.hpp"
 #include "comparison/contenders.hpp"
-#include "morphkv/policy/recommended.hpp"
 
 namespace morphkv::accuracy {
 
 namespace {
 
-/// As in the paper: a row of the window a token, no sinks.
+/// As in the paper: one attention row per token of the window, no sinks.
 comparison::Settings<MorphKV::Options> plain_settings(std::size_t capacity, const comparison::Task&,
                                                       const comparison::Knobs& knobs) {
-  const std::size_t window = comparison::window_for(capacity, knobs);
-  return {{.capacity = capacity, .window = window, .fusion = knobs.fusion, .sinks = 0},
-          std::string(knobs.fusion == Fusion::sum ? "sum" : "max") + ", window " +
-              std::to_string(window) + ", no sinks"};
-}
-
-comparison::Settings<DecayedMax::Options> recommended_settings(std::size_t capacity,
-                                                               const comparison::Task&,
-                                                               const comparison::Knobs&) {
-  const DecayedMax::Options options = recommended(capacity);
-  return {options, "window " + std::to_string(options.window) + ", distance " +
-                       std::to_string(options.distance)};
+  const MorphKV::Options options{.capacity = capacity,
+                                 .window = comparison::window_for(capacity, knobs),
+                                 .fusion = knobs.fusion,
+                                 .sinks = 0};
+  return {options, comparison::options_text(policies::describe(options))};
 }
 
 comparison::Settings<SnapKVRecent::Options> snapkv_recent_settings(std::size_t capacity,
@@ -44,7 +36,7 @@ comparison::Settings<StreamingLLM::Options> pinned_settings(std::size_t capacity
                                                             const comparison::Knobs&) {
   return {{.capacity = capacity, .protect_prompt = true},
           "the prompt, and the rest recent",
-          task.prompt_tokens + comparison::least_capacity < capacity};
+          task.prompt_tokens + comparison::min_capacity < capacity};
 }
 
 std::vector<comparison::Contender> make_contenders() {
@@ -59,21 +51,19 @@ std::vector<comparison::Contender> make_contenders() {
     }
   }
   std::vector<comparison::Contender> contenders = comparison::library_contenders();
-  contenders.push_back(contender<DecayedMax>(
-      recommended_key, "Recommended", "morphkv::recommended(capacity): one rule for every task",
-      {Knobs{}}, recommended_settings));
   contenders.push_back(contender<DecayedMax, comparison::SharedDecayedMax>(
       recommended_shared_key, "Recommended, shared",
       "the same, but all heads and layers share one budget (SharedStorage)", {Knobs{}},
-      recommended_settings));
+      comparison::untuned<DecayedMax>(recommended_key)));
   contenders.push_back(contender<MorphKV>(
       plain_key, "MorphKV as in the paper",
       "MorphKV with the whole window of attention rows, and no sinks", plain, plain_settings));
-  contenders.push_back(contender<SnapKVRecent>(
-      snapkv_recent_key, "SnapKV + recent",
-      "SnapKV's choice of the prompt, and the recent tokens of the response: a variant of ours, "
-      "since SnapKV itself keeps the whole response",
-      comparison::with_windows({}, windows), snapkv_recent_settings));
+  contenders.push_back(contender<SnapKVRecent>(snapkv_recent_key, "SnapKV + recent",
+                                               "SnapKV's selection from the prompt, and the recent "
+                                               "tokens of the response: a variant of ours, "
+                                               "since SnapKV itself keeps the whole response",
+                                               comparison::with_windows({}, windows),
+                                               snapkv_recent_settings));
   contenders.push_back(contender<StreamingLLM>(
       "pinned", "Prompt + recent", "the whole prompt and the most recent tokens: a control",
       {Knobs{}}, pinned_settings));

@@ -20,8 +20,7 @@
 extern template std::unique_ptr<morphkv::replay::Session> morphkv::replay::make_session<float>(
     const Settings&, const Trace&);
 
-namespace morphkv::testing::input_test {
-namespace {
+namespace morphkv::testing::input_test { namespace {
 
 using nlohmann::json;
 
@@ -162,31 +161,40 @@ TEST(ReplaySettingsTest, OptionsOfOtherPolicies) {
 
 TEST(ReplaySettingsTest, ValuesThatMeanNothing) {
   expect_words(complaint_of({.policy = "lru"}),
-               {"--policy = lru", "morphkv, decayed_max, morphkv_compat, snapkv"});
+               {"--policy = lru", "recommended, morphkv, decayed_max, snapkv", "morphkv_compat"});
   for (const std::string text : {"", "-1", "1e3", "5x", "99999999999999999999", "2147483647"}) {
-    expect_words(complaint_of({.flags = {{"capacity", text}}}),
+    expect_words(complaint_of({.policy = "morphkv", .flags = {{"capacity", text}}}),
                  {"--capacity = " + text, "from 0 to 2147483646"});
   }
-  expect_words(complaint_of({.flags = {{"fusion", "mean"}}}), {"--fusion = mean", "sum, max"});
+  expect_words(complaint_of({.policy = "morphkv", .flags = {{"fusion", "mean"}}}),
+               {"--fusion = mean", "sum, max"});
   expect_words(complaint_of({.policy = "morphkv_compat", .flags = {{"evict_after", "often"}}}),
                {"--evict-after = often"});
   expect_words(complaint_of({.policy = "morphkv_compat", .flags = {{"evict_after", "nan"}}}),
                {"evict_after", "from 1"});
   expect_words(complaint_of({.policy = "random", .flags = {{"seed", "x"}}}), {"--seed = x"});
   // What the library knows better.
-  expect_words(complaint_of({.flags = {{"capacity", "32"}}}), {"capacity = 32"});
-  expect_words(complaint_of({.flags = {{"window", "0"}}}), {"window = 0"});
+  expect_words(complaint_of({.policy = "morphkv", .flags = {{"capacity", "32"}}}),
+               {"capacity = 32"});
+  expect_words(complaint_of({.policy = "morphkv", .flags = {{"window", "0"}}}), {"window = 0"});
   expect_words(complaint_of({.policy = "snapkv", .flags = {{"kernel", "4"}}}), {"kernel = 4"});
 }
 
 TEST(ReplaySettingsTest, Budgets) {
-  expect_words(complaint_of({.flags = {{"budget", "fair"}}}), {"--budget = fair", "adaptive"});
-  expect_words(complaint_of({.flags = {{"beta", "3"}}}), {"--beta", "--budget pyramid"});
-  expect_words(complaint_of({.flags = {{"budget", "pyramid"}, {"floor", "0.1"}}}), {"--floor"});
-  expect_words(complaint_of({.flags = {{"budget", "pyramid"}}}), {"--layer"});
-  expect_words(complaint_of({.flags = {{"budget", "pyramid"}, {"layer", "4"}, {"layers", "4"}}}),
+  expect_words(complaint_of({.policy = "morphkv", .flags = {{"budget", "fair"}}}),
+               {"--budget = fair", "adaptive"});
+  expect_words(complaint_of({.policy = "morphkv", .flags = {{"beta", "3"}}}),
+               {"--beta", "--budget pyramid"});
+  expect_words(
+      complaint_of({.policy = "morphkv", .flags = {{"budget", "pyramid"}, {"floor", "0.1"}}}),
+      {"--floor"});
+  expect_words(complaint_of({.policy = "morphkv", .flags = {{"budget", "pyramid"}}}), {"--layer"});
+  expect_words(complaint_of({.policy = "morphkv",
+                             .flags = {{"budget", "pyramid"}, {"layer", "4"}, {"layers", "4"}}}),
                {"--layer = 4", "below --layers = 4"});
-  expect_words(complaint_of({.flags = {{"budget", "adaptive"}, {"floor", "2"}}}), {"floor = 2"});
+  expect_words(
+      complaint_of({.policy = "morphkv", .flags = {{"budget", "adaptive"}, {"floor", "2"}}}),
+      {"floor = 2"});
 }
 
 TEST(ReplaySettingsTest, TheCommandLine) {

@@ -90,7 +90,7 @@ TEST(ReplayPoliciesTest, MorphKV) {
                              {"window", "5"},
                              {"fusion", fusion},
                              {"sinks", std::to_string(sinks)}};
-        expect_steps(trace, {.flags = flags}, [&](const HeadTrace& head) {
+        expect_steps(trace, {.policy = "morphkv", .flags = flags}, [&](const HeadTrace& head) {
           const Combine combine = fusion == "sum" ? Combine::sum : Combine::max;
           return expected_steps(head, oracle::morphkv_oracle(16, 5, combine, sinks, false),
                                 GroupFusion::max);
@@ -104,12 +104,14 @@ TEST(ReplayPoliciesTest, MorphKVFusesGroups) {
   const Trace trace = random_trace(60, 30, 4);
   const std::vector<GroupFusion> fusions = {GroupFusion::max, GroupFusion::mean, GroupFusion::sum};
   for (std::size_t i = 0; i < fusions.size(); ++i) {
-    const std::string word(replay::Words<GroupFusion>::all.at(i));
-    expect_steps(trace, {.flags = {{"capacity", "16"}, {"window", "5"}, {"group", word}}},
-                 [&](const HeadTrace& head) {
-                   return expected_steps(
-                       head, oracle::morphkv_oracle(16, 5, Combine::sum, 4, false), fusions[i]);
-                 });
+    const std::string word(policies::ValueNames<GroupFusion>::all.at(i));
+    expect_steps(
+        trace,
+        {.policy = "morphkv", .flags = {{"capacity", "16"}, {"window", "5"}, {"group", word}}},
+        [&](const HeadTrace& head) {
+          return expected_steps(head, oracle::morphkv_oracle(16, 5, Combine::sum, 4, false),
+                                fusions[i]);
+        });
   }
 }
 
@@ -204,7 +206,7 @@ TEST(ReplayPoliciesTest, TheOthers) {
 TEST(ReplayPoliciesTest, ProtectsThePrompt) {
   const Trace trace = random_trace(60, 10, 4);
   const Flags flags = {{"capacity", "16"}, {"window", "5"}, {"protect_prompt", "true"}};
-  expect_steps(trace, {.flags = flags}, [](const HeadTrace& head) {
+  expect_steps(trace, {.policy = "morphkv", .flags = flags}, [](const HeadTrace& head) {
     return expected_steps(head, oracle::morphkv_oracle(16, 5, Combine::sum, 4, true),
                           GroupFusion::max);
   });
@@ -212,7 +214,8 @@ TEST(ReplayPoliciesTest, ProtectsThePrompt) {
 
 TEST(ReplayPoliciesTest, TakesThePromptInChunks) {
   const Trace trace = random_trace(60, 37, 4);
-  const Settings settings{.chunk = 10, .flags = {{"capacity", "16"}, {"window", "5"}}};
+  const Settings settings{
+      .policy = "morphkv", .chunk = 10, .flags = {{"capacity", "16"}, {"window", "5"}}};
   expect_steps(trace, settings, [](const HeadTrace& head) {
     return expected_steps(head, oracle::morphkv_oracle(16, 5, Combine::sum, 4, false),
                           GroupFusion::max, 10);
@@ -237,7 +240,9 @@ TEST(ReplayPoliciesTest, FullLosesNothing) {
 TEST(ReplayPoliciesTest, RandomDependsOnItsSeedAlone) {
   const Trace trace = random_trace(60, 6, 2);
   const auto kept = [&](const std::string& seed) {
-    return run(trace, {.policy = "random", .flags = {{"capacity", "16"}, {"seed", seed}}}).kept;
+    return run(trace, {.policy = "random",
+                       .flags = {{"capacity", "16"}, {"seed", seed}, {"protect_prompt", "true"}}})
+        .kept;
   };
   EXPECT_EQ(kept("3"), kept("3"));
   EXPECT_NE(kept("3"), kept("4"));
@@ -254,17 +259,19 @@ TEST(ReplayPoliciesTest, SaysWhichTokenHasNoPlace) {
   const auto fails = [&](const Settings& settings) {
     return complaint([&] { (void)run(trace, settings); });
   };
-  expect_words(fails({.policy = "random", .flags = {{"capacity", "20"}}}),
-               {"token 20", "every token is protected"});
-  expect_words(fails({.policy = "random", .flags = {{"capacity", "16"}}}),
-               {"tokens 0 to 19 of the prompt", "every token is protected"});
+  expect_words(
+      fails({.policy = "random", .flags = {{"capacity", "20"}, {"protect_prompt", "true"}}}),
+      {"token 20", "every token is protected"});
+  expect_words(
+      fails({.policy = "random", .flags = {{"capacity", "16"}, {"protect_prompt", "true"}}}),
+      {"tokens 0 to 19 of the prompt", "every token is protected"});
   expect_words(fails({.policy = "full", .flags = {{"max_tokens", "30"}}}),
                {"token 30", "evicts nothing"});
 }
 
 TEST(ReplayPoliciesTest, LeavesTheComparisonOut) {
   const Trace trace = random_trace(40, 10, 2);
-  Settings settings{.flags = {{"capacity", "16"}, {"window", "5"}}};
+  Settings settings{.policy = "morphkv", .flags = {{"capacity", "16"}, {"window", "5"}}};
   const auto kept = run(trace, settings).kept;
   settings.compare = false;
   const Outcome outcome = run(trace, settings);
@@ -282,7 +289,7 @@ TEST(ReplayPoliciesTest, DividesABudget) {
   const Trace trace = random_trace(60, 40, 2);
   const auto capacities = [&](Flags budget) {
     budget.insert({{"capacity", "16"}, {"window", "4"}, {"sinks", "0"}});
-    const auto session = replay::make_session<float>({.flags = budget}, trace);
+    const auto session = replay::make_session<float>({.policy = "morphkv", .flags = budget}, trace);
     replay::Replay(trace, *session, false).run(0, [](std::size_t, const auto&) {});
     return std::vector{session->capacity(0), session->capacity(1)};
   };

@@ -13,8 +13,7 @@
 #include "morphkv/version.hpp"
 #include "replay/traces.hpp"
 
-namespace morphkv::testing::program_test {
-namespace {
+namespace morphkv::testing::program_test { namespace {
 
 using nlohmann::json;
 
@@ -136,8 +135,9 @@ TEST_F(ReplayProgramTest, TheSameInputGivesTheSameBytes) {
 TEST_F(ReplayProgramTest, BadInputEndsWithTwoAndLeavesNoResult) {
   const std::string arguments = trace_and_output(random_trace(30, 20, 2));
   for (const std::string wrong :
-       {"--policy lru", "--kernel 5", "--capacity x", "--capacity 3", "--scalar int8",
-        "--policy random --capacity 20", "--nonsense", "--budget pyramid"}) {
+       {"--policy lru", "--kernel 5", "--capacity x", "--policy morphkv --capacity 3",
+        "--scalar int8", "--capacity 2000000000", "--policy random --capacity 20 --protect-prompt",
+        "--nonsense", "--budget pyramid"}) {
     expect_code(arguments + wrong, 2);
     expect_words(said(), {"replay: "});
     EXPECT_FALSE(std::filesystem::exists(path("kept.json"))) << wrong;
@@ -149,7 +149,9 @@ TEST_F(ReplayProgramTest, BadInputEndsWithTwoAndLeavesNoResult) {
 
 TEST_F(ReplayProgramTest, AnOldResultSurvivesABadRun) {
   std::ofstream(path("kept.json")) << "precious";
-  expect_code(trace_and_output(random_trace(30, 20, 2)) + "--policy random --capacity 20", 2);
+  expect_code(
+      trace_and_output(random_trace(30, 20, 2)) + "--policy random --capacity 20 --protect-prompt",
+      2);
   EXPECT_EQ(read_bytes(path("kept.json")), "precious");
 }
 

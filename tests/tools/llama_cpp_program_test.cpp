@@ -128,16 +128,16 @@ TEST_F(LlamaCppProgramTest, FullWritesWhatLlamaCppWritesAlone) {
 }
 
 TEST_F(LlamaCppProgramTest, HeadsThatDecideAloneWriteWhatOurCacheWrites) {
-  agree<MorphKV>("--window 32", {.capacity = 128, .window = 32});
+  agree<MorphKV>("--policy morphkv --window 32", {.capacity = 128, .window = 32});
   agree<MorphKV>(
-      "--window 32 --fusion max --group mean",
+      "--policy morphkv --window 32 --fusion max --group mean",
       {.capacity = 128, .window = 32, .fusion = Fusion::max, .group = GroupFusion::mean});
   agree<DecayedMax>("--policy decayed_max --window 32", {.capacity = 128, .window = 32});
   agree<H2O>("--policy h2o", {.heavy = 64, .recent = 64});
   agree<SnapKV>("--policy snapkv --window 32", {.capacity = 128, .window = 32, .max_tokens = 1024});
   agree<TOVA>("--policy tova", {.capacity = 128});
   agree<StreamingLLM>("--policy streaming_llm", {.capacity = 128});
-  agree<Random>("--policy random --window 32",
+  agree<Random>("--policy random --window 32 --no-protect-prompt",
                 {.capacity = 128, .window = 32, .protect_prompt = false});
 }
 
@@ -145,17 +145,20 @@ TEST_F(LlamaCppProgramTest, HeadsThatDecideAloneWriteWhatOurCacheWrites) {
 /// for long. Who is drawn by lot does not depend on them, and heads copy more than ever.
 TEST_F(LlamaCppProgramTest, HalfPrecisionKeysAndValuesAreCopiedWhole) {
   const json result =
-      generate(prompt_option() + "--capacity 128 --tokens 400 --policy random --window 32", "f16");
+      generate(prompt_option() +
+                   "--capacity 128 --tokens 400 --policy random --window 32 --no-protect-prompt",
+               "f16");
   EXPECT_EQ(result.at("tokens"),
             json(own_text<Random, Eigen::half>(
                 {.capacity = 128, .window = 32, .protect_prompt = false}, 400)));
 }
 
 TEST_F(LlamaCppProgramTest, NoPolicyHoldsMoreThanItsCapacityAndTheTokenThatAttends) {
-  for (const char* policy : {"morphkv", "decayed_max", "h2o", "streaming_llm", "tova", "random"}) {
+  for (const char* policy : {"recommended", "morphkv --window 16", "decayed_max --window 16", "h2o",
+                             "streaming_llm", "tova", "random --window 16 --no-protect-prompt"}) {
     for (const char* scope : {"sequence", "layer", "head"}) {
       const json result = generate(std::string("--prompt 'rules begin' --tokens 400 --capacity 64 "
-                                               "--window 16 --policy ") +
+                                               "--policy ") +
                                    policy + " --scope " + scope);
       const json& cells = result.at("cells");
       EXPECT_LE(cells.at("most_writing"), 65) << policy << ", " << scope;
@@ -168,7 +171,7 @@ TEST_F(LlamaCppProgramTest, NoPolicyHoldsMoreThanItsCapacityAndTheTokenThatAtten
 }
 
 TEST_F(LlamaCppProgramTest, APromptInBlocksNeverNeedsMoreThanTheCapacityAndABlock) {
-  const json result = generate(prompt_option() + "--capacity 64 --window 16 --block 32 --tokens 9");
+  const json result = generate(prompt_option() + "--capacity 64 --block 32 --tokens 9");
   EXPECT_LE(result.at("cells").at("most_reading"), 96);
   EXPECT_EQ(result.at("cells").at("in_use"), 64);
   EXPECT_EQ(saved_cells(result), 64U);
@@ -178,11 +181,11 @@ TEST_F(LlamaCppProgramTest, WhatMakesNoSenseIsSaidAndNothingIsRun) {
   EXPECT_NE(exit_code("--scope heads"), 0);
   EXPECT_NE(said().find("--scope"), std::string::npos) << said();
   EXPECT_NE(said().find("heads"), std::string::npos) << said();
-  EXPECT_EQ(exit_code("--flash-attention"), 1);
+  EXPECT_EQ(exit_code("--flash-attention"), 2);
   EXPECT_NE(said().find("--scope none"), std::string::npos) << said();
-  EXPECT_EQ(exit_code("--capacity 8 --window 16"), 1);
+  EXPECT_EQ(exit_code("--policy morphkv --capacity 8 --window 16"), 2);
   EXPECT_NE(said().find("capacity = 8: must be above window = 16"), std::string::npos) << said();
-  EXPECT_EQ(exit_code("", MORPHKV_SOURCE_DIR "/README.md"), 1);
+  EXPECT_EQ(exit_code("", MORPHKV_SOURCE_DIR "/README.md"), 2);
   EXPECT_NE(said().find("README.md"), std::string::npos) << said();
 }
 

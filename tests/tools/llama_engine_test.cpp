@@ -5,10 +5,12 @@
 #include <span>
 #include <vector>
 
+#include "llama/hugging_face.hpp"
 #include "llama/session.hpp"
 #include "morphkv/morphkv.hpp"
 #include "tools/random_model.hpp"
 #include "tools/reference_llama.hpp"
+#include "tools/temporary_folder.hpp"
 
 namespace morphkv::test::llama_engine_test { namespace {
 
@@ -37,6 +39,63 @@ TEST(LlamaEngine, StepsAgreeWithTheReference) {
     for (const int token : some_text(model.config)) {
       expect_near(session.step(token), reference.step(token), 1e-4);
     }
+  }
+}
+
+/// A family's model, written as a Hugging Face folder and read again, against the reference.
+void expect_computed(const llama::Config& config, double tolerance) {
+  const llama::Model model = random_model(config, 7);
+  for (const auto type : {support::TensorType::f32, support::TensorType::bf16}) {
+    const TemporaryFolder folder;
+    write_hugging_face(model, folder.path(), type);
+    const llama::Model loaded = llama::load_hugging_face(folder.path());
+    EXPECT_EQ(loaded.layers[0].query.type(), type) << "weights stay in the type of the file";
+    ReferenceLlama reference(model);
+    llama::Session<Full> session(loaded, {.max_tokens = tokens}, 2);
+    for (const int token : some_text(config)) {
+      expect_near(session.step(token), reference.step(token), tolerance);
+    }
+  }
+}
+
+TEST(LlamaEngine, EveryFamilyAgreesWithTheReference) {
+  for (const char* family : {"llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3"}) {
+    SCOPED_TRACE(family);
+    expect_computed(family_config(family), 2e-4);
+  }
+  llama::Config config = small_config(false);
+  config.qkv_bias = config.output_bias = true;  // attention_bias of Llama
+  expect_computed(config, 2e-4);
+}
+
+TEST(LlamaEngine, EveryRopeScalingAgreesWithTheReference) {
+  using Type = llama::RopeScaling::Type;
+  for (const auto type : {Type::linear, Type::llama3, Type::yarn}) {
+    for (const bool truncate : {true, false}) {
+      llama::Config config = small_config(true);
+      config.head_dim = 16;
+      config.rope_theta = 50;  // so that frequencies lie on both sides of the ramp, and on it
+      config.rope_scaling = llama::RopeScaling{.type = type,
+                                               .factor = 3,
+                                               .original_context = 24,
+                                               .beta_fast = 2,
+                                               .beta_slow = 0.5,
+                                               .attention_factor = 1.1,
+                                               .truncate = truncate};
+      SCOPED_TRACE(static_cast<int>(type));
+      expect_computed(config, 2e-4);
+    }
+  }
+}
+
+TEST(LlamaEngine, ThreadsDoNotChangeALogit) {
+  const llama::Model model = random_model(family_config("qwen3"), 8);
+  const std::vector<int> text = some_text(model.config);
+  llama::Session<Full> one(model, {.max_tokens = tokens}, 1);
+  const llama::Matrix expected = one.prefill_with_all_logits(text);
+  for (const std::size_t threads : {2U, 3U}) {
+    llama::Session<Full> many(model, {.max_tokens = tokens}, threads);
+    EXPECT_EQ(many.prefill_with_all_logits(text), expected);
   }
 }
 

@@ -109,9 +109,20 @@ TEST(HuggingFace, ComplaintsNameTheField) {
     }
   }
   EXPECT_TRUE(contains(complaint_about("hidden_act", "relu"), "hidden_act = relu"));
-  EXPECT_TRUE(contains(complaint_about("attention_bias", true), "attention_bias = true"));
+  EXPECT_TRUE(contains(complaint_about("mlp_bias", true), "mlp_bias = true"));
+  EXPECT_TRUE(contains(complaint_about("attention_bias", true), "no tensor model.layers.0."));
+  EXPECT_TRUE(
+      contains(complaint_about("model_type", "gemma2"), "model_type = gemma2: must be one of"));
+  EXPECT_TRUE(contains(complaint_about("model_type", nullptr), "model_type is missing"));
+  EXPECT_TRUE(contains(complaint_about("sliding_window", 32), "sliding_window = 32"));
+  EXPECT_EQ(complaint_about("sliding_window", 64), "") << "a window as long as the context";
+  EXPECT_TRUE(contains(complaint_about("layer_types", {"sliding_attention"}), "layer_types"));
+  EXPECT_TRUE(contains(complaint_about("partial_rotary_factor", 0.5), "partial_rotary_factor"));
+  EXPECT_TRUE(contains(complaint_about("quantization_config", {{"bits", 4}}), "quantised"));
   EXPECT_TRUE(contains(complaint_about("rope_theta", -1), "rope_theta = -1"));
-  EXPECT_TRUE(contains(complaint_about("rope_scaling", {{"type", "yarn"}}), "rope_scaling.type"));
+  EXPECT_TRUE(contains(complaint_about("rope_scaling", {{"type", "longrope"}}),
+                       "rope_scaling.type = longrope"));
+  EXPECT_TRUE(contains(complaint_about("rope_scaling", {{"type", "yarn"}}), "factor is missing"));
 }
 
 TEST(HuggingFace, TensorsMustFitTheConfiguration) {
@@ -130,10 +141,11 @@ TEST(HuggingFace, FieldsThatMayBeMissing) {
     config[field] = nullptr;
   }
   config["eos_token_id"] = {2, 5};
+  (void)folder.write("generation_config.json", R"({"eos_token_id": [5, 7]})");
   std::ofstream(folder.file("config.json")) << config;
   const llama::Model loaded = llama::load_hugging_face(folder.path());
   EXPECT_EQ(loaded.config.head_dim, 6U);
-  EXPECT_EQ(loaded.config.stop_tokens, (std::vector<int>{2, 5}));
+  EXPECT_EQ(loaded.config.stop_tokens, (std::vector<int>{2, 5, 7}));
   EXPECT_TRUE(logits_of(loaded).isApprox(logits_of(model), 1e-5F));
 }
 
@@ -147,24 +159,113 @@ TEST(HuggingFace, ShardsStayInTheirFolder) {
                        "in the same folder"));
 }
 
-/// Llama 3.1's published frequencies: below 1024 tokens a wave is left alone, above 8192 stretched.
-TEST(Rope, LlamaThreeStretchesSlowWavesOnly) {
+/// Changes tensors of a folder with one file. \return what the loader says
+template <class Change>
+std::string complaint_after(const llama::Config& config, const Change& change) {
+  const llama::Model model = random_model(config, 18);
+  const TemporaryFolder folder;
+  std::ofstream(folder.file("config.json")) << hugging_face_config(config);
+  support::Tensors tensors = hugging_face_tensors(model);
+  change(tensors);
+  support::write_safetensors(folder.file("model.safetensors"), tensors);
+  return complaint([&] { (void)llama::load_hugging_face(folder.path()); });
+}
+
+TEST(HuggingFace, ATensorThatIsNotUsedIsRefusedByName) {
+  const support::Tensor vector{{24}, std::vector<float>(24)};
+  const auto with = [&](const std::string& name, const llama::Config& config) {
+    return complaint_after(config, [&](support::Tensors& tensors) { tensors[name] = vector; });
+  };
+  for (const std::string name : {"self_attn.q_proj.bias", "self_attn.q_norm.weight",
+                                 "mlp.gate_proj.bias", "post_feedforward_layernorm.weight"}) {
+    EXPECT_TRUE(contains(with("model.layers.1." + name, small_config(true)),
+                         "model.layers.1." + name + " is not used"));
+  }
+  EXPECT_TRUE(
+      contains(with("model.layers.3.input_layernorm.weight", small_config(true)), "layers.3"));
+  EXPECT_EQ(with("lm_head.weight", small_config(true)), "") << "a copy of the embedding";
+  EXPECT_EQ(with("model.layers.0.self_attn.rotary_emb.inv_freq", small_config(true)), "");
+  EXPECT_TRUE(contains(complaint_after(family_config("qwen2"),
+                                       [](support::Tensors& tensors) {
+                                         tensors.erase("model.layers.2.self_attn.k_proj.bias");
+                                       }),
+                       "no tensor model.layers.2.self_attn.k_proj.bias"));
+}
+
+TEST(HuggingFace, SlidingWindowsOfQwenNeedTheirSwitch) {
+  for (const bool slides : {false, true}) {
+    const llama::Model model = random_model(family_config("qwen2"), 19);
+    const TemporaryFolder folder;
+    write_hugging_face(model, folder.path(), support::TensorType::bf16);
+    nlohmann::json config = hugging_face_config(model.config);
+    config["sliding_window"] = 8;
+    config["use_sliding_window"] = slides;
+    std::ofstream(folder.file("config.json")) << config;
+    EXPECT_EQ(contains(complaint([&] { (void)llama::load_hugging_face(folder.path()); }),
+                       "sliding_window = 8"),
+              slides);
+  }
+}
+
+TEST(HuggingFace, TheIndexSaysWhichFileHasATensor) {
+  const llama::Model model = random_model(small_config(true), 20);
+  const TemporaryFolder folder;
+  write_sharded(model, folder.path());
+  // The first file by name has another tensor of the same name.
+  support::Tensors others = hugging_face_tensors(random_model(small_config(true), 21));
+  support::write_safetensors(folder.file("a-part.safetensors"), others);
+  auto index = nlohmann::json::parse(bytes_of(folder.file("model.safetensors.index.json")));
+  support::write_safetensors(folder.file("part-3.safetensors"),
+                             {{"model.norm.weight", tensor_of(model.norm)}});
+  index["weight_map"]["model.norm.weight"] = "part-3.safetensors";
+  std::ofstream(folder.file("model.safetensors.index.json")) << index;
+  EXPECT_TRUE(logits_of(llama::load_hugging_face(folder.path())).isApprox(logits_of(model), 1e-5F));
+  index["weight_map"]["model.norm.weight"] = "part-2.safetensors";
+  std::ofstream(folder.file("model.safetensors.index.json")) << index;
+  EXPECT_TRUE(contains(complaint([&] { (void)llama::load_hugging_face(folder.path()); }),
+                       "part-2.safetensors: there is no tensor model.norm.weight"));
+  for (const std::string text : {R"({"weight_map":{}})", "{}", R"({"weight_map":[]})", "[",
+                                 R"({"weight_map":{"model.norm.weight":3}})"}) {
+    (void)folder.write("model.safetensors.index.json", text);
+    EXPECT_TRUE(contains(complaint([&] { (void)llama::load_hugging_face(folder.path()); }),
+                         "model.safetensors.index.json"))
+        << text;
+  }
+}
+
+TEST(HuggingFace, DeeplyNestedTextIsRefused) {
+  const TemporaryFolder folder;
+  for (const std::string open : {"[", "{\"a\":"}) {
+    std::string text = R"({"model_type":)";
+    for (int i = 0; i < 100000; ++i) text += open;
+    (void)folder.write("config.json", text);
+    EXPECT_TRUE(contains(complaint([&] { (void)llama::load_hugging_face(folder.path()); }),
+                         "nesting of the JSON text = 100001"));
+  }
+  (void)folder.write("config.json", R"({"model_type":"[[[\\\"[[[", "x":[[)" + std::string(97, '['));
+  EXPECT_TRUE(contains(complaint([&] { (void)llama::load_hugging_face(folder.path()); }),
+                       "must be a JSON object"))
+      << "brackets in a string do not count";
+}
+
+/// Llama 3.1's published frequencies: a wavelength below 1024 tokens stays, above 8192 it grows.
+TEST(Rope, LlamaThreeDividesLowFrequenciesOnly) {
   llama::Config config = small_config(true);
   config.head_dim = 128;
   config.rope_theta = 500000;
-  const auto turned = [&](std::size_t pair) {
+  const auto rotated = [&](std::size_t pair) {
     llama::Rope rope(config);
     rope.move_to(64);
     std::vector<float> head(128);
     head[2 * pair] = 1;
-    rope.turn(head);
+    rope.rotate(head);
     return std::atan2(head[2 * pair + 1], head[2 * pair]);
   };
-  const float fast = turned(20);
-  const float slow = turned(60);
+  const float fast = rotated(20);
+  const float slow = rotated(60);
   config.rope_scaling = llama::RopeScaling{};
-  EXPECT_FLOAT_EQ(turned(20), fast);
-  EXPECT_NEAR(turned(60), slow / 8, 1e-7);
+  EXPECT_FLOAT_EQ(rotated(20), fast);
+  EXPECT_NEAR(rotated(60), slow / 8, 1e-7);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef MORPHKV_TESTS_EXAMPLES_RANDOM_MODEL_HPP
-#define MORPHKV_TESTS_EXAMPLES_RANDOM_MODEL_HPP
+#ifndef MORPHKV_TESTS_TOOLS_RANDOM_MODEL_HPP
+#define MORPHKV_TESTS_TOOLS_RANDOM_MODEL_HPP
 
 #include <cstddef>
 #include <cstdint>
@@ -31,6 +31,17 @@ namespace morphkv::test {
   return config;
 }
 
+/// The same shape with what a family computes beside Llama.
+[[nodiscard]] inline llama::Config family_config(const std::string& model_type) {
+  llama::Config config = small_config(model_type == "smollm3");
+  config.model_type = model_type;
+  config.qkv_bias = model_type == "qwen2";
+  config.qk_norm = model_type == "qwen3";
+  config.fused = model_type == "phi3";
+  if (model_type == "smollm3") config.use_rope = {true, false, true};
+  return config;
+}
+
 /// Weights that float16 and bfloat16 hold exactly, so that every format stores the same model.
 [[nodiscard]] inline llama::Model random_model(const llama::Config& c, unsigned seed) {
   std::mt19937 random(seed);
@@ -41,19 +52,34 @@ namespace morphkv::test {
     }
     return result;
   };
-  const auto norm = [&] {
-    return llama::RowVector((matrix(1, c.dim).row(0).array() + 1).matrix());
+  const auto norm = [&](std::size_t size) {
+    return llama::RowVector((matrix(1, size).row(0).array() + 1).matrix());
+  };
+  const auto bias = [&](bool used, std::size_t size) {
+    return used ? llama::RowVector(matrix(1, size).row(0)) : llama::RowVector();
   };
   llama::Model model;
   model.config = c;
   model.embedding = matrix(c.vocabulary, c.dim);
-  for (std::size_t layer = 0; layer < c.layers; ++layer) {
-    model.layers.push_back({norm(), matrix(c.query_dim(), c.dim), matrix(c.kv_dim(), c.dim),
-                            matrix(c.kv_dim(), c.dim), matrix(c.dim, c.query_dim()), norm(),
-                            matrix(c.hidden, c.dim), matrix(c.hidden, c.dim),
-                            matrix(c.dim, c.hidden)});
+  for (std::size_t i = 0; i < c.layers; ++i) {
+    llama::Layer& layer = model.layers.emplace_back();
+    layer.attention_norm = norm(c.dim);
+    layer.query = matrix(c.query_dim(), c.dim);
+    layer.key = matrix(c.kv_dim(), c.dim);
+    layer.value = matrix(c.kv_dim(), c.dim);
+    layer.output = matrix(c.dim, c.query_dim());
+    layer.query_bias = bias(c.qkv_bias, c.query_dim());
+    layer.key_bias = bias(c.qkv_bias, c.kv_dim());
+    layer.value_bias = bias(c.qkv_bias, c.kv_dim());
+    layer.output_bias = bias(c.output_bias, c.dim);
+    if (c.qk_norm) layer.query_norm = norm(c.head_dim);
+    if (c.qk_norm) layer.key_norm = norm(c.head_dim);
+    layer.feed_forward_norm = norm(c.dim);
+    layer.gate = matrix(c.hidden, c.dim);
+    layer.up = matrix(c.hidden, c.dim);
+    layer.down = matrix(c.dim, c.hidden);
   }
-  model.norm = norm();
+  model.norm = norm(c.dim);
   if (!c.tied) model.untied_classifier = matrix(c.vocabulary, c.dim);
   return model;
 }
@@ -74,33 +100,43 @@ inline void write_llama2c(const llama::Model& model, const std::filesystem::path
     file.write(reinterpret_cast<const char*>(matrix.data()),
                static_cast<std::streamsize>(sizeof(float)) * matrix.size());
   };
-  const auto put_all = [&](auto member) {
-    for (const llama::Layer& layer : model.layers) put(layer.*member);
+  const auto put_all = [&](llama::Weights llama::Layer::*member) {
+    for (const llama::Layer& layer : model.layers) put((layer.*member).to_matrix());
   };
-  put(model.embedding);
-  put_all(&llama::Layer::attention_norm);
+  put(model.embedding.to_matrix());
+  for (const llama::Layer& layer : model.layers) put(layer.attention_norm);
   put_all(&llama::Layer::query);
   put_all(&llama::Layer::key);
   put_all(&llama::Layer::value);
   put_all(&llama::Layer::output);
-  put_all(&llama::Layer::feed_forward_norm);
+  for (const llama::Layer& layer : model.layers) put(layer.feed_forward_norm);
   put_all(&llama::Layer::gate);
   put_all(&llama::Layer::down);
   put_all(&llama::Layer::up);
   put(model.norm);
   put(llama::Matrix(llama::Matrix::Zero(static_cast<Eigen::Index>(c.context),
                                         static_cast<Eigen::Index>(c.head_dim))));
-  if (!c.tied) put(model.untied_classifier);
+  if (!c.tied) put(model.untied_classifier.to_matrix());
 }
 
-[[nodiscard]] inline support::Tensor tensor_of(const llama::Matrix& matrix) {
-  return {{static_cast<std::size_t>(matrix.rows()), static_cast<std::size_t>(matrix.cols())},
-          {matrix.data(), matrix.data() + matrix.size()}};
+[[nodiscard]] inline support::Tensor tensor_of(const llama::Weights& weights) {
+  const llama::Matrix matrix = weights.to_matrix();
+  return {{weights.rows(), weights.columns()}, {matrix.data(), matrix.data() + matrix.size()}};
 }
 
 [[nodiscard]] inline support::Tensor tensor_of(const llama::RowVector& vector) {
   return {{static_cast<std::size_t>(vector.size())},
           {vector.data(), vector.data() + vector.size()}};
+}
+
+/// The rows of several matrices, one after the other.
+[[nodiscard]] inline support::Tensor stacked(const std::vector<llama::Matrix>& parts) {
+  support::Tensor result{{0, static_cast<std::size_t>(parts[0].cols())}, {}};
+  for (const llama::Matrix& part : parts) {
+    result.shape[0] += static_cast<std::size_t>(part.rows());
+    result.data.insert(result.data.end(), part.data(), part.data() + part.size());
+  }
+  return result;
 }
 
 /// Hugging Face's order of a head's rows: first the even ones of the neighbours' order, then the
@@ -116,6 +152,34 @@ inline void write_llama2c(const llama::Model& model, const std::filesystem::path
   }
   return halves;
 }
+[[nodiscard]] inline llama::RowVector in_halves(const llama::RowVector& neighbours,
+                                                std::size_t head_dim) {
+  return in_halves(llama::Matrix(neighbours.transpose()), head_dim).transpose();
+}
+
+inline void add_attention_tensors(const llama::Config& c, const llama::Layer& layer,
+                                  const std::string& prefix, support::Tensors& tensors) {
+  const llama::Matrix query = in_halves(layer.query.to_matrix(), c.head_dim);
+  const llama::Matrix key = in_halves(layer.key.to_matrix(), c.head_dim);
+  if (c.fused) {
+    tensors[prefix + "qkv_proj.weight"] = stacked({query, key, layer.value.to_matrix()});
+  } else {
+    tensors[prefix + "q_proj.weight"] = tensor_of(llama::Weights(query));
+    tensors[prefix + "k_proj.weight"] = tensor_of(llama::Weights(key));
+    tensors[prefix + "v_proj.weight"] = tensor_of(layer.value);
+  }
+  tensors[prefix + "o_proj.weight"] = tensor_of(layer.output);
+  if (c.qkv_bias) {
+    tensors[prefix + "q_proj.bias"] = tensor_of(in_halves(layer.query_bias, c.head_dim));
+    tensors[prefix + "k_proj.bias"] = tensor_of(in_halves(layer.key_bias, c.head_dim));
+    tensors[prefix + "v_proj.bias"] = tensor_of(layer.value_bias);
+  }
+  if (c.output_bias) tensors[prefix + "o_proj.bias"] = tensor_of(layer.output_bias);
+  if (c.qk_norm) {
+    tensors[prefix + "q_norm.weight"] = tensor_of(in_halves(layer.query_norm, c.head_dim));
+    tensors[prefix + "k_norm.weight"] = tensor_of(in_halves(layer.key_norm, c.head_dim));
+  }
+}
 
 [[nodiscard]] inline support::Tensors hugging_face_tensors(const llama::Model& model) {
   support::Tensors tensors;
@@ -125,34 +189,57 @@ inline void write_llama2c(const llama::Model& model, const std::filesystem::path
   for (std::size_t l = 0; l < model.layers.size(); ++l) {
     const llama::Layer& layer = model.layers[l];
     const std::string prefix = "model.layers." + std::to_string(l) + ".";
-    const std::size_t dim = model.config.head_dim;
     tensors[prefix + "input_layernorm.weight"] = tensor_of(layer.attention_norm);
-    tensors[prefix + "self_attn.q_proj.weight"] = tensor_of(in_halves(layer.query, dim));
-    tensors[prefix + "self_attn.k_proj.weight"] = tensor_of(in_halves(layer.key, dim));
-    tensors[prefix + "self_attn.v_proj.weight"] = tensor_of(layer.value);
-    tensors[prefix + "self_attn.o_proj.weight"] = tensor_of(layer.output);
+    add_attention_tensors(model.config, layer, prefix + "self_attn.", tensors);
     tensors[prefix + "post_attention_layernorm.weight"] = tensor_of(layer.feed_forward_norm);
-    tensors[prefix + "mlp.gate_proj.weight"] = tensor_of(layer.gate);
-    tensors[prefix + "mlp.up_proj.weight"] = tensor_of(layer.up);
+    if (model.config.fused) {
+      tensors[prefix + "mlp.gate_up_proj.weight"] =
+          stacked({layer.gate.to_matrix(), layer.up.to_matrix()});
+    } else {
+      tensors[prefix + "mlp.gate_proj.weight"] = tensor_of(layer.gate);
+      tensors[prefix + "mlp.up_proj.weight"] = tensor_of(layer.up);
+    }
     tensors[prefix + "mlp.down_proj.weight"] = tensor_of(layer.down);
   }
   return tensors;
 }
 
+[[nodiscard]] inline nlohmann::json rope_scaling_json(const llama::RopeScaling& s) {
+  using Type = llama::RopeScaling::Type;
+  nlohmann::json json = {{"factor", s.factor},
+                         {"original_max_position_embeddings", s.original_context}};
+  json["rope_type"] = s.type == Type::linear ? "linear" : s.type == Type::yarn ? "yarn" : "llama3";
+  if (s.type == Type::llama3) {
+    json["low_freq_factor"] = s.low_frequency_factor;
+    json["high_freq_factor"] = s.high_frequency_factor;
+  }
+  if (s.type == Type::yarn) {
+    json["beta_fast"] = s.beta_fast;
+    json["beta_slow"] = s.beta_slow;
+    json["attention_factor"] = s.attention_factor;
+    json["truncate"] = s.truncate;
+  }
+  return json;
+}
+
 [[nodiscard]] inline nlohmann::json hugging_face_config(const llama::Config& c) {
-  return {{"model_type", "llama"},
-          {"hidden_size", c.dim},
-          {"intermediate_size", c.hidden},
-          {"num_hidden_layers", c.layers},
-          {"num_attention_heads", c.query_heads},
-          {"num_key_value_heads", c.kv_heads},
-          {"head_dim", c.head_dim},
-          {"vocab_size", c.vocabulary},
-          {"max_position_embeddings", c.context},
-          {"rms_norm_eps", 1e-5},
-          {"rope_theta", c.rope_theta},
-          {"hidden_act", "silu"},
-          {"tie_word_embeddings", c.tied}};
+  nlohmann::json json = {{"model_type", c.model_type},
+                         {"hidden_size", c.dim},
+                         {"intermediate_size", c.hidden},
+                         {"num_hidden_layers", c.layers},
+                         {"num_attention_heads", c.query_heads},
+                         {"num_key_value_heads", c.kv_heads},
+                         {"head_dim", c.head_dim},
+                         {"vocab_size", c.vocabulary},
+                         {"max_position_embeddings", c.context},
+                         {"rms_norm_eps", 1e-5},
+                         {"rope_theta", c.rope_theta},
+                         {"hidden_act", "silu"},
+                         {"tie_word_embeddings", c.tied}};
+  if (c.output_bias) json["attention_bias"] = true;
+  if (c.rope_scaling) json["rope_scaling"] = rope_scaling_json(*c.rope_scaling);
+  for (const bool rotates : c.use_rope) json["no_rope_layers"].push_back(rotates ? 1 : 0);
+  return json;
 }
 
 inline void write_hugging_face(const llama::Model& model, const std::filesystem::path& folder,
@@ -179,4 +266,4 @@ inline void write_sharded(const llama::Model& model, const std::filesystem::path
 
 }  // namespace morphkv::test
 
-#endif  // MORPHKV_TESTS_EXAMPLES_RANDOM_MODEL_HPP
+#endif  // MORPHKV_TESTS_TOOLS_RANDOM_MODEL_HPP

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef MORPHKV_TESTS_EXAMPLES_REFERENCE_LLAMA_HPP
-#define MORPHKV_TESTS_EXAMPLES_REFERENCE_LLAMA_HPP
+#ifndef MORPHKV_TESTS_TOOLS_REFERENCE_LLAMA_HPP
+#define MORPHKV_TESTS_TOOLS_REFERENCE_LLAMA_HPP
 
-// A Llama in double, token by token, from the papers and with nothing of the engine but its
-// weights: RMSNorm (arXiv 1910.07467), RoPE as a rotation of complex numbers (2104.09864), SwiGLU
-// (2002.05202), grouped queries (2305.13245).
+// Llama-family models in double, token by token, from the papers and with nothing of the engine but
+// its weights: RMSNorm (arXiv 1910.07467), RoPE as a rotation of complex numbers (2104.09864),
+// SwiGLU (2002.05202), grouped queries (2305.13245), YaRN (2309.00071); Llama 3's scaling of RoPE
+// as its model card gives it.
 
 #include <Eigen/Core>
 #include <cmath>
@@ -23,18 +24,19 @@ class ReferenceLlama {
 
   /// The logits after one more token.
   Eigen::VectorXd step(int token) {
-    Eigen::VectorXd x = model_.embedding.row(token).transpose().cast<double>();
+    Eigen::VectorXd x = model_.embedding.to_matrix().row(token).transpose().cast<double>();
     for (std::size_t l = 0; l < model_.layers.size(); ++l) {
       const llama::Layer& layer = model_.layers[l];
-      x += layer.output.cast<double>() * attention(layer, past_[l], norm(x, layer.attention_norm));
+      const Eigen::VectorXd attended = attention(l, norm(x, layer.attention_norm));
+      x += times(layer.output, layer.output_bias, attended);
       const Eigen::VectorXd h = norm(x, layer.feed_forward_norm);
-      const Eigen::VectorXd gate = layer.gate.cast<double>() * h;
-      const Eigen::VectorXd up = layer.up.cast<double>() * h;
+      const Eigen::VectorXd gate = times(layer.gate, {}, h);
+      const Eigen::VectorXd up = times(layer.up, {}, h);
       const Eigen::ArrayXd silu = gate.array() / (1 + (-gate.array()).exp());
-      x += layer.down.cast<double>() * (silu * up.array()).matrix();
+      x += times(layer.down, {}, (silu * up.array()).matrix());
     }
     ++position_;
-    return model_.classifier().cast<double>() * norm(x, model_.norm);
+    return times(model_.classifier(), {}, norm(x, model_.norm));
   }
 
  private:
@@ -49,23 +51,80 @@ class ReferenceLlama {
     return (x.array() * w.transpose().cast<double>().array() / std::sqrt(mean + epsilon)).matrix();
   }
 
-  [[nodiscard]] Eigen::VectorXd turned(Eigen::VectorXd heads) const {
+  [[nodiscard]] static Eigen::VectorXd times(const llama::Weights& weights,
+                                             const llama::RowVector& bias,
+                                             const Eigen::VectorXd& x) {
+    Eigen::VectorXd result = weights.to_matrix().cast<double>() * x;
+    if (bias.size() > 0) result += bias.transpose().cast<double>();
+    return result;
+  }
+
+  [[nodiscard]] Eigen::VectorXd normed_heads(Eigen::VectorXd heads,
+                                             const llama::RowVector& weight) const {
+    for (Eigen::Index at = 0; weight.size() > 0 && at < heads.size(); at += weight.size()) {
+      heads.segment(at, weight.size()) = norm(heads.segment(at, weight.size()), weight);
+    }
+    return heads;
+  }
+
+  /// Radians per position of the pair `i`, which ends at head_dim / 2.
+  [[nodiscard]] double frequency(double i) const {
+    const auto dim = static_cast<double>(model_.config.head_dim);
+    const double base = model_.config.rope_theta;
+    const double plain = std::pow(base, -2 * i / dim);
+    if (!model_.config.rope_scaling) return plain;
+    const llama::RopeScaling& s = *model_.config.rope_scaling;
+    const double pi = 3.14159265358979323846;
+    if (s.type == llama::RopeScaling::Type::linear) return plain / s.factor;
+    if (s.type == llama::RopeScaling::Type::llama3) {
+      const double wavelength = 2 * pi / plain;
+      if (wavelength < s.original_context / s.high_frequency_factor) return plain;
+      if (wavelength > s.original_context / s.low_frequency_factor) return plain / s.factor;
+      const double smooth = (s.original_context / wavelength - s.low_frequency_factor) /
+                            (s.high_frequency_factor - s.low_frequency_factor);
+      return (1 - smooth) * plain / s.factor + smooth * plain;
+    }
+    const auto dimension = [&](double rotations) {
+      return dim * std::log(s.original_context / (rotations * 2 * pi)) / (2 * std::log(base));
+    };
+    double low = dimension(s.beta_fast);
+    double high = dimension(s.beta_slow);
+    if (s.truncate) low = std::floor(low);
+    if (s.truncate) high = std::ceil(high);
+    low = low < 0 ? 0 : low;
+    high = high > dim - 1 ? dim - 1 : high;
+    if (low == high) high += 0.001;
+    double ramp = (i - low) / (high - low);
+    ramp = ramp < 0 ? 0 : ramp > 1 ? 1 : ramp;
+    return plain / s.factor * ramp + plain * (1 - ramp);
+  }
+
+  [[nodiscard]] Eigen::VectorXd rotated(Eigen::VectorXd heads) const {
+    const bool is_yarn = model_.config.rope_scaling &&
+                         model_.config.rope_scaling->type == llama::RopeScaling::Type::yarn;
+    const double magnitude = is_yarn ? model_.config.rope_scaling->attention_factor : 1;
     const auto dim = static_cast<Eigen::Index>(model_.config.head_dim);
     for (Eigen::Index i = 0; i < heads.size(); i += 2) {
-      const double exponent = static_cast<double>(i % dim) / static_cast<double>(dim);
-      const double angle = position_ * std::pow(model_.config.rope_theta, -exponent);
+      const double angle = position_ * frequency(static_cast<double>(i % dim / 2));
       const std::complex<double> pair =
-          std::complex<double>(heads(i), heads(i + 1)) * std::polar(1.0, angle);
+          std::complex<double>(heads(i), heads(i + 1)) * std::polar(magnitude, angle);
       heads(i) = pair.real();
       heads(i + 1) = pair.imag();
     }
     return heads;
   }
 
-  Eigen::VectorXd attention(const llama::Layer& layer, Past& past, const Eigen::VectorXd& x) const {
-    past.keys.push_back(turned(layer.key.cast<double>() * x));
-    past.values.push_back(layer.value.cast<double>() * x);
-    const Eigen::VectorXd queries = turned(layer.query.cast<double>() * x);
+  Eigen::VectorXd attention(std::size_t index, const Eigen::VectorXd& x) {
+    const llama::Layer& layer = model_.layers[index];
+    Past& past = past_[index];
+    const std::vector<bool>& use_rope = model_.config.use_rope;
+    const auto place = [&](const Eigen::VectorXd& heads) {
+      return use_rope.empty() || use_rope[index] ? rotated(heads) : heads;
+    };
+    past.keys.push_back(place(normed_heads(times(layer.key, layer.key_bias, x), layer.key_norm)));
+    past.values.push_back(times(layer.value, layer.value_bias, x));
+    const Eigen::VectorXd queries =
+        place(normed_heads(times(layer.query, layer.query_bias, x), layer.query_norm));
     Eigen::VectorXd out = Eigen::VectorXd::Zero(queries.size());
     const auto dim = static_cast<Eigen::Index>(model_.config.head_dim);
     const auto group =
@@ -91,4 +150,4 @@ class ReferenceLlama {
 
 }  // namespace morphkv::test
 
-#endif  // MORPHKV_TESTS_EXAMPLES_REFERENCE_LLAMA_HPP
+#endif  // MORPHKV_TESTS_TOOLS_REFERENCE_LLAMA_HPP

@@ -116,6 +116,34 @@ TEST(Safetensors, HostileHeadersAreRefused) {
   EXPECT_EQ(complaint_about(file_with(entry + "[0,8]}}", 8)), "");
 }
 
+TEST(Safetensors, TensorsCoverTheDataOnce) {
+  const auto two = [](const std::string& a, const std::string& b, std::size_t bytes) {
+    return complaint_about(file_with(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":)" + a +
+                                         R"(},"b":{"dtype":"F32","shape":[1],"data_offsets":)" + b +
+                                         "}}",
+                                     bytes));
+  };
+  EXPECT_EQ(two("[0,8]", "[8,12]", 12), "");
+  EXPECT_EQ(two("[4,12]", "[0,4]", 12), "");
+  EXPECT_TRUE(contains(two("[0,8]", "[4,8]", 8), "b.data_offsets begin = 4: must be 8"));
+  EXPECT_TRUE(contains(two("[0,8]", "[12,16]", 16), "b.data_offsets begin = 12: must be 8"));
+  EXPECT_TRUE(contains(two("[4,12]", "[12,16]", 16), "a.data_offsets begin = 4: must be 0"));
+  EXPECT_TRUE(contains(two("[0,8]", "[8,12]", 13), "bytes after the last tensor = 1: must be 0"));
+}
+
+TEST(Safetensors, AViewOutlivesItsFile) {
+  const TemporaryFolder folder;
+  support::write_safetensors(folder.file("t"), {{"x", {{2}, {1, -2.5F}}}}, {}, TensorType::bf16);
+  std::shared_ptr<const std::byte> bytes;
+  {
+    SafetensorsFile file(folder.file("t"));
+    bytes = file.view("x");
+  }
+  std::vector<float> numbers(2);
+  support::to_float(TensorType::bf16, bytes.get(), 2, numbers.data());
+  EXPECT_EQ(numbers, (std::vector<float>{1, -2.5F}));
+}
+
 TEST(Safetensors, ComplaintsAboutATypeNameTheTensor) {
   const auto complaint_about_type = [](const std::string& dtype) {
     return complaint_about(
@@ -125,6 +153,10 @@ TEST(Safetensors, ComplaintsAboutATypeNameTheTensor) {
   EXPECT_TRUE(contains(complaint_about_type(R"("dtype":3,)"), ": layers.3.weight.dtype = 3: must"));
   EXPECT_TRUE(contains(complaint_about_type(R"("dtype":null,)"), "weight.dtype = null: must"));
   EXPECT_TRUE(contains(complaint_about_type(R"("dtype":"I64",)"), "weight.dtype = I64: must"));
+}
+
+TEST(Safetensors, ADeeplyNestedHeaderIsRefused) {
+  EXPECT_TRUE(contains(complaint_about(file_with(std::string(100000, '['), 0)), "nesting"));
 }
 
 TEST(Safetensors, AHugeHeaderLengthTakesNoMemory) {

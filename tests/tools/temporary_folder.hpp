@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef MORPHKV_TESTS_EXAMPLES_TEMPORARY_FOLDER_HPP
-#define MORPHKV_TESTS_EXAMPLES_TEMPORARY_FOLDER_HPP
+#ifndef MORPHKV_TESTS_TOOLS_TEMPORARY_FOLDER_HPP
+#define MORPHKV_TESTS_TOOLS_TEMPORARY_FOLDER_HPP
 
 #include <cstdlib>
 #include <filesystem>
@@ -57,4 +57,4 @@ template <class Action>
 
 }  // namespace morphkv::test
 
-#endif  // MORPHKV_TESTS_EXAMPLES_TEMPORARY_FOLDER_HPP
+#endif  // MORPHKV_TESTS_TOOLS_TEMPORARY_FOLDER_HPP

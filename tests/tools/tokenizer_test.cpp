@@ -50,6 +50,17 @@ TEST(BytePairTokenizer, MergesTheBestPairFirst) {
   EXPECT_EQ(tokenizer.encode(""), (std::vector<int>{1}));
 }
 
+TEST(BytePairTokenizer, AVocabularyWithoutAllBytesIsRefused) {
+  const TemporaryFolder folder;
+  ScoredWords words = small_vocabulary();
+  words.resize(258);
+  const auto file = folder.write("tok.bin", file_of(words));
+  const std::string message = complaint([&] { llama::BytePairTokenizer(file, words.size()); });
+  EXPECT_NE(message.find("tok.bin: the model's vocabulary = 258: must be at least 259"),
+            std::string::npos)
+      << message;
+}
+
 TEST(BytePairTokenizer, UnknownCharactersBecomeBytes) {
   const TemporaryFolder folder;
   const ScoredWords words = small_vocabulary();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// A cache under any policy, so that one loop can run many.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_ANY_CACHE_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_ANY_CACHE_HPP
+#ifndef MORPHKV_TOOLS_COMPARISON_ANY_CACHE_HPP
+#define MORPHKV_TOOLS_COMPARISON_ANY_CACHE_HPP
 
 #include <Eigen/Core>
 #include <cstddef>
@@ -17,7 +17,7 @@ namespace morphkv::comparison {
 /// What the compared caches store: 16 bits, as engines do.
 using Stored = Eigen::half;
 
-/// What KVCache offers to an engine, without its types.
+/// The operations of KVCache that an engine uses, without its types.
 class AnyCache {
  public:
   AnyCache() = default;
@@ -72,4 +72,4 @@ class SharedDecayedMax : public KVCache<Stored, DecayedMax, SharedStorage<Stored
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_ANY_CACHE_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_ANY_CACHE_HPP

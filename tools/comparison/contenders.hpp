@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The policies that are compared, each with the settings it gets for a budget of memory.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_CONTENDERS_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_CONTENDERS_HPP
+#ifndef MORPHKV_TOOLS_COMPARISON_CONTENDERS_HPP
+#define MORPHKV_TOOLS_COMPARISON_CONTENDERS_HPP
 
 #include <algorithm>
+#include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -18,7 +20,7 @@
 #include "comparison/knobs.hpp"
 #include "comparison/workload.hpp"
 #include "morphkv/morphkv.hpp"
-#include "morphkv/policy/decayed_max.hpp"
+#include "policies/registry.hpp"
 
 namespace morphkv::comparison {
 
@@ -28,8 +30,8 @@ struct Variant {
   std::string name;
   std::string settings;  ///< in words
   Knobs knobs;
-  double budget = 1;  ///< share of the full cache's bytes that it was given
-  bool fits = true;   ///< false: no capacity is small enough, so its bytes are what they are
+  double budget = 1;  ///< its share of the full cache's bytes
+  bool fits = true;   ///< false: no capacity is small enough for the budget
   std::size_t capacity = 0;
   /// An empty cache for a prompt and its response.
   std::function<std::unique_ptr<AnyCache>(const CacheShape&, const Prompt&)> make_cache;
@@ -56,8 +58,8 @@ struct Contender {
   std::string name;
   std::string description;
   std::vector<Knobs> candidates;  ///< what tuning chooses from; the first is the default
-  /// The variant whose cache weighs at most `bytes`, the budget's share of the full cache; none if
-  /// the policy makes no sense in so few.
+  /// The variant whose cache takes at most `bytes`, the budget's share of the full cache; none if
+  /// the policy cannot work in so few.
   std::function<std::optional<Variant>(const CacheShape&, const Task&, const Knobs&, double budget,
                                        std::size_t bytes)>
       fit;
@@ -70,7 +72,7 @@ template <class Cache>
   return Cache(shape, options).memory().total();
 }
 
-/// The bytes that the full cache takes, a prompt on average.
+/// The bytes of the full cache, mean over prompts.
 [[nodiscard]] inline double full_bytes(const CacheShape& shape, const Workload& workload) {
   double sum = 0;
   for (const Prompt& prompt : workload.prompts) {
@@ -88,21 +90,21 @@ struct Settings {
   bool possible = true;  ///< false: the policy cannot work with so few tokens
 };
 
-inline constexpr std::size_t least_capacity = 16;
+inline constexpr std::size_t min_capacity = 16;
 
 namespace detail {
 
-/// The greatest capacity whose cache weighs at most `bytes`; 0 if even the least weighs more.
+/// The largest capacity whose cache takes at most `bytes`; 0 if there is none.
 /// \param options_at the options for a capacity
 template <class Cache, class OptionsAt>
-[[nodiscard]] std::size_t greatest_capacity(const CacheShape& shape, const Task& task,
-                                            std::size_t bytes, const OptionsAt& options_at) {
+[[nodiscard]] std::size_t largest_capacity(const CacheShape& shape, const Task& task,
+                                           std::size_t bytes, const OptionsAt& options_at) {
   const auto fits = [&](std::size_t capacity) {
     return cache_bytes<Cache>(shape, options_at(capacity)) <= bytes;
   };
-  if (!fits(least_capacity)) return 0;
-  std::size_t low = least_capacity;
-  std::size_t high = (std::max)(task.prompt_tokens + task.response_tokens, least_capacity + 1);
+  if (!fits(min_capacity)) return 0;
+  std::size_t low = min_capacity;
+  std::size_t high = (std::max)(task.prompt_tokens + task.response_tokens, min_capacity + 1);
   while (low + 1 < high) {
     const std::size_t middle = (low + high) / 2;
     (fits(middle) ? low : high) = middle;
@@ -124,7 +126,7 @@ template <class Cache, class MakeSettings>
 
 }  // namespace detail
 
-/// A contender whose settings `make(capacity, task, knobs)` gives.
+/// A contender with the settings `make(capacity, task, knobs)`.
 template <class Policy, class Cache = KVCache<Stored, Policy>, class MakeSettings>
 [[nodiscard]] Contender contender(std::string key, std::string name, std::string description,
                                   std::vector<Knobs> candidates, const MakeSettings& make) {
@@ -134,13 +136,14 @@ template <class Policy, class Cache = KVCache<Stored, Policy>, class MakeSetting
                    const CacheShape& shape, const Task& task, const Knobs& knobs, double budget,
                    std::size_t bytes) -> std::optional<Variant> {
     Variant variant{key, name, {}, knobs, budget, true, 0, {}};
-    variant.capacity = detail::greatest_capacity<Cache>(
+    variant.capacity = detail::largest_capacity<Cache>(
         shape, task, bytes,
         [&](std::size_t capacity) { return make(capacity, task, knobs).options; });
-    if (variant.capacity == 0) {  // it grows with the response, or its state outweighs its rows
+    if (variant.capacity ==
+        0) {  // it grows with the response, or its fixed state exceeds the budget
       variant.fits = false;
       const auto share = static_cast<std::size_t>(budget * static_cast<double>(task.prompt_tokens));
-      variant.capacity = (std::max)(share, least_capacity);
+      variant.capacity = (std::max)(share, min_capacity);
     }
     const auto settings = make(variant.capacity, task, knobs);
     if (!settings.possible) return std::nullopt;
@@ -151,119 +154,100 @@ template <class Policy, class Cache = KVCache<Stored, Policy>, class MakeSetting
   return result;
 }
 
-/// The recent tokens that are kept.
+/// The protected recent tokens that the knobs ask for.
 [[nodiscard]] inline std::size_t recent_for(std::size_t capacity, const Knobs& knobs) {
   const auto rows = static_cast<std::size_t>(static_cast<double>(capacity) * knobs.window);
   return std::clamp<std::size_t>(rows, 1, capacity - 2 * default_sinks);
 }
 
-/// The same as a window of attention rows: a multiple of its panes, and at most what sums take.
+/// The same as a window of attention rows: a multiple of its panes, within the limit of sums.
 [[nodiscard]] inline std::size_t window_for(std::size_t capacity, const Knobs& knobs) {
   const std::size_t rows = (std::max<std::size_t>)(recent_for(capacity, knobs) / 8 * 8, 8);
   return knobs.fusion == Fusion::sum ? (std::min<std::size_t>)(rows, 248) : rows;
 }
 
+/// Options, as described by the registry, in words: "window 24, fusion max, sinks 4".
+[[nodiscard]] inline std::string options_text(const nlohmann::ordered_json& options) {
+  std::string text;
+  for (const auto& [name, value] : options.items()) {
+    if (name == "capacity" || name == "group" || name == "seed" || value == false) continue;
+    if (!text.empty()) text += ", ";
+    text += name;
+    if (value.is_string()) text += " " + value.get<std::string>();
+    if (value.is_number()) text += " " + value.dump();
+  }
+  return text;
+}
+
 namespace detail {
 
-/// Whether the prompt is protected: where it leaves room.
-[[nodiscard]] inline bool protects(const Knobs& knobs, std::size_t capacity, std::size_t recent,
-                                   const Task& task) {
-  return knobs.protect_prompt && task.prompt_tokens + recent + 1 < capacity;
+/// A policy's options at a capacity, from the registry.
+template <class Policy>
+[[nodiscard]] typename Policy::Options registered(const std::string& name, std::size_t capacity) {
+  typename Policy::Options options;
+  policies::with_entry(name, [&](const auto& entry) {
+    if constexpr (std::same_as<decltype(entry.at_capacity(1)), typename Policy::Options>) {
+      options = entry.at_capacity(capacity);
+    }
+  });
+  return options;
 }
 
-[[nodiscard]] inline std::string kept_text(bool protect, std::size_t sinks) {
-  return protect ? ", prompt protected" : ", " + std::to_string(sinks) + " sinks";
+/// Sets the options that the knobs stand for, where a policy has them.
+template <class Options>
+void apply(const Knobs& knobs, std::size_t capacity, const Task& task, Options& o) {
+  std::size_t recent = recent_for(capacity, knobs);
+  if constexpr (requires { o.panes; }) {
+    recent = window_for(capacity, knobs);
+    o.window = recent;
+    o.fusion = knobs.fusion;
+    o.panes = 8;
+  } else if constexpr (requires { o.heavy; }) {
+    o.recent = recent;
+    o.heavy = capacity - 1 - recent;  // the attention of a step sees one token more
+    o.normalised = knobs.normalised;
+  } else if constexpr (requires { o.kernel; }) {
+    o.window = (std::min)(capacity / 2, std::size_t{32});
+    o.kernel = knobs.kernel;
+  } else if constexpr (requires { o.window; }) {
+    o.window = recent;
+  }
+  if constexpr (requires { o.distance; }) {
+    o.distance = (std::min)(knobs.distance, recent - 1);
+    o.half_life = std::floor((std::max)(knobs.half_life * static_cast<double>(capacity), 1.0));
+  }
+  o.sinks = knobs.sinks;
+  o.protect_prompt = knobs.protect_prompt && task.prompt_tokens + recent + 1 < capacity;
 }
 
-[[nodiscard]] inline Settings<MorphKV::Options> morphkv_settings(std::size_t capacity,
-                                                                 const Task& task,
-                                                                 const Knobs& knobs) {
-  const std::size_t window = window_for(capacity, knobs);
-  const bool protect = protects(knobs, capacity, window, task);
-  return {{.capacity = capacity,
-           .window = window,
-           .fusion = knobs.fusion,
-           .sinks = knobs.sinks,
-           .protect_prompt = protect,
-           .panes = 8},
-          std::string(knobs.fusion == Fusion::sum ? "sum" : "max") + ", window " +
-              std::to_string(window) + " in 8 panes" + kept_text(protect, knobs.sinks)};
-}
-
-[[nodiscard]] inline Settings<DecayedMax::Options> decayed_max_settings(std::size_t capacity,
-                                                                        const Task& task,
-                                                                        const Knobs& knobs) {
-  const std::size_t window = recent_for(capacity, knobs);
-  const std::size_t distance = (std::min)(knobs.distance, window - 1);
-  const bool protect = protects(knobs, capacity, window, task);
-  const auto half_life =
-      static_cast<std::size_t>((std::max)(knobs.half_life * static_cast<double>(capacity), 1.0));
-  return {{.capacity = capacity,
-           .window = window,
-           .half_life = static_cast<double>(half_life),
-           .distance = distance,
-           .sinks = knobs.sinks,
-           .protect_prompt = protect},
-          "window " + std::to_string(window) + ", half-life " + std::to_string(half_life) +
-              ", distance " + std::to_string(distance) + kept_text(protect, knobs.sinks)};
-}
-
-[[nodiscard]] inline Settings<SnapKV::Options> snapkv_settings(std::size_t capacity,
-                                                               const Task& task,
-                                                               const Knobs& knobs) {
-  const std::size_t window = (std::min)(capacity / 2, std::size_t{32});
-  const std::size_t kept = (std::min)(capacity, task.prompt_tokens);
-  return {{.capacity = capacity,
-           .window = window,
-           .kernel = knobs.kernel,
-           .max_tokens = kept + task.response_tokens},
-          "keeps " + std::to_string(kept) + " of the prompt, all of the response"};
-}
-
-[[nodiscard]] inline Settings<H2O::Options> h2o_settings(std::size_t capacity, const Task& task,
-                                                         const Knobs& knobs) {
-  const std::size_t recent = recent_for(capacity, knobs);
-  const std::size_t heavy = capacity - 1 - recent;  // a step's attention sees one token more
-  const bool protect = protects(knobs, capacity, recent, task);
-  return {{.heavy = heavy,
-           .recent = recent,
-           .normalised = knobs.normalised,
-           .sinks = knobs.sinks,
-           .protect_prompt = protect},
-          std::to_string(heavy) + " heavy" + (knobs.normalised ? " for their age" : "") +
-              kept_text(protect, knobs.sinks) + ", " + std::to_string(recent) + " recent"};
-}
-
-[[nodiscard]] inline Settings<StreamingLLM::Options> streaming_settings(std::size_t capacity,
-                                                                        const Task&,
-                                                                        const Knobs& knobs) {
-  return {{.capacity = capacity, .sinks = knobs.sinks},
-          std::to_string(capacity - knobs.sinks) + " recent" + kept_text(false, knobs.sinks)};
-}
-
-[[nodiscard]] inline Settings<TOVA::Options> tova_settings(std::size_t capacity, const Task&,
-                                                           const Knobs& knobs) {
-  const std::size_t window = recent_for(capacity, knobs);
-  return {{.capacity = capacity, .window = window, .sinks = knobs.sinks},
-          "window " + std::to_string(window) + kept_text(false, knobs.sinks)};
-}
-
-[[nodiscard]] inline Settings<Random::Options> random_settings(std::size_t capacity,
-                                                               const Task& task,
-                                                               const Knobs& knobs) {
-  const std::size_t window = recent_for(capacity, knobs);
-  const bool protect = protects(knobs, capacity, window, task);
-  return {{.capacity = capacity,
-           .seed = task.seed,
-           .window = window,
-           .sinks = knobs.sinks,
-           .protect_prompt = protect},
-          "window " + std::to_string(window) + kept_text(protect, knobs.sinks)};
+template <class Options>
+[[nodiscard]] Settings<Options> settings(Options options, const Task& task) {
+  if constexpr (requires { options.seed; }) options.seed = task.seed;
+  policies::fit_max_tokens(options, {}, task.prompt_tokens, task.response_tokens);
+  return {options, options_text(policies::describe(options))};
 }
 
 }  // namespace detail
 
-/// The reference. Its slots are what one prompt needs, so it has no capacity to be fitted.
+/// Settings of the registered policy `name`, its options changed by the knobs.
+template <class Policy>
+[[nodiscard]] auto tuned(const std::string& name) {
+  return [name](std::size_t capacity, const Task& task, const Knobs& knobs) {
+    auto options = detail::registered<Policy>(name, capacity);
+    detail::apply(knobs, capacity, task, options);
+    return detail::settings(options, task);
+  };
+}
+
+/// Settings of the registered policy `name`, as it is.
+template <class Policy>
+[[nodiscard]] auto untuned(const std::string& name) {
+  return [name](std::size_t capacity, const Task& task, const Knobs&) {
+    return detail::settings(detail::registered<Policy>(name, capacity), task);
+  };
+}
+
+/// The reference. It has as many slots as a prompt and its response need.
 [[nodiscard]] inline Variant full_variant() {
   Variant variant{"full", "Full cache", "keeps everything", {}, 1, true, 0, {}};
   variant.make_cache = [](const CacheShape& shape, const Prompt& prompt) {
@@ -285,7 +269,7 @@ namespace detail {
   return result;
 }
 
-/// Distances in tokens: they go with the units of the text, not with the capacity.
+/// Distances are in tokens: they follow the text's units, not the capacity.
 [[nodiscard]] inline std::vector<Knobs> decayed_max_candidates() {
   std::vector<Knobs> result;
   for (const double window : {0.625, 0.5, 0.75}) {
@@ -298,46 +282,49 @@ namespace detail {
   return result;
 }
 
-/// The policies of the library, by the names of their headers.
+/// The policies of the registry, some in several forms.
 [[nodiscard]] inline std::vector<Contender> library_contenders() {
   const std::vector<double> windows = {0.5, 0.25, 0.375, 0.625, 0.75};
-  const std::vector<Knobs> faded = decayed_max_candidates();
+  const std::vector<Knobs> decayed = decayed_max_candidates();
   std::vector<Knobs> heavy = with_windows({}, windows);
   for (const Knobs& knobs : with_windows({.normalised = true}, windows)) heavy.push_back(knobs);
   return {
+      contender<DecayedMax>("recommended", "Recommended",
+                            "morphkv::recommended(capacity): one rule for every task", {Knobs{}},
+                            untuned<DecayedMax>("recommended")),
       contender<MorphKV>("morphkv", "MorphKV max",
-                         "the recent tokens, and the older ones with the greatest single weight in "
-                         "the recent tokens' attention",
-                         with_windows({}, windows), detail::morphkv_settings),
-      contender<MorphKV>("morphkv_sum", "MorphKV sum",
-                         "the recent tokens, and the older ones that these attend most in sum",
-                         with_windows({.fusion = Fusion::sum}, windows), detail::morphkv_settings),
+                         "recent tokens, and the older ones with the largest single weight in the "
+                         "attention of the recent tokens",
+                         with_windows({}, windows), tuned<MorphKV>("morphkv")),
+      contender<MorphKV>(
+          "morphkv_sum", "MorphKV sum",
+          "recent tokens, and the older ones with the largest sum of their attention",
+          with_windows({.fusion = Fusion::sum}, windows), tuned<MorphKV>("morphkv")),
       contender<DecayedMax>("decayed_max", "Decayed max",
-                            "the recent tokens, and the older ones with the greatest single weight "
-                            "that a distant token paid them, which fades",
-                            faded, detail::decayed_max_settings),
+                            "recent tokens, and the older ones with the largest single weight from "
+                            "a distant query, which decays",
+                            decayed, tuned<DecayedMax>("decayed_max")),
       contender<DecayedMax, SharedDecayedMax>(
           "decayed_max_shared", "Decayed max, shared",
-          "the same, but all heads and layers share one budget: a head grows by the slot of the "
-          "token that is wanted least of all",
-          faded, detail::decayed_max_settings),
+          "the same, but all heads and layers share one budget: a head that grows takes the slot "
+          "with the lowest score of all",
+          decayed, tuned<DecayedMax>("decayed_max")),
       contender<H2O>("h2o", "H2O",
-                     "recent tokens, and those that gathered most attention since they came", heavy,
-                     detail::h2o_settings),
-      contender<TOVA>("tova", "TOVA", "drops what the newest token attends least",
-                      with_windows({}, {0, 0.25, 0.5}), detail::tova_settings),
-      contender<SnapKV>("snapkv", "SnapKV",
-                        "compresses the prompt once and keeps the whole response",
-                        {Knobs{}, Knobs{.kernel = 7}}, detail::snapkv_settings),
+                     "recent tokens, and those with the largest sum of attention so far", heavy,
+                     tuned<H2O>("h2o")),
+      contender<TOVA>("tova", "TOVA", "evicts the token with the least attention of the newest",
+                      with_windows({}, {0, 0.25, 0.5}), tuned<TOVA>("tova")),
+      contender<SnapKV>("snapkv", "SnapKV", "selects from the prompt once and keeps the response",
+                        {Knobs{}, Knobs{.kernel = 7}}, tuned<SnapKV>("snapkv")),
       contender<StreamingLLM>("streaming_llm", "StreamingLLM",
                               "the first four tokens and the most recent ones", {Knobs{}},
-                              detail::streaming_settings),
+                              tuned<StreamingLLM>("streaming_llm")),
       contender<Random>("random", "Random",
-                        "the recent tokens, and older ones drawn by lot: the control",
-                        with_windows({.protect_prompt = true}, windows), detail::random_settings),
+                        "recent tokens, and older ones chosen at random: a control",
+                        with_windows({.protect_prompt = true}, windows), tuned<Random>("random")),
   };
 }
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_CONTENDERS_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_CONTENDERS_HPP

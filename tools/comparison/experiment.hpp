@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Every variant writes every response; then they are compared.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_EXPERIMENT_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_EXPERIMENT_HPP
+#ifndef MORPHKV_TOOLS_COMPARISON_EXPERIMENT_HPP
+#define MORPHKV_TOOLS_COMPARISON_EXPERIMENT_HPP
 
 #include <algorithm>
 #include <cstddef>
@@ -21,11 +21,11 @@
 
 namespace morphkv::comparison {
 
-/// One response and what it is worth.
+/// One response and its measures.
 struct Sample {
   Response response;
   Score score;                     ///< if the task has rules
-  double loss = 0;                 ///< of the first prompts, if asked for; see full_cache_loss
+  double loss = 0;                 ///< of the first prompts only; see full_cache_loss
   double agreement = 0;            ///< share of tokens equal to the full cache's at the same place
   std::size_t agreeing_start = 0;  ///< tokens before the first difference
 };
@@ -41,9 +41,9 @@ struct Outcome {
   Interval agreement = {};
   double agreeing_start = 0;
   double loss = 0;
-  double cache_microseconds = 0;  ///< a token, in the cache alone, while other threads run
+  double cache_microseconds = 0;  ///< per token, in the cache alone, while other threads run
 
-  /// What the plot shows: the accuracy where there are rules, else the agreement.
+  /// The measure that the plot shows: accuracy for tasks with rules, otherwise agreement.
   [[nodiscard]] const Interval& measure(const Workload& workload) const {
     return workload.is_graded() ? accuracy : agreement;
   }
@@ -52,9 +52,9 @@ struct Outcome {
 /// How much is run.
 struct Effort {
   std::size_t threads = 2;
-  /// A variant writes no more once half its interval is below this; 0 to use every prompt.
+  /// A variant stops once half its interval is below this; 0: it uses every prompt.
   double half_width = 0;
-  std::size_t round = 24;  ///< prompts between two such looks
+  std::size_t round = 24;  ///< prompts between two such checks
 };
 
 namespace detail {
@@ -111,7 +111,7 @@ inline void summarise(const Workload& workload, Outcome& outcome) {
   outcome.loss = mean_of(losses);
 }
 
-/// One prompt, by those of the outcomes that still write.
+/// One prompt, for the outcomes that have not stopped.
 inline void write_samples(const llama::Model& model, const Workload& workload,
                           const std::vector<Outcome*>& writing, std::size_t prompt_index) {
   const Prompt& prompt = workload.prompts[prompt_index];
@@ -194,4 +194,4 @@ inline void settle_lengths(const llama::Model& model, Workload& workload, std::s
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_EXPERIMENT_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_EXPERIMENT_HPP

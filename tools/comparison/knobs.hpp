@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// What can be tuned of a policy, besides its capacity.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_KNOBS_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_KNOBS_HPP
+#ifndef MORPHKV_TOOLS_COMPARISON_KNOBS_HPP
+#define MORPHKV_TOOLS_COMPARISON_KNOBS_HPP
 
 #include <cstddef>
 
@@ -11,11 +11,11 @@
 
 namespace morphkv::comparison {
 
-/// One structure for all policies; each takes from it what it has.
+/// One structure for all policies; a policy uses the fields that it has.
 struct Knobs {
   double window = 0.5;       ///< recent tokens that are kept, as a share of the capacity
   double half_life = 0.5;    ///< of a decayed score, as a share of the capacity
-  std::size_t distance = 0;  ///< from a token to the first that votes for it
+  std::size_t distance = 0;  ///< queries after a token that do not score it
   Fusion fusion = Fusion::max;
   std::size_t sinks = default_sinks;
   bool protect_prompt = false;  ///< where the prompt fits beside the recent tokens
@@ -27,4 +27,4 @@ struct Knobs {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_KNOBS_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_KNOBS_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Which positions each head holds over time.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_LIFETIMES_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_LIFETIMES_HPP
+#ifndef MORPHKV_TOOLS_COMPARISON_LIFETIMES_HPP
+#define MORPHKV_TOOLS_COMPARISON_LIFETIMES_HPP
 
 #include <algorithm>
 #include <cstddef>
@@ -14,7 +14,7 @@
 
 namespace morphkv::comparison {
 
-/// An evicted token never returns, so one number a token says all: the last step at which a head
+/// An evicted token never returns, so one number per token suffices: the last step at which a head
 /// still held it. Step 0 is after the prompt.
 class Lifetimes {
  public:
@@ -42,13 +42,13 @@ class Lifetimes {
 
   [[nodiscard]] const std::vector<std::size_t>& layers() const noexcept { return layers_; }
   [[nodiscard]] const std::vector<std::size_t>& heads() const noexcept { return heads_; }
-  /// [layers() x heads()], one number a position.
+  /// [layers() x heads()], one number per position.
   [[nodiscard]] const std::vector<std::vector<std::uint16_t>>& last() const noexcept {
     return last_;
   }
 
  private:
-  /// At most four, the first and the last among them: a page has to stay small.
+  /// At most four, the first and the last among them: to keep the page small.
   static std::vector<std::size_t> evenly_chosen(std::size_t count) {
     const std::size_t chosen = (std::min)(count, std::size_t{4});
     std::vector<std::size_t> result;
@@ -65,4 +65,4 @@ class Lifetimes {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_LIFETIMES_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_LIFETIMES_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Where and when a run took place, and with which code.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_MACHINE_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_MACHINE_HPP
+#ifndef MORPHKV_TOOLS_COMPARISON_MACHINE_HPP
+#define MORPHKV_TOOLS_COMPARISON_MACHINE_HPP
 
 #include <chrono>
 #include <cstdio>
@@ -59,4 +59,4 @@ namespace morphkv::comparison {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_MACHINE_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_MACHINE_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Numbers for people.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_NUMBERS_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_NUMBERS_HPP
+/// Numbers as text.
+#ifndef MORPHKV_TOOLS_COMPARISON_NUMBERS_HPP
+#define MORPHKV_TOOLS_COMPARISON_NUMBERS_HPP
 
 #include <cstdio>
 #include <string>
@@ -30,4 +30,4 @@ namespace morphkv::comparison {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_NUMBERS_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_NUMBERS_HPP

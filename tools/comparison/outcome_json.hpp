@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// What a variant achieved, as JSON.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_OUTCOME_JSON_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_OUTCOME_JSON_HPP
+/// The measures of a variant, as JSON.
+#ifndef MORPHKV_TOOLS_COMPARISON_OUTCOME_JSON_HPP
+#define MORPHKV_TOOLS_COMPARISON_OUTCOME_JSON_HPP
 
 #include <cstddef>
 
@@ -60,4 +60,4 @@ namespace detail {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_OUTCOME_JSON_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_OUTCOME_JSON_HPP

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// What the scripts of a page share, and how data get into it.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_PAGE_COMMON_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_PAGE_COMMON_HPP
+/// Helpers of a page's scripts, and its data.
+#ifndef MORPHKV_TOOLS_COMPARISON_PAGE_COMMON_HPP
+#define MORPHKV_TOOLS_COMPARISON_PAGE_COMMON_HPP
 
 #include <nlohmann/json.hpp>
 #include <string>
 
 namespace morphkv::comparison {
 
-/// JSON inside a script element: nothing in it may end the element.
+/// JSON inside a script element: nothing in it ends the element.
 [[nodiscard]] inline std::string embedded(const nlohmann::ordered_json& json) {
   std::string text = json.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace);
   for (std::size_t at = text.find('<'); at != std::string::npos; at = text.find('<', at)) {
@@ -62,4 +62,4 @@ const hideTip = () => { tip.hidden = true; };
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_PAGE_COMMON_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_PAGE_COMMON_HPP

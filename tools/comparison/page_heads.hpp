@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// A picture of a page: the positions that a head holds over time.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_PAGE_HEADS_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_PAGE_HEADS_HPP
+#ifndef MORPHKV_TOOLS_COMPARISON_PAGE_HEADS_HPP
+#define MORPHKV_TOOLS_COMPARISON_PAGE_HEADS_HPP
 
 namespace morphkv::comparison {
 
@@ -52,7 +52,7 @@ function headsPicture(place, trails, labels, first) {
     return [0, 2, 4].map(at => parseInt(hex.slice(at, at + 2), 16));
   };
 
-  // One pixel a step and position: the share of the chosen heads that hold it.
+  // One pixel per step and position: the share of the chosen heads that hold it.
   function picture(lasts) {
     const image = new ImageData(steps, positions);
     const held = rgb("--held"), past = rgb("--past");
@@ -193,4 +193,4 @@ function headsPicture(place, trails, labels, first) {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_PAGE_HEADS_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_PAGE_HEADS_HPP

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Plots of a page: accuracy against memory, or against anything else.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_PAGE_PLOT_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_PAGE_PLOT_HPP
+/// Plots of a page: accuracy against memory or another quantity.
+#ifndef MORPHKV_TOOLS_COMPARISON_PAGE_PLOT_HPP
+#define MORPHKV_TOOLS_COMPARISON_PAGE_PLOT_HPP
 
 namespace morphkv::comparison {
 
-/// `linePlot(place, points, axis, policies)` draws a line a policy into an element, on a
+/// `linePlot(place, points, axis, policies)` draws one line per policy into an element, on a
 /// logarithmic axis. A point is { policy, name, at, mean, low, high, about, loose }: `about` is
 /// shown beside the pointer, and `loose` points are labelled by themselves. The axis is { low,
 /// high, title, measure, ticks: [[at, line, ...], ...], reference: { at, mean, name } or null },
@@ -39,7 +39,7 @@ function linePlot(place, points, axis, descriptions) {
   svg.append(make("text", { x: left, y: height - 4, class: "axis-title" }, axis.title));
   svg.append(make("text", { x: 0, y: 14, class: "axis-title" }, axis.measure));
 
-  if (axis.reference) {  // the ceiling that everything is measured against
+  if (axis.reference) {  // the reference of all points
     const { at, mean, name } = axis.reference;
     svg.append(make("line", { x1: left, x2: width - right, y1: y(mean), y2: y(mean),
       stroke: "var(--full)", "stroke-dasharray": "2 4" }));
@@ -137,4 +137,4 @@ function memoryPlot(place, results, { measureOf, measureName, policies }) {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_PAGE_PLOT_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_PAGE_PLOT_HPP

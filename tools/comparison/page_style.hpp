@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The page's look, in light and dark.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_PAGE_STYLE_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_PAGE_STYLE_HPP
+/// The page's style, light and dark.
+#ifndef MORPHKV_TOOLS_COMPARISON_PAGE_STYLE_HPP
+#define MORPHKV_TOOLS_COMPARISON_PAGE_STYLE_HPP
 
 namespace morphkv::comparison {
 
@@ -96,4 +96,4 @@ footer { margin-top: 44px; padding-top: 14px; border-top: 1px solid var(--rule);
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_PAGE_STYLE_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_PAGE_STYLE_HPP

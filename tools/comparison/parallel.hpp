@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Independent jobs on a few threads.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_PARALLEL_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_PARALLEL_HPP
+#ifndef MORPHKV_TOOLS_COMPARISON_PARALLEL_HPP
+#define MORPHKV_TOOLS_COMPARISON_PARALLEL_HPP
 
 #include <atomic>
 #include <cstddef>
@@ -13,7 +13,8 @@
 
 namespace morphkv::comparison {
 
-/// Runs `job(0) ... job(count - 1)`. If one throws, no more are begun and its exception is thrown.
+/// Runs `job(0) ... job(count - 1)`. If one throws, no more are started and its exception is
+/// rethrown.
 template <class Job>
 void run_in_parallel(std::size_t count, std::size_t threads, const Job& job) {
   std::atomic<std::size_t> next = 0;
@@ -40,4 +41,4 @@ void run_in_parallel(std::size_t count, std::size_t threads, const Job& job) {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_PARALLEL_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_PARALLEL_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// How far the run is: one line that changes on a terminal, a line every quarter in a log.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_PROGRESS_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_PROGRESS_HPP
+/// Progress of a run: one changing line on a terminal, one line per quarter in a log.
+#ifndef MORPHKV_TOOLS_COMPARISON_PROGRESS_HPP
+#define MORPHKV_TOOLS_COMPARISON_PROGRESS_HPP
 
 #include <unistd.h>
 
@@ -26,7 +26,7 @@ class Progress {
     if (is_terminal_) std::fputs("\r\033[K", stderr);
   }
 
-  /// So many more are done. Any thread may call this.
+  /// Adds finished jobs. Thread-safe.
   void advance(std::size_t count, const std::string& what) {
     const std::lock_guard lock(mutex_);
     const std::size_t before = done_;
@@ -39,7 +39,7 @@ class Progress {
     }
   }
 
-  /// So many need not be done.
+  /// Removes jobs that are not needed.
   void skip(std::size_t count) {
     const std::lock_guard lock(mutex_);
     total_ -= count;
@@ -73,4 +73,4 @@ class Progress {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_PROGRESS_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_PROGRESS_HPP

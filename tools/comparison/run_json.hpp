@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// What was run, and with what, as JSON.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_RUN_JSON_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_RUN_JSON_HPP
+/// The run and its machine, as JSON.
+#ifndef MORPHKV_TOOLS_COMPARISON_RUN_JSON_HPP
+#define MORPHKV_TOOLS_COMPARISON_RUN_JSON_HPP
 
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace morphkv::comparison {
 
 using Json = nlohmann::ordered_json;
 
-/// What the command line said, and how long it took.
+/// The command line and its time.
 struct RunFacts {
   std::string command;
   std::string model_name;
@@ -32,20 +32,10 @@ struct RunFacts {
   return {{"mean", interval.mean}, {"low", interval.low}, {"high", interval.high}};
 }
 
-[[nodiscard]] inline std::size_t parameters(const llama::Model& model) {
-  Eigen::Index count = model.embedding.size() + model.norm.size() + model.untied_classifier.size();
-  for (const llama::Layer& layer : model.layers) {
-    count += layer.attention_norm.size() + layer.query.size() + layer.key.size() +
-             layer.value.size() + layer.output.size() + layer.feed_forward_norm.size() +
-             layer.gate.size() + layer.up.size() + layer.down.size();
-  }
-  return static_cast<std::size_t>(count);
-}
-
 [[nodiscard]] inline Json model_json(const llama::Model& model, const std::string& name) {
   const llama::Config& c = model.config;
   return {{"name", name},
-          {"parameters", parameters(model)},
+          {"parameters", llama::parameters(model)},
           {"layers", c.layers},
           {"query_heads", c.query_heads},
           {"kv_heads", c.kv_heads},
@@ -69,4 +59,4 @@ struct RunFacts {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_RUN_JSON_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_RUN_JSON_HPP

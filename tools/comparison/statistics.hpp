@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Shares with their uncertainty.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_STATISTICS_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_STATISTICS_HPP
+#ifndef MORPHKV_TOOLS_COMPARISON_STATISTICS_HPP
+#define MORPHKV_TOOLS_COMPARISON_STATISTICS_HPP
 
 #include <algorithm>
 #include <cmath>
@@ -37,11 +37,11 @@ namespace detail {
 
 }  // namespace detail
 
-/// The mean of one share a prompt, with a 95 % interval over prompts like these.
+/// The mean of one share per prompt, with a 95 % interval over prompts like these.
 ///
-/// The checks of one response are not independent, so prompts are what is drawn: the scatter
-/// between them says how many independent checks the `checks` of all prompts are worth, at least
-/// one a prompt. Wilson's interval keeps a sensible width at 0 and at 1, where there is no scatter.
+/// The checks of one response are not independent, so the sample consists of prompts: their
+/// variance determines the number of independent checks that the `checks` are equivalent to, at
+/// least one per prompt. Wilson's interval has a positive width even at 0 and 1.
 [[nodiscard]] inline Interval share_interval(std::span<const double> shares, std::size_t checks) {
   if (shares.empty()) return {};
   const double mean = detail::mean_of(shares);
@@ -56,4 +56,4 @@ namespace detail {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_STATISTICS_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_STATISTICS_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// A prompt from an example of bench/tasks.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_TASK_PROMPT_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_TASK_PROMPT_HPP
+#ifndef MORPHKV_TOOLS_COMPARISON_TASK_PROMPT_HPP
+#define MORPHKV_TOOLS_COMPARISON_TASK_PROMPT_HPP
 
 #include <cstddef>
 #include <cstdint>
@@ -30,8 +30,8 @@ namespace morphkv::comparison {
   return prompt;
 }
 
-/// Draws what a text is free to say from the tokens that are at least a fifth as likely as the
-/// likeliest: the same draws for every policy.
+/// Samples from the tokens that are at least a fifth as likely as the most likely one, with the
+/// same random numbers for every policy.
 [[nodiscard]] inline std::function<Chooser()> sampled(std::uint64_t seed) {
   constexpr double least_share = 0.2;
   return [seed]() -> Chooser {
@@ -43,4 +43,4 @@ namespace morphkv::comparison {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_TASK_PROMPT_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_TASK_PROMPT_HPP

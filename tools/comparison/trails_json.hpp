@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Responses to one prompt, and what each head held meanwhile, as JSON for a page.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_TRAILS_JSON_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_TRAILS_JSON_HPP
+#ifndef MORPHKV_TOOLS_COMPARISON_TRAILS_JSON_HPP
+#define MORPHKV_TOOLS_COMPARISON_TRAILS_JSON_HPP
 
 #include <cstddef>
 #include <cstdint>
@@ -45,7 +45,7 @@ namespace detail {
   return text;
 }
 
-/// What the first prompt's response looks like under one variant.
+/// The response to the first prompt under one variant.
 [[nodiscard]] inline nlohmann::ordered_json trail_json(const Sample& sample) {
   nlohmann::ordered_json json = {{"response", sample.response.tokens},
                                  {"checks", nlohmann::ordered_json::array()},
@@ -84,4 +84,4 @@ namespace detail {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_TRAILS_JSON_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_TRAILS_JSON_HPP

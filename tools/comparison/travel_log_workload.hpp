@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The travel log of bench/tasks: a long response with instructions, graded by exact rules.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_TRAVEL_LOG_WORKLOAD_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_TRAVEL_LOG_WORKLOAD_HPP
+#ifndef MORPHKV_TOOLS_COMPARISON_TRAVEL_LOG_WORKLOAD_HPP
+#define MORPHKV_TOOLS_COMPARISON_TRAVEL_LOG_WORKLOAD_HPP
 
 #include <array>
 #include <cstddef>
@@ -20,7 +20,7 @@
 
 namespace morphkv::comparison {
 
-/// Whether the model speaks the task's language, word for word.
+/// Whether the model's vocabulary is that of the task.
 [[nodiscard]] inline bool speaks_travel_log(const llama::Tokenizer& tokenizer,
                                             std::size_t vocabulary) {
   const tasks::TravelLog task;
@@ -87,4 +87,4 @@ namespace detail {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_TRAVEL_LOG_WORKLOAD_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_TRAVEL_LOG_WORKLOAD_HPP

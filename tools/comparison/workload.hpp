@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// What the model is asked to write, and how that is judged.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_WORKLOAD_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_WORKLOAD_HPP
+/// The prompts of a task, and how responses are graded.
+#ifndef MORPHKV_TOOLS_COMPARISON_WORKLOAD_HPP
+#define MORPHKV_TOOLS_COMPARISON_WORKLOAD_HPP
 
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace morphkv::comparison {
 
-/// One demand that the task made, and where the response answers it.
+/// One demand of the task, and the part of the response that answers it.
 struct Check {
   std::size_t begin = 0;  ///< tokens [begin, end) of the response; empty if nothing answers
   std::size_t end = 0;
@@ -27,7 +27,7 @@ struct Score {
   std::vector<Check> checks;
 };
 
-/// The response's token `step` can only be told from the token at `position`.
+/// Token `step` of the response depends on the token at `position`.
 struct Need {
   std::size_t step = 0;
   std::size_t position = 0;
@@ -38,13 +38,13 @@ using Chooser = std::function<int(std::span<const float>)>;
 
 struct Prompt {
   std::vector<int> tokens;
-  std::size_t response_tokens = 0;  ///< how long the response is to be
-  /// Whether a response has come to its end; empty to go on to the length.
+  std::size_t response_tokens = 0;  ///< length of the response
+  /// Whether a response is complete; empty: at the length.
   std::function<bool(std::span<const int>)> is_complete;
-  /// A chooser for one response, the same for every policy; empty to take the likeliest token.
+  /// A chooser for one response, the same for every policy; empty: the most likely token.
   std::function<Chooser()> make_chooser;
-  std::vector<Need> needs;  ///< ascending by step; empty if nobody knows
-  /// Judges a response; empty if the task has no rules.
+  std::vector<Need> needs;  ///< ascending by step; empty if unknown
+  /// Grades a response; empty if the task has no rules.
   std::function<Score(std::span<const int>)> judge;
 };
 
@@ -58,7 +58,7 @@ struct Prompt {
 struct Workload {
   std::string task;         ///< its name
   std::string description;  ///< a sentence or two
-  std::string measure;      ///< what the accuracy is the share of; empty without rules
+  std::string measure;      ///< what the accuracy counts; empty without rules
   std::vector<Prompt> prompts;
   std::size_t line_token = 0;        ///< begins a new line in print; 0 for none
   std::vector<std::string> columns;  ///< what the accuracy consists of
@@ -69,4 +69,4 @@ struct Workload {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_WORKLOAD_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_WORKLOAD_HPP

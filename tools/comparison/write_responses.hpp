@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Responses to one prompt, written freely by the model, one for each of several caches.
-#ifndef MORPHKV_EXAMPLES_COMPARISON_WRITE_RESPONSES_HPP
-#define MORPHKV_EXAMPLES_COMPARISON_WRITE_RESPONSES_HPP
+#ifndef MORPHKV_TOOLS_COMPARISON_WRITE_RESPONSES_HPP
+#define MORPHKV_TOOLS_COMPARISON_WRITE_RESPONSES_HPP
 
 #include <algorithm>
 #include <chrono>
@@ -28,16 +28,16 @@ struct Response {
   std::vector<int> tokens;
   double cache_seconds = 0;  ///< in `append` and `attend`, not in the model
   MemoryUsage memory;        ///< of the whole cache, at the end
-  Lifetimes lifetimes;       ///< empty unless asked for
+  Lifetimes lifetimes;       ///< empty unless recorded
 };
 
 [[nodiscard]] inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Writes the responses token by token side by side, so that each weight of the model is fetched
-/// once for all of them; the prompt's pass through the model is shared too. No token comes from
-/// anywhere but the model: they are the likeliest, or drawn as the prompt says.
+/// Writes the responses side by side, so that each weight of the model is read once per step for
+/// all of them; the prompt's pass through the model is shared too. The model chooses every token:
+/// the most likely one, or a sample as the prompt says.
 class ResponseWriter {
  public:
   /// \param caches empty ones, of the model's shape
@@ -133,13 +133,13 @@ class ResponseWriter {
   const Prompt& prompt_;
   llama::Transformer transformer_;
   std::vector<std::unique_ptr<AnyCache>> caches_;
-  std::vector<Response> responses_;  ///< one a cache, as the next
+  std::vector<Response> responses_;  ///< one per cache, like the next
   std::vector<Chooser> choosers_;
   std::vector<std::size_t> writing_;  ///< those that are not complete
   bool record_;
 };
 
-/// How surprising the model finds a text when it sees all of it: the mean of -ln p, a token.
+/// The mean of -ln p per token of a response, given all tokens before it.
 [[nodiscard]] inline double full_cache_loss(const llama::Model& model, const Prompt& prompt,
                                             std::span<const int> response) {
   std::vector<int> text = prompt.tokens;
@@ -157,4 +157,4 @@ class ResponseWriter {
 
 }  // namespace morphkv::comparison
 
-#endif  // MORPHKV_EXAMPLES_COMPARISON_WRITE_RESPONSES_HPP
+#endif  // MORPHKV_TOOLS_COMPARISON_WRITE_RESPONSES_HPP

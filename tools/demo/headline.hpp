@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The result in one sentence, whoever wins.
-#ifndef MORPHKV_EXAMPLES_DEMO_HEADLINE_HPP
-#define MORPHKV_EXAMPLES_DEMO_HEADLINE_HPP
+/// The result in one sentence.
+#ifndef MORPHKV_TOOLS_DEMO_HEADLINE_HPP
+#define MORPHKV_TOOLS_DEMO_HEADLINE_HPP
 
 #include <cmath>
 #include <span>
@@ -19,7 +19,7 @@ using namespace comparison;
 
 namespace detail {
 
-/// The best of the outcomes at `budget` that keep to it and whose key begins with `prefix`.
+/// The best of the outcomes within `budget` whose key begins with `prefix`.
 [[nodiscard]] inline const Outcome* best_at(std::span<const Outcome> outcomes,
                                             const Workload& workload, double budget,
                                             std::string_view prefix) {
@@ -34,7 +34,7 @@ namespace detail {
   return best;
 }
 
-/// The budget nearest to a quarter: small enough to matter, large enough to work.
+/// The budget nearest to a quarter.
 [[nodiscard]] inline double headline_budget(std::span<const Outcome> outcomes) {
   double chosen = 0;
   for (const Outcome& outcome : outcomes.subspan(1)) {
@@ -73,4 +73,4 @@ namespace detail {
 
 }  // namespace morphkv::demo
 
-#endif  // MORPHKV_EXAMPLES_DEMO_HEADLINE_HPP
+#endif  // MORPHKV_TOOLS_DEMO_HEADLINE_HPP

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A trained model writes long responses with the full cache and with each policy at several budgets
-// of memory: a table here, and a page with the plot, the heads and the words.
+// A trained model writes long responses with the full cache and with each policy at several memory
+// budgets: a table here, and a page with the plot, the heads and the words.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -13,7 +12,6 @@
 
 #include "comparison/contenders.hpp"
 #include "comparison/experiment.hpp"
-#include "comparison/files.hpp"
 #include "comparison/progress.hpp"
 #include "comparison/trails_json.hpp"
 #include "comparison/travel_log_workload.hpp"
@@ -23,6 +21,8 @@
 #include "demo/story_workload.hpp"
 #include "demo/table.hpp"
 #include "llama/load.hpp"
+#include "support/output_file.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -43,19 +43,21 @@ struct Arguments {
 
 void add_options(CLI::App& app, Arguments& arguments) {
   std::vector<std::string> keys;
-  for (const Contender& contender : library_contenders()) keys.push_back(contender.key);
-  arguments.policies = keys;
+  for (const Contender& contender : library_contenders()) {
+    keys.push_back(contender.key);
+    if (contender.key != "decayed_max") arguments.policies.push_back(contender.key);
+  }
   app.add_option("--model", arguments.model,
                  "folder with config.json and safetensors, or a llama2.c checkpoint")
       ->capture_default_str();
-  app.add_option("--prompts", arguments.prompts, "how many responses each policy writes")
+  app.add_option("--prompts", arguments.prompts, "responses per policy")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
   app.add_option("--budgets", arguments.budgets, "per cent of the full cache's bytes")
       ->delimiter(',')
       ->check(CLI::Range(1.0, 100.0))
       ->capture_default_str();
-  app.add_option("--policies", arguments.policies, "what is compared with the full cache")
+  app.add_option("--policies", arguments.policies, "policies to compare with the full cache")
       ->delimiter(',')
       ->check(CLI::IsMember(keys))
       ->capture_default_str();
@@ -66,7 +68,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
                  "recent tokens that are kept, in per cent of the capacity")
       ->check(CLI::Range(1.0, 90.0))
       ->capture_default_str();
-  app.add_option("--threads", arguments.threads, "responses that are written at the same time")
+  app.add_option("--threads", arguments.threads, "responses written at once")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   app.add_option("--output", arguments.output, "folder for demo.json and demo.html")
@@ -128,12 +130,12 @@ void run(const Arguments& arguments, const std::string& command) {
   const RunFacts facts{command, files.name(), arguments.seed, arguments.threads,
                        seconds_since(start)};
   const auto figures = figures_json(model, workload, outcomes, facts);
-  write_file(arguments.output / "demo.json", figures.dump(1) + "\n");
+  support::write_file(arguments.output / "demo.json", figures.dump(1) + "\n");
   std::vector<const Outcome*> all(outcomes.size());
   std::transform(outcomes.begin(), outcomes.end(), all.begin(),
                  [](const Outcome& outcome) { return &outcome; });
-  write_file(arguments.output / "demo.html",
-             make_page(figures, trails_json(workload, all, *tokenizer)));
+  support::write_file(arguments.output / "demo.html",
+                      make_page(figures, trails_json(workload, all, *tokenizer)));
   std::printf("\n%s.\n%s, %s (%.0f s)\n", headline(outcomes, workload).c_str(),
               (arguments.output / "demo.html").string().c_str(),
               (arguments.output / "demo.json").string().c_str(), facts.seconds);
@@ -142,15 +144,9 @@ void run(const Arguments& arguments, const std::string& command) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("A real model, long responses, little memory: the policies compared.");
+  CLI::App app("Compares eviction policies: one model, long responses, equal memory.");
   Arguments arguments;
   add_options(app, arguments);
-  CLI11_PARSE(app, argc, argv);
-  try {
-    run(arguments, command_text(argc, argv));
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "demo: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  return support::run_program("demo", app, argc, argv,
+                              [&] { run(arguments, support::command_text(argc, argv)); });
 }

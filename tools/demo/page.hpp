@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The page: one file, no network.
-#ifndef MORPHKV_EXAMPLES_DEMO_PAGE_HPP
-#define MORPHKV_EXAMPLES_DEMO_PAGE_HPP
+#ifndef MORPHKV_TOOLS_DEMO_PAGE_HPP
+#define MORPHKV_TOOLS_DEMO_PAGE_HPP
 
 #include <nlohmann/json.hpp>
 #include <string>
@@ -42,4 +42,4 @@ using namespace comparison;
 
 }  // namespace morphkv::demo
 
-#endif  // MORPHKV_EXAMPLES_DEMO_PAGE_HPP
+#endif  // MORPHKV_TOOLS_DEMO_PAGE_HPP

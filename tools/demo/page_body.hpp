@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The page's text.
-#ifndef MORPHKV_EXAMPLES_DEMO_PAGE_BODY_HPP
-#define MORPHKV_EXAMPLES_DEMO_PAGE_BODY_HPP
+#ifndef MORPHKV_TOOLS_DEMO_PAGE_BODY_HPP
+#define MORPHKV_TOOLS_DEMO_PAGE_BODY_HPP
 
 namespace morphkv::demo {
 
@@ -79,7 +79,7 @@ byId("lead").textContent =
   `token it writes. Here a trained model wrote ${task.prompts} responses of about ` +
   `${Math.round(task.mean_response_tokens)} tokens, each to a prompt of about ` +
   `${Math.round(task.mean_prompt_tokens)}, first with the full cache of ` +
-  `${bytes(results[0].bytes)} and then with caches of a constant size that must choose what to forget.`;
+  `${bytes(results[0].bytes)} and then with caches of a constant size that evict tokens.`;
 byId("task").textContent = "The task: " + task.description;
 
 byId("plot-title").textContent = graded ? "Accuracy against memory" : "Agreement against memory";
@@ -107,13 +107,13 @@ const method = [
     "drawn where its bytes are, and is given that share of the prompt to keep.",
   "Error bars and ranges are 95 % intervals over prompts like these. Where two overlap, this run does " +
     "not tell the policies apart. All policies wrote for the same prompts.",
-  "Microseconds a token are spent in the cache alone: to append, attend and choose a victim in all " +
+  "Microseconds per token are spent in the cache alone: to append, attend and choose a victim in all " +
     "layers, while other threads run. The model's own work is shared by all the responses to a prompt.",
   `The model is small (${(model.parameters / 1e6).toFixed(2)} million parameters, ${model.layers} ` +
     `layers, ${model.kv_heads} KV heads of ${model.head_dim}). Rankings depend on the model and the ` +
     "task; larger models need their own measurement.",
 ];
-if (results.some(r => r.settings.includes("prompt protected"))) {
+if (results.some(r => r.settings.includes("protect_prompt"))) {
   method.splice(4, 0, "Random keeps the whole prompt where it fits beside the window. There this control " +
     "has all that the prompt says without choosing, so what a score is worth shows only at budgets " +
     "smaller than the prompt.");
@@ -129,4 +129,4 @@ byId("footer").textContent =
 
 }  // namespace morphkv::demo
 
-#endif  // MORPHKV_EXAMPLES_DEMO_PAGE_BODY_HPP
+#endif  // MORPHKV_TOOLS_DEMO_PAGE_BODY_HPP

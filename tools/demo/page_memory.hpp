@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The page's calculator: the memory of a model's cache, kept whole and with MorphKV.
-#ifndef MORPHKV_EXAMPLES_DEMO_PAGE_MEMORY_HPP
-#define MORPHKV_EXAMPLES_DEMO_PAGE_MEMORY_HPP
+/// The page's calculator: the memory of a model's cache, full and with MorphKV.
+#ifndef MORPHKV_TOOLS_DEMO_PAGE_MEMORY_HPP
+#define MORPHKV_TOOLS_DEMO_PAGE_MEMORY_HPP
 
 #include <nlohmann/json.hpp>
 
@@ -10,7 +10,7 @@
 
 namespace morphkv::demo {
 
-/// What the calculator offers, as JSON.
+/// The models of the calculator, as JSON.
 [[nodiscard]] inline nlohmann::ordered_json known_models_json() {
   nlohmann::ordered_json models;
   for (const memory::KnownModel& model : memory::known_models) {
@@ -69,14 +69,14 @@ inline constexpr char page_memory_script[] = R"js(
   const state = { ...knownModels[0], context: 32768, capacity: 2048, window: 32, panes: 0,
     fusion: "sum", elementBytes: 2 };
 
-  // What the library would refuse, in its words.
+  // What the library refuses, with its messages.
   const refusal = s => {
     for (const [key, name] of [["layers", "layers"], ["queryHeads", "query heads"],
       ["kvHeads", "KV heads"], ["headDim", "head_dim"], ["context", "tokens of text"],
       ["capacity", "capacity"], ["window", "window"]]) {
-      if (!Number.isInteger(s[key]) || s[key] < 1) return `${name}: must be a whole number from 1`;
+      if (!Number.isInteger(s[key]) || s[key] < 1) return `${name}: must be an integer from 1`;
     }
-    if (!Number.isInteger(s.panes) || s.panes < 0) return "panes: must be a whole number from 0";
+    if (!Number.isInteger(s.panes) || s.panes < 0) return "panes: must be an integer from 0";
     if (s.queryHeads % s.kvHeads) return `query heads: must be a multiple of KV heads = ${s.kvHeads}`;
     if (s.capacity < s.window + 4) return `capacity: must be at least window + 4 sinks = ${s.window + 4}`;
     if (s.fusion === "sum" && s.window > 255) return "window: must be at most 255 with sum";
@@ -148,4 +148,4 @@ inline constexpr char page_memory_script[] = R"js(
 
 }  // namespace morphkv::demo
 
-#endif  // MORPHKV_EXAMPLES_DEMO_PAGE_MEMORY_HPP
+#endif  // MORPHKV_TOOLS_DEMO_PAGE_MEMORY_HPP

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The page's table.
-#ifndef MORPHKV_EXAMPLES_DEMO_PAGE_TABLE_HPP
-#define MORPHKV_EXAMPLES_DEMO_PAGE_TABLE_HPP
+#ifndef MORPHKV_TOOLS_DEMO_PAGE_TABLE_HPP
+#define MORPHKV_TOOLS_DEMO_PAGE_TABLE_HPP
 
 namespace morphkv::demo {
 
 inline constexpr char page_table_script[] = R"js(
 {
   const columns = [
-    ["Policy", true], ["Capacity,\ntokens a head"], ["Whole cache"], ["Saved"],
+    ["Policy", true], ["Capacity,\ntokens per head"], ["Whole cache"], ["Saved"],
     ...(graded ? [["Accuracy,\n95 % interval"]] : [["Loss of\nthe text"]]),
-    ["Agrees with\nfull cache"], ["Cache, \u00b5s\na token"], ["Settings", true]];
+    ["Agrees with\nfull cache"], ["Cache, \u00b5s\nper token"], ["Settings", true]];
   const header = make("tr");
   for (const [title, text] of columns) {
     const cell = make("th", { scope: "col", ...(text ? { class: "text" } : {}) });
@@ -53,4 +53,4 @@ inline constexpr char page_table_script[] = R"js(
 
 }  // namespace morphkv::demo
 
-#endif  // MORPHKV_EXAMPLES_DEMO_PAGE_TABLE_HPP
+#endif  // MORPHKV_TOOLS_DEMO_PAGE_TABLE_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The page's two texts, side by side.
-#ifndef MORPHKV_EXAMPLES_DEMO_PAGE_WORDS_HPP
-#define MORPHKV_EXAMPLES_DEMO_PAGE_WORDS_HPP
+#ifndef MORPHKV_TOOLS_DEMO_PAGE_WORDS_HPP
+#define MORPHKV_TOOLS_DEMO_PAGE_WORDS_HPP
 
 namespace morphkv::demo {
 
@@ -21,7 +21,7 @@ inline constexpr char page_words_script[] = R"js(
     return tokens[at] === trails.trails[0].response[at] ? "" : "other";
   };
 
-  // Tokens as lines; `begins` says where one begins, `kindOf` how a token is marked.
+  // Tokens as lines; `begins`: where one begins; `kindOf`: how a token is marked.
   function write(box, tokens, begins, kindOf) {
     box.replaceChildren();
     let line = null;
@@ -82,4 +82,4 @@ inline constexpr char page_words_script[] = R"js(
 
 }  // namespace morphkv::demo
 
-#endif  // MORPHKV_EXAMPLES_DEMO_PAGE_WORDS_HPP
+#endif  // MORPHKV_TOOLS_DEMO_PAGE_WORDS_HPP

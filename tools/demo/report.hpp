@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The results as JSON: the figures for demo.json, and what the page draws beside them.
-#ifndef MORPHKV_EXAMPLES_DEMO_REPORT_HPP
-#define MORPHKV_EXAMPLES_DEMO_REPORT_HPP
+#ifndef MORPHKV_TOOLS_DEMO_REPORT_HPP
+#define MORPHKV_TOOLS_DEMO_REPORT_HPP
 
 #include <cstddef>
 #include <nlohmann/json.hpp>
@@ -62,4 +62,4 @@ namespace detail {
 
 }  // namespace morphkv::demo
 
-#endif  // MORPHKV_EXAMPLES_DEMO_REPORT_HPP
+#endif  // MORPHKV_TOOLS_DEMO_REPORT_HPP

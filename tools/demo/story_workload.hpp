@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Stories, for any model that continues a text. There is no right answer: what the full cache
-/// writes is the reference.
-#ifndef MORPHKV_EXAMPLES_DEMO_STORY_WORKLOAD_HPP
-#define MORPHKV_EXAMPLES_DEMO_STORY_WORKLOAD_HPP
+/// Stories, for any model that continues a text. The reference is the text that the model writes
+/// with the full cache.
+#ifndef MORPHKV_TOOLS_DEMO_STORY_WORKLOAD_HPP
+#define MORPHKV_TOOLS_DEMO_STORY_WORKLOAD_HPP
 
 #include <algorithm>
 #include <array>
@@ -63,4 +63,4 @@ using namespace comparison;
 
 }  // namespace morphkv::demo
 
-#endif  // MORPHKV_EXAMPLES_DEMO_STORY_WORKLOAD_HPP
+#endif  // MORPHKV_TOOLS_DEMO_STORY_WORKLOAD_HPP

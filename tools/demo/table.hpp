@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The table on the terminal.
-#ifndef MORPHKV_EXAMPLES_DEMO_TABLE_HPP
-#define MORPHKV_EXAMPLES_DEMO_TABLE_HPP
+#ifndef MORPHKV_TOOLS_DEMO_TABLE_HPP
+#define MORPHKV_TOOLS_DEMO_TABLE_HPP
 
 #include <cstdio>
 #include <span>
@@ -58,4 +58,4 @@ inline void print_table(std::span<const Outcome> outcomes, const Workload& workl
 
 }  // namespace morphkv::demo
 
-#endif  // MORPHKV_EXAMPLES_DEMO_TABLE_HPP
+#endif  // MORPHKV_TOOLS_DEMO_TABLE_HPP

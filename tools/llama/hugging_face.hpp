@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Folders as Hugging Face lays out Llama models: config.json and model.safetensors, or its parts
-/// and model.safetensors.index.json.
-#ifndef MORPHKV_EXAMPLES_LLAMA_HUGGING_FACE_HPP
-#define MORPHKV_EXAMPLES_LLAMA_HUGGING_FACE_HPP
+/// Folders as Hugging Face lays out models: config.json and model.safetensors, or its shards and
+/// model.safetensors.index.json.
+#ifndef MORPHKV_TOOLS_LLAMA_HUGGING_FACE_HPP
+#define MORPHKV_TOOLS_LLAMA_HUGGING_FACE_HPP
 
 #include <cstddef>
 #include <filesystem>
-#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
+#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "llama/config.hpp"
+#include "llama/hugging_face_config.hpp"
 #include "llama/model.hpp"
 #include "support/input_file.hpp"
 #include "support/json_file.hpp"
@@ -25,155 +23,137 @@ namespace morphkv::llama {
 
 namespace detail {
 
-/// Settings that change what the model computes, and that this engine does not have.
-inline void refuse_unknown_features(const support::JsonFile& json) {
-  for (const char* field : {"attention_bias", "mlp_bias"}) {
-    support::expect(!json.flag(field, false), json.path(), field, "true", "false");
-  }
-  if (json.has("hidden_act")) {
-    const std::string act = json.text("hidden_act");
-    support::expect(act == "silu", json.path(), "hidden_act", act, "silu");
-  }
-  if (json.has("quantization_config")) {
-    support::fail(json.path(), "quantization_config: quantised weights are not supported");
-  }
-}
-
-inline void read_rope(const support::JsonFile& json, Config& config) {
-  if (json.has("rope_theta")) config.rope_theta = json.positive("rope_theta");
-  // The name of the object, and of its type, has changed over the years.
-  const char* field = json.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-  if (!json.has(field)) return;
-  const support::JsonFile rope = json.part(field);
-  if (rope.has("rope_theta")) config.rope_theta = rope.positive("rope_theta");
-  const char* type_field = rope.has("rope_type") ? "rope_type" : "type";
-  const std::string type = rope.has(type_field) ? rope.text(type_field) : "default";
-  support::expect(type == "default" || type == "llama3", json.path(),
-                  std::string(field) + "." + type_field, type, "default or llama3");
-  if (type == "default") return;
-  RopeScaling scaling;
-  scaling.factor = rope.positive("factor");
-  scaling.low_frequency_factor = rope.positive("low_freq_factor");
-  scaling.high_frequency_factor = rope.positive("high_freq_factor");
-  scaling.original_context = rope.positive("original_max_position_embeddings");
-  support::expect(scaling.low_frequency_factor < scaling.high_frequency_factor, json.path(),
-                  "low_freq_factor", scaling.low_frequency_factor, "below high_freq_factor");
-  config.rope_scaling = scaling;
-}
-
-/// A number, a list of numbers, or nothing.
-[[nodiscard]] inline std::vector<int> read_stop_tokens(const support::JsonFile& json) {
-  if (!json.has("eos_token_id")) return {};
-  const nlohmann::json& value = json.object().at("eos_token_id");
-  std::vector<int> tokens;
-  for (const nlohmann::json& token : value.is_array() ? value : nlohmann::json::array({value})) {
-    support::expect(token.is_number_unsigned(), json.path(), "eos_token_id", value.dump(),
-                    "a token or a list of tokens");
-    if (token.get<std::size_t>() < largest_size) tokens.push_back(token.get<int>());
-  }
-  return tokens;
-}
-
-[[nodiscard]] inline Config read_config(const support::JsonFile& json) {
-  const auto size = [&](const char* field) { return json.count(field, 1, largest_size); };
-  const auto size_or = [&](const char* field, std::size_t otherwise) {
-    return json.has(field) ? size(field) : otherwise;
-  };
-  refuse_unknown_features(json);
-  Config config;
-  config.dim = size("hidden_size");
-  config.hidden = size("intermediate_size");
-  config.layers = size("num_hidden_layers");
-  config.query_heads = size("num_attention_heads");
-  config.kv_heads = size_or("num_key_value_heads", config.query_heads);
-  config.head_dim = size_or("head_dim", config.dim / config.query_heads);
-  config.vocabulary = size("vocab_size");
-  config.context = size_or("max_position_embeddings", 2048);
-  config.tied = json.flag("tie_word_embeddings", false);
-  config.rope_pairs = RopePairs::halves;
-  config.stop_tokens = read_stop_tokens(json);
-  if (json.has("rms_norm_eps")) {
-    config.norm_epsilon = static_cast<float>(json.positive("rms_norm_eps"));
-  }
-  read_rope(json, config);
-  check_heads(config, json.path());
-  return config;
-}
-
-/// The tensors of a folder, wherever they lie.
+/// The tensors of a folder. With an index, each comes from the file that the index names.
 class TensorFolder {
  public:
-  explicit TensorFolder(const std::filesystem::path& folder) {
+  explicit TensorFolder(const std::filesystem::path& folder) : source_(folder) {
     const std::filesystem::path index = folder / "model.safetensors.index.json";
     if (!std::filesystem::exists(index)) {
-      files_.emplace("model.safetensors", folder / "model.safetensors");
+      support::SafetensorsFile& file = open(folder / "model.safetensors");
+      for (const auto& entry : file.entries()) files_of_.emplace(entry.first, &file);
+      source_ = file.path();
       return;
     }
+    source_ = index;
     const support::JsonFile map = support::JsonFile(index).part("weight_map");
     for (const auto& [tensor, value] : map.object().items()) {
-      const std::string file = map.text(tensor);
-      const bool plain = !file.empty() && std::filesystem::path(file).filename() == file;
-      support::expect(plain, index, tensor, file, "the name of a file in the same folder");
-      if (!files_.contains(file)) files_.emplace(file, folder / file);
+      const std::string name = map.text(tensor);
+      const bool plain = !name.empty() && std::filesystem::path(name).filename() == name;
+      support::expect(plain, index, tensor, name, "the name of a file in the same folder");
+      support::SafetensorsFile& file = open(folder / name);
+      if (!file.contains(tensor)) {
+        support::fail(file.path(), "there is no tensor " + tensor + ", which " +
+                                       index.filename().string() + " says is here");
+      }
+      files_of_.emplace(tensor, &file);
     }
   }
 
-  [[nodiscard]] Matrix matrix(const std::string& name, std::size_t rows, std::size_t columns) {
-    const support::Tensor tensor = read(name, {rows, columns});
-    return Eigen::Map<const Matrix>(tensor.data.data(), static_cast<Eigen::Index>(rows),
-                                    static_cast<Eigen::Index>(columns));
+  [[nodiscard]] Weights matrix(const std::string& name, std::size_t rows, std::size_t columns) {
+    support::SafetensorsFile& file = checked(name, {rows, columns});
+    const auto bytes = file.view(name);
+    return {*file.entries().at(name).type, rows, columns, bytes.get(), bytes};
   }
 
   [[nodiscard]] RowVector vector(const std::string& name, std::size_t size) {
-    const support::Tensor tensor = read(name, {size});
+    const support::Tensor tensor = checked(name, {size}).read(name);
     return Eigen::Map<const RowVector>(tensor.data.data(), static_cast<Eigen::Index>(size));
   }
 
- private:
-  [[nodiscard]] support::SafetensorsFile& file_with(const std::string& name) {
-    for (auto& [file_name, file] : files_) {
-      if (file.contains(name)) return file;
+  /// Refuses a tensor that no call has read: the model computes something with it.
+  void refuse_unread(const Config& config) const {
+    for (const auto& [name, file] : files_of_) {
+      if (read_.contains(name) || name.ends_with(".rotary_emb.inv_freq")) continue;
+      if (config.tied && name == "lm_head.weight") continue;  // a copy of the embedding
+      support::fail(file->path(), "the tensor " + name +
+                                      " is not used: the model computes something that is not "
+                                      "supported");
     }
-    support::fail(files_.begin()->second.path().parent_path(), "there is no tensor " + name);
   }
 
-  [[nodiscard]] support::Tensor read(const std::string& name,
-                                     const std::vector<std::size_t>& shape) {
-    support::SafetensorsFile& file = file_with(name);
-    support::expect(file.entries().at(name).shape == shape, file.path(), name + ".shape",
-                    nlohmann::json(file.entries().at(name).shape).dump(),
+ private:
+  [[nodiscard]] support::SafetensorsFile& open(const std::filesystem::path& path) {
+    const auto found = files_.find(path.filename().string());
+    if (found != files_.end()) return found->second;
+    return files_.emplace(path.filename().string(), path).first->second;
+  }
+
+  /// The file of a tensor that has this shape.
+  [[nodiscard]] support::SafetensorsFile& checked(const std::string& name,
+                                                  const std::vector<std::size_t>& shape) {
+    const auto found = files_of_.find(name);
+    if (found == files_of_.end()) support::fail(source_, "there is no tensor " + name);
+    support::SafetensorsFile& file = *found->second;
+    const std::vector<std::size_t>& given = file.entries().at(name).shape;
+    support::expect(given == shape, file.path(), name + ".shape", nlohmann::json(given).dump(),
                     nlohmann::json(shape).dump() + ", as config.json says");
-    return file.read(name);
+    read_.insert(name);
+    return file;
   }
 
-  std::map<std::string, support::SafetensorsFile> files_;
+  std::filesystem::path source_;
+  std::map<std::string, support::SafetensorsFile> files_;      ///< by file name
+  std::map<std::string, support::SafetensorsFile*> files_of_;  ///< by tensor
+  std::set<std::string> read_;
 };
+
+inline void read_attention(TensorFolder& tensors, const Config& c, const std::string& prefix,
+                           Layer& layer) {
+  const std::string attention = prefix + "self_attn.";
+  if (c.fused) {
+    const Weights all =
+        tensors.matrix(attention + "qkv_proj.weight", c.query_dim() + 2 * c.kv_dim(), c.dim);
+    layer.query = all.middle_rows(0, c.query_dim());
+    layer.key = all.middle_rows(c.query_dim(), c.kv_dim());
+    layer.value = all.middle_rows(c.query_dim() + c.kv_dim(), c.kv_dim());
+  } else {
+    layer.query = tensors.matrix(attention + "q_proj.weight", c.query_dim(), c.dim);
+    layer.key = tensors.matrix(attention + "k_proj.weight", c.kv_dim(), c.dim);
+    layer.value = tensors.matrix(attention + "v_proj.weight", c.kv_dim(), c.dim);
+  }
+  layer.output = tensors.matrix(attention + "o_proj.weight", c.dim, c.query_dim());
+  if (c.qkv_bias) {
+    layer.query_bias = tensors.vector(attention + "q_proj.bias", c.query_dim());
+    layer.key_bias = tensors.vector(attention + "k_proj.bias", c.kv_dim());
+    layer.value_bias = tensors.vector(attention + "v_proj.bias", c.kv_dim());
+  }
+  if (c.output_bias) layer.output_bias = tensors.vector(attention + "o_proj.bias", c.dim);
+  if (c.qk_norm) {
+    layer.query_norm = tensors.vector(attention + "q_norm.weight", c.head_dim);
+    layer.key_norm = tensors.vector(attention + "k_norm.weight", c.head_dim);
+  }
+}
 
 [[nodiscard]] inline Layer read_layer(TensorFolder& tensors, const Config& c,
                                       const std::string& prefix) {
-  const auto matrix = [&](const char* name, std::size_t rows, std::size_t columns) {
-    return tensors.matrix(prefix + name + ".weight", rows, columns);
-  };
   Layer layer;
   layer.attention_norm = tensors.vector(prefix + "input_layernorm.weight", c.dim);
-  layer.query = matrix("self_attn.q_proj", c.query_dim(), c.dim);
-  layer.key = matrix("self_attn.k_proj", c.kv_dim(), c.dim);
-  layer.value = matrix("self_attn.v_proj", c.kv_dim(), c.dim);
-  layer.output = matrix("self_attn.o_proj", c.dim, c.query_dim());
+  read_attention(tensors, c, prefix, layer);
   layer.feed_forward_norm = tensors.vector(prefix + "post_attention_layernorm.weight", c.dim);
-  layer.gate = matrix("mlp.gate_proj", c.hidden, c.dim);
-  layer.up = matrix("mlp.up_proj", c.hidden, c.dim);
-  layer.down = matrix("mlp.down_proj", c.dim, c.hidden);
+  if (c.fused) {
+    const Weights both = tensors.matrix(prefix + "mlp.gate_up_proj.weight", 2 * c.hidden, c.dim);
+    layer.gate = both.middle_rows(0, c.hidden);
+    layer.up = both.middle_rows(c.hidden, c.hidden);
+  } else {
+    layer.gate = tensors.matrix(prefix + "mlp.gate_proj.weight", c.hidden, c.dim);
+    layer.up = tensors.matrix(prefix + "mlp.up_proj.weight", c.hidden, c.dim);
+  }
+  layer.down = tensors.matrix(prefix + "mlp.down_proj.weight", c.dim, c.hidden);
   return layer;
 }
 
 }  // namespace detail
 
-/// \throws std::runtime_error if a file is missing, or a tensor's shape is not what the
-///         configuration asks for.
+/// Weights are read where they lie in the files, in their type.
+/// \throws std::runtime_error if a file or tensor is missing, a tensor's shape does not match the
+///         configuration, or the model has a setting or tensor that is not supported.
 [[nodiscard]] inline Model load_hugging_face(const std::filesystem::path& folder) {
   Model model;
-  model.config = detail::read_config(support::JsonFile(folder / "config.json"));
+  model.config = read_config(support::JsonFile(folder / "config.json"));
+  if (std::filesystem::exists(folder / "generation_config.json")) {
+    detail::add_stop_tokens(support::JsonFile(folder / "generation_config.json"),
+                            model.config.stop_tokens);
+  }
   const Config& c = model.config;
   detail::TensorFolder tensors(folder);
   model.embedding = tensors.matrix("model.embed_tokens.weight", c.vocabulary, c.dim);
@@ -183,9 +163,10 @@ class TensorFolder {
   }
   model.norm = tensors.vector("model.norm.weight", c.dim);
   if (!c.tied) model.untied_classifier = tensors.matrix("lm_head.weight", c.vocabulary, c.dim);
+  tensors.refuse_unread(c);
   return model;
 }
 
 }  // namespace morphkv::llama
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_HUGGING_FACE_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_HUGGING_FACE_HPP

@@ -2,8 +2,8 @@
 /// \file
 /// Checkpoints of llama2.c (version 0): seven int32, then the weights in the order in which run.c
 /// maps them.
-#ifndef MORPHKV_EXAMPLES_LLAMA_LLAMA2C_HPP
-#define MORPHKV_EXAMPLES_LLAMA_LLAMA2C_HPP
+#ifndef MORPHKV_TOOLS_LLAMA_LLAMA2C_HPP
+#define MORPHKV_TOOLS_LLAMA_LLAMA2C_HPP
 
 #include <algorithm>
 #include <array>
@@ -30,7 +30,7 @@ namespace detail {
   bool tied = true;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     std::int64_t value = file.read_one<std::int32_t>("the header");
-    if (i == 5) {  // a negative vocabulary says that a classifier follows at the end
+    if (i == 5) {  // a negative vocabulary means that a classifier follows at the end
       tied = value > 0;
       value = std::abs(value);
     }
@@ -63,8 +63,8 @@ namespace detail {
                                   static_cast<Eigen::Index>(columns));
 }
 
-/// The same matrix of every layer lies together.
-inline void read_layers(support::InputFile& file, Model& model, Matrix Layer::*member,
+/// The same matrix of all layers is contiguous.
+inline void read_layers(support::InputFile& file, Model& model, Weights Layer::*member,
                         std::size_t rows, std::size_t columns, const std::string& what) {
   for (Layer& layer : model.layers) layer.*member = read_matrix(file, rows, columns, what);
 }
@@ -78,13 +78,13 @@ inline void read_norms(support::InputFile& file, Model& model, RowVector Layer::
 
 }  // namespace detail
 
-/// \throws std::runtime_error if the file's length is not the one that its header asks for.
+/// \throws std::runtime_error if the file's length does not match its header.
 [[nodiscard]] inline Model load_llama2c(const std::filesystem::path& path) {
   support::InputFile file(path);
   Model model;
   model.config = detail::read_llama2c_header(file);
   const Config& c = model.config;
-  // A layer has at least a norm: a file cannot claim more layers than it has bytes for.
+  // A layer has at least a norm: more layers than its bytes allow are refused.
   support::expect(c.layers <= file.left() / (sizeof(float) * c.dim), path, "n_layers", c.layers,
                   "what fits the file's " + std::to_string(file.size()) + " bytes");
   model.layers.resize(c.layers);
@@ -99,7 +99,7 @@ inline void read_norms(support::InputFile& file, Model& model, RowVector Layer::
   detail::read_layers(file, model, &Layer::down, c.dim, c.hidden, "w2");
   detail::read_layers(file, model, &Layer::up, c.hidden, c.dim, "w3");
   model.norm = detail::read_matrix(file, 1, c.dim, "rms_final_weight").row(0);
-  // Two tables of angles that nobody reads any more.
+  // Two tables of angles, which readers ignore.
   (void)file.read<float>(std::uint64_t{c.context} * c.head_dim, "freq_cis");
   if (!c.tied) model.untied_classifier = detail::read_matrix(file, c.vocabulary, c.dim, "wcls");
   if (file.left() != 0) {
@@ -110,4 +110,4 @@ inline void read_norms(support::InputFile& file, Model& model, RowVector Layer::
 
 }  // namespace morphkv::llama
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_LLAMA2C_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_LLAMA2C_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// A model and its tokenizer from a path of either format.
-#ifndef MORPHKV_EXAMPLES_LLAMA_LOAD_HPP
-#define MORPHKV_EXAMPLES_LLAMA_LOAD_HPP
+#ifndef MORPHKV_TOOLS_LLAMA_LOAD_HPP
+#define MORPHKV_TOOLS_LLAMA_LOAD_HPP
 
 #include <algorithm>
 #include <filesystem>
@@ -10,6 +10,9 @@
 #include <string>
 #include <vector>
 
+#if defined(MORPHKV_TOKENIZER_JSON)
+#include "llama/hub_tokenizer.hpp"
+#endif
 #include "llama/hugging_face.hpp"
 #include "llama/llama2c.hpp"
 #include "llama/model.hpp"
@@ -30,8 +33,8 @@ namespace morphkv::llama {
   return files;
 }
 
-/// Where a model lies: a folder with a config.json, or a checkpoint of llama2.c. A folder that
-/// holds one checkpoint beside its tokenizer stands for the checkpoint.
+/// The files of a model: a folder with config.json, or a checkpoint of llama2.c, which may be named
+/// by its folder.
 class ModelFiles {
  public:
   /// \throws std::runtime_error if `path` is neither.
@@ -52,7 +55,21 @@ class ModelFiles {
 
   /// \throws std::runtime_error if there is no tokenizer, or one of a kind that is not supported.
   [[nodiscard]] std::unique_ptr<Tokenizer> load_tokenizer(const Config& config) const {
-    return is_folder_ ? word_tokenizer(config) : byte_pair_tokenizer(config);
+    return is_folder_ ? folder_tokenizer(config) : byte_pair_tokenizer(config);
+  }
+
+  /// The chat template's text, from chat_template.jinja or tokenizer_config.json; empty if the
+  /// model has none.
+  [[nodiscard]] std::string chat_template() const {
+    if (!is_folder_) return {};
+    if (const auto file = path_ / "chat_template.jinja"; std::filesystem::exists(file)) {
+      support::InputFile input(file);
+      return input.read_text(input.size(), "the template");
+    }
+    const auto file = path_ / "tokenizer_config.json";
+    if (!std::filesystem::exists(file)) return {};
+    const support::JsonFile config(file);
+    return config.has("chat_template") ? config.text("chat_template") : std::string();
   }
 
   [[nodiscard]] std::string name() const {
@@ -65,12 +82,20 @@ class ModelFiles {
     return file.filename().string().starts_with("tok");
   }
 
-  [[nodiscard]] std::unique_ptr<Tokenizer> word_tokenizer(const Config& config) const {
-    if (std::filesystem::exists(path_ / "merges.txt") ||
-        std::filesystem::exists(path_ / "tokenizer.json")) {
-      support::fail(path_, "only word-level vocab.json tokenizers are supported");
+  [[nodiscard]] std::unique_ptr<Tokenizer> folder_tokenizer(const Config& config) const {
+    const std::filesystem::path json = path_ / "tokenizer.json";
+    if (std::filesystem::exists(json)) {
+#if defined(MORPHKV_TOKENIZER_JSON)
+      return std::make_unique<HubTokenizer>(json, config.vocabulary);
+#else
+      support::fail(json, "this program was built without PCRE2 and utf8proc, which it needs");
+#endif
     }
-    return std::make_unique<WordTokenizer>(path_ / "vocab.json", config.vocabulary);
+    if (std::filesystem::exists(path_ / "vocab.json") &&
+        !std::filesystem::exists(path_ / "merges.txt")) {
+      return std::make_unique<WordTokenizer>(path_ / "vocab.json", config.vocabulary);
+    }
+    support::fail(path_, "there is no tokenizer: tokenizer.json, or vocab.json of whole words");
   }
 
   [[nodiscard]] std::unique_ptr<Tokenizer> byte_pair_tokenizer(const Config& config) const {
@@ -86,4 +111,4 @@ class ModelFiles {
 
 }  // namespace morphkv::llama
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_LOAD_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_LOAD_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// One sequence that a model reads and writes, with its cache under any policy.
-#ifndef MORPHKV_EXAMPLES_LLAMA_SESSION_HPP
-#define MORPHKV_EXAMPLES_LLAMA_SESSION_HPP
+/// One sequence of a model, with its cache under any policy.
+#ifndef MORPHKV_TOOLS_LLAMA_SESSION_HPP
+#define MORPHKV_TOOLS_LLAMA_SESSION_HPP
 
 #include <cstddef>
 #include <numeric>
@@ -31,7 +31,7 @@ inline void check(Status status) {
   return {matrix.data(), static_cast<std::size_t>(matrix.size())};
 }
 
-/// Runs `model` over one sequence. This is all that an engine does with the library: `prefill` for
+/// Runs `model` over one sequence. An engine needs no more of the library than this: `prefill` for
 /// a prompt, `append` and `attend` for a token.
 ///
 /// Thread safety: none; sessions of one model are independent of each other.
@@ -40,9 +40,10 @@ class Session {
  public:
   using Cache = KVCache<Stored, Policy>;
 
+  /// \param threads that compute
   /// \pre `model` outlives the session.
-  Session(const Model& model, const typename Policy::Options& options)
-      : transformer_(model), cache_(model.config.shape(), options) {}
+  Session(const Model& model, const typename Policy::Options& options, std::size_t threads = 1)
+      : transformer_(model, threads), cache_(model.config.shape(), options) {}
 
   /// Reads a prompt, or a later turn. The logits after its last token, until the next call.
   std::span<const float> prefill(std::span<const int> tokens) {
@@ -59,7 +60,7 @@ class Session {
   /// Reads the token that was written last. The logits after it, until the next call.
   std::span<const float> step(int token) { return prefill({&token, 1}); }
 
-  /// From now on, what attention is given goes into `trace` as well; null ends it.
+  /// Records the inputs of attention in `trace` from now on; null: no longer.
   void record(Trace* trace) noexcept { trace_ = trace; }
 
   [[nodiscard]] const Cache& cache() const noexcept { return cache_; }
@@ -74,7 +75,7 @@ class Session {
     position_ += tokens.size();
   }
 
-  /// The library's part.
+  /// The part of the library.
   void attend(const AttentionBlock& block) {
     if (trace_ != nullptr) trace_->add(block.layer, block.queries, block.keys, block.values);
     const auto q = elements(block.queries);
@@ -82,10 +83,10 @@ class Session {
     const auto v = elements(block.values);
     const auto out = elements(block.outputs);
     if (positions_.size() > 1 || position_ == 0) {
-      check(cache_.prefill(block.layer, q, k, v, out));
+      check(cache_.prefill(block.layer, q, k, v, out, transformer_.workers()));
     } else {
       check(cache_.append(block.layer, k, v, static_cast<Position>(position_)));
-      check(cache_.attend(block.layer, q, out));
+      check(cache_.attend(block.layer, q, out, transformer_.workers()));
     }
   }
 
@@ -98,4 +99,4 @@ class Session {
 
 }  // namespace morphkv::llama
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_SESSION_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_SESSION_HPP

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Text to tokens and back.
-#ifndef MORPHKV_EXAMPLES_LLAMA_TOKENIZER_HPP
-#define MORPHKV_EXAMPLES_LLAMA_TOKENIZER_HPP
+#ifndef MORPHKV_TOOLS_LLAMA_TOKENIZER_HPP
+#define MORPHKV_TOOLS_LLAMA_TOKENIZER_HPP
 
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <limits>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "llama/config.hpp"
+#include "llama/merge_pairs.hpp"
 #include "support/input_file.hpp"
 #include "support/json_file.hpp"
 
@@ -32,6 +33,13 @@ class Tokenizer {
 
   /// The tokens of a prompt, with the one that begins a sequence.
   [[nodiscard]] virtual std::vector<int> encode(const std::string& text) const = 0;
+  /// The tokens of a text that names its own special tokens, such as a rendered chat.
+  /// \throws std::invalid_argument if special tokens have no names in this tokenizer's texts
+  [[nodiscard]] virtual std::vector<int> encode_rendered(const std::string& /*text*/) const {
+    throw std::invalid_argument("this model's tokenizer has no special tokens for a chat");
+  }
+  /// The token of a word of the vocabulary, -1 if there is none.
+  [[nodiscard]] virtual int token_of(const std::string& /*word*/) const { return -1; }
   /// What `token` adds to a text whose last token is `previous`.
   [[nodiscard]] virtual std::string piece(int previous, int token) const = 0;
 
@@ -47,12 +55,15 @@ class Tokenizer {
 };
 
 /// The byte-pair tokenizer of llama2.c: of all neighbours that make a word of the vocabulary, those
-/// with the best score are merged first.
+/// with the highest score are merged first.
 class BytePairTokenizer : public Tokenizer {
  public:
-  /// \throws std::runtime_error if the file's length is not what its fields ask for.
+  /// \throws std::runtime_error if the file's length does not match its fields.
   BytePairTokenizer(const std::filesystem::path& path, std::size_t vocabulary) {
     support::InputFile file(path);
+    support::expect(vocabulary >= min_vocabulary, path, "the model's vocabulary", vocabulary,
+                    "at least " + std::to_string(min_vocabulary) +
+                        ": <unk>, <s>, </s> and a word for each byte");
     (void)file.read_one<std::int32_t>("the length of the longest word");
     for (std::size_t token = 0; token < vocabulary; ++token) {
       const std::string name = "word " + std::to_string(token);
@@ -74,8 +85,12 @@ class BytePairTokenizer : public Tokenizer {
       add_character(std::string_view(text).substr(at, length), tokens);
       at += length;
     }
-    while (merge_best_pair(tokens)) {
-    }
+    merge_pairs(tokens, [&](int left, int right) -> std::optional<Merge> {
+      const auto found = ids_.find(word(left) + word(right));
+      if (found == ids_.end()) return std::nullopt;
+      return Merge{-static_cast<double>(scores_[static_cast<std::size_t>(found->second)]),
+                   found->second};
+    });
     return tokens;
   }
 
@@ -98,6 +113,7 @@ class BytePairTokenizer : public Tokenizer {
  private:
   static constexpr int begin_token = 1;
   static constexpr int first_byte = 3;  ///< after <unk>, <s>, </s>
+  static constexpr std::size_t min_vocabulary = first_byte + 256;
 
   /// The bytes of the UTF-8 character that begins at `at`.
   static std::size_t character_length(const std::string& text, std::size_t at) {
@@ -120,26 +136,6 @@ class BytePairTokenizer : public Tokenizer {
     }
   }
 
-  [[nodiscard]] bool merge_best_pair(std::vector<int>& tokens) const {
-    float best_score = -std::numeric_limits<float>::infinity();
-    std::size_t best = tokens.size();
-    int merged = 0;
-    for (std::size_t i = 0; i + 1 < tokens.size(); ++i) {
-      const auto found = ids_.find(word(tokens[i]) + word(tokens[i + 1]));
-      if (found == ids_.end()) continue;
-      const float score = scores_[static_cast<std::size_t>(found->second)];
-      if (score > best_score) {
-        best_score = score;
-        best = i;
-        merged = found->second;
-      }
-    }
-    if (best == tokens.size()) return false;
-    tokens[best] = merged;
-    tokens.erase(tokens.begin() + static_cast<std::ptrdiff_t>(best) + 1);
-    return true;
-  }
-
   [[nodiscard]] const std::string& word(int token) const {
     return words_.at(static_cast<std::size_t>(token));
   }
@@ -149,7 +145,7 @@ class BytePairTokenizer : public Tokenizer {
   std::unordered_map<std::string, int> ids_;
 };
 
-/// One token a word, from a vocab.json of {"word": token}. Words are separated by white space.
+/// One token per word, from a vocab.json of {"word": token}. Words are separated by white space.
 class WordTokenizer : public Tokenizer {
  public:
   /// \throws std::runtime_error if a token is not below `vocabulary`.
@@ -199,4 +195,4 @@ class WordTokenizer : public Tokenizer {
 
 }  // namespace morphkv::llama
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_TOKENIZER_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_TOKENIZER_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// What one layer's attention was given, for the program `replay`.
-#ifndef MORPHKV_EXAMPLES_LLAMA_TRACE_HPP
-#define MORPHKV_EXAMPLES_LLAMA_TRACE_HPP
+/// The inputs of one layer's attention, for the program `replay`.
+#ifndef MORPHKV_TOOLS_LLAMA_TRACE_HPP
+#define MORPHKV_TOOLS_LLAMA_TRACE_HPP
 
 #include <cstddef>
 #include <filesystem>
@@ -54,4 +54,4 @@ class Trace {
 
 }  // namespace morphkv::llama
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_TRACE_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_TRACE_HPP

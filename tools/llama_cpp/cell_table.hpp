@@ -2,8 +2,8 @@
 /// \file
 /// The cells of llama.cpp's cache: which are in use, and which to free when several units have each
 /// lost tokens.
-#ifndef MORPHKV_EXAMPLES_LLAMA_CPP_CELL_TABLE_HPP
-#define MORPHKV_EXAMPLES_LLAMA_CPP_CELL_TABLE_HPP
+#ifndef MORPHKV_TOOLS_LLAMA_CPP_CELL_TABLE_HPP
+#define MORPHKV_TOOLS_LLAMA_CPP_CELL_TABLE_HPP
 
 #include <algorithm>
 #include <cstddef>
@@ -18,13 +18,13 @@
 
 namespace morphkv::llama_cpp {
 
-/// A row of llama.cpp's cache. All layers and heads have it in common, and each of them keeps a
-/// token of its own there.
+/// A cell of llama.cpp's cache, which all layers and heads share; each of them keeps a token of its
+/// own there.
 using Cell = std::uint32_t;
 inline constexpr Cell no_cell = std::numeric_limits<Cell>::max();
 
 /// What a unit (the heads that decide together) keeps in `from` is to be copied over `to`, which
-/// holds nothing that it still wants: `from` is freed.
+/// holds no token that it keeps: `from` is freed.
 struct CellCopy {
   std::size_t unit = 0;
   Cell from = no_cell;
@@ -33,12 +33,12 @@ struct CellCopy {
 
 struct Release {
   std::vector<CellCopy> copies;     ///< first these, in any order
-  std::vector<Position> positions;  ///< then llama.cpp forgets the cells of these positions
+  std::vector<Position> positions;  ///< then the cells of these positions are removed
 };
 
-/// llama.cpp knows a cell by the position of the token that it wrote there, and calls it used until
-/// that position is removed. Once a unit has copied another token into it, the position is a name
-/// and no more: attention reads whatever lies in the cell, and keys were rotated when they were
+/// llama.cpp identifies a cell by the position of the token that it wrote there; the cell is in use
+/// until that position is removed. After a unit has copied another token into it, the position is
+/// only a name: attention reads what is in the cell, and keys were rotated when they were
 /// written.
 ///
 /// Thread safety: none. It allocates when more is released than ever before.
@@ -48,7 +48,7 @@ class CellTable {
       : positions_(cells, no_position), spared_(cells), is_chosen_(cells), is_spare_(cells) {}
 
   /// llama.cpp has written the token at `position` to `cell`.
-  /// \throws std::logic_error if the cell is in use, so that the two tables disagree.
+  /// \throws std::logic_error if the cell is in use, because the two tables then disagree.
   void occupy(Cell cell, Position position) {
     if (cell >= positions_.size() || positions_[cell] != no_position) {
       throw std::logic_error("llama.cpp wrote to cell " + std::to_string(cell) +
@@ -59,13 +59,13 @@ class CellTable {
     if (newest_ == no_cell || position > positions_[newest_]) newest_ = cell;
   }
 
-  /// Frees as many cells as each unit can spare, and those that the most units can spare. Another
+  /// Frees as many cells as each unit can spare, and those that most units can spare. Another
   /// unit keeps a token there, which it copies to a cell that it can spare itself.
   ///
-  /// llama.cpp continues a sequence only after the newest position it knows, so that cell stays
-  /// unless all of them are freed.
-  /// \param spare [units]: cells in use, of the same number for all units
-  /// O(units x cells freed), and O(cells) in the rare case that the newest cell alone is spared.
+  /// llama.cpp continues a sequence only after the newest position that it has, so that cell is
+  /// kept unless all of them are freed. \param spare [units]: cells in use, of the same number for
+  /// all units O(units x cells freed), and O(cells) in the rare case that the newest cell alone is
+  /// spared.
   [[nodiscard]] Release release(std::span<const std::vector<Cell>> spare) {
     Release result;
     const std::size_t count = spare.front().size();
@@ -89,7 +89,7 @@ class CellTable {
 
   [[nodiscard]] std::size_t size() const noexcept { return positions_.size(); }
   [[nodiscard]] std::size_t in_use() const noexcept { return in_use_; }
-  /// The position by which llama.cpp knows a cell; no_position if it is free.
+  /// The position by which llama.cpp identifies a cell; no_position if it is free.
   [[nodiscard]] Position position(Cell cell) const noexcept { return positions_[cell]; }
 
  private:
@@ -143,7 +143,7 @@ class CellTable {
 
   std::vector<Position> positions_;  ///< of every cell
   std::size_t in_use_ = 0;
-  Cell newest_ = no_cell;              ///< the cell of the greatest position
+  Cell newest_ = no_cell;              ///< the cell of the largest position
   std::vector<std::uint32_t> spared_;  ///< work: of every cell, how many units can spare it
   std::vector<Cell> chosen_;           ///< work: cells to free
   std::vector<bool> is_chosen_;        ///< work: of every cell
@@ -152,4 +152,4 @@ class CellTable {
 
 }  // namespace morphkv::llama_cpp
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_CPP_CELL_TABLE_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_CPP_CELL_TABLE_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// One sequence in llama.cpp, whose attention a listener follows while it is computed.
-#ifndef MORPHKV_EXAMPLES_LLAMA_CPP_CONTEXT_HPP
-#define MORPHKV_EXAMPLES_LLAMA_CPP_CONTEXT_HPP
+/// One sequence in llama.cpp, whose attention weights are passed to a listener.
+#ifndef MORPHKV_TOOLS_LLAMA_CPP_CONTEXT_HPP
+#define MORPHKV_TOOLS_LLAMA_CPP_CONTEXT_HPP
 
 #include <ggml-backend.h>
 #include <ggml.h>
@@ -24,7 +24,7 @@
 
 namespace morphkv::llama_cpp {
 
-/// Is told of a decode as it goes: first where the tokens' keys are written, then of each layer.
+/// Called during a decode: first with the cells of the tokens' keys, then for each layer.
 class AttentionListener {
  public:
   AttentionListener() = default;
@@ -33,13 +33,13 @@ class AttentionListener {
   virtual ~AttentionListener() = default;
 
   virtual void arrived(std::span<const Cell> cells) = 0;
-  /// \param weights [query_heads][tokens][columns]: after softmax, a weight a cell
+  /// \param weights [query_heads][tokens][columns]: after softmax, one weight per cell
   virtual void attended(std::size_t layer, const float* weights, std::size_t columns) = 0;
 };
 
 struct ContextOptions {
-  std::size_t cells = 512;  ///< at least; llama.cpp rounds up
-  std::size_t block = 512;  ///< tokens decoded at a time, at most
+  std::size_t cells = 512;  ///< minimum; llama.cpp rounds up
+  std::size_t block = 512;  ///< maximum number of tokens decoded at once
   int threads = 0;          ///< 0: llama.cpp's choice
   ggml_type cache_type = GGML_TYPE_F16;
   bool flash_attention = false;  ///< only without a listener: it computes no weights
@@ -48,7 +48,7 @@ struct ContextOptions {
 /// Thread safety: none.
 class Context {
  public:
-  /// \param listener null if nobody listens; llama.cpp then runs as it always does
+  /// \param listener null: llama.cpp runs unobserved
   /// \pre `model` and `listener` outlive the context.
   Context(const Model& model, const ContextOptions& options, AttentionListener* listener)
       : listener_(listener),
@@ -65,13 +65,13 @@ class Context {
 
   [[nodiscard]] std::size_t cells() const noexcept { return llama_n_ctx(context_.get()); }
   [[nodiscard]] const KVTensors& tensors() const noexcept { return tensors_; }
-  /// What llama.cpp itself would write down of the sequence.
+  /// Bytes of the sequence's state as llama.cpp saves it.
   [[nodiscard]] std::size_t state_bytes() const {
     return llama_state_seq_get_size(context_.get(), 0);
   }
 
   /// Decodes tokens at the positions from `first` on; the logits are those after the last one.
-  /// \throws std::runtime_error if llama.cpp fails, and what a listener throws.
+  /// \throws std::runtime_error if llama.cpp fails; any exception of the listener
   void decode(std::span<const llama_token> tokens, Position first) {
     batch_.n_tokens = static_cast<std::int32_t>(tokens.size());
     for (std::size_t i = 0; i < tokens.size(); ++i) {
@@ -90,17 +90,18 @@ class Context {
                                            : "llama_decode failed: " + std::to_string(status));
     }
     if (listener_ != nullptr && layers_seen_ != heads_.layers) {
-      throw std::runtime_error("llama.cpp showed the attention of " + std::to_string(layers_seen_) +
-                               " of " + std::to_string(heads_.layers) + " layers");
+      throw std::runtime_error("llama.cpp computed the attention of " +
+                               std::to_string(layers_seen_) + " of " +
+                               std::to_string(heads_.layers) + " layers");
     }
   }
 
-  /// The token that llama.cpp's own greedy sampler takes.
+  /// The token of llama.cpp's greedy sampler.
   [[nodiscard]] llama_token sample() {
     return llama_sampler_sample(sampler_.get(), context_.get(), -1);
   }
 
-  /// Forgets the cell of one position.
+  /// Removes the cell of one position.
   void remove(Position position) {
     if (!llama_memory_seq_rm(llama_get_memory(context_.get()), 0, position, position + 1)) {
       throw std::runtime_error("llama.cpp cannot remove position " + std::to_string(position));
@@ -125,15 +126,15 @@ class Context {
     return llama_init_from_model(model.get(), params);
   }
 
-  /// llama.cpp's scheduler asks of every node whether we want to see it computed, and shows it
-  /// then.
+  /// llama.cpp's scheduler asks for every node whether it is observed, and calls again with its
+  /// result.
   static bool on_node(ggml_tensor* node, bool ask, void* context) {
     auto& self = *static_cast<Context*>(context);
     if (self.failure_) return false;
     try {
       return ask ? self.wants(node) : self.take(node);
     } catch (...) {
-      self.failure_ = std::current_exception();  // not through C code
+      self.failure_ = std::current_exception();  // exceptions must not pass through C code
       return false;
     }
   }
@@ -172,10 +173,10 @@ class Context {
   std::unique_ptr<llama_sampler, void (*)(llama_sampler*)> sampler_;
   llama_batch batch_;
   std::size_t layers_seen_ = 0;  ///< of this decode
-  std::exception_ptr failure_;   ///< what a listener has thrown
+  std::exception_ptr failure_;   ///< of the listener
   std::vector<float> weights_;   ///< of a layer whose weights are not in host memory
 };
 
 }  // namespace morphkv::llama_cpp
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_CPP_CONTEXT_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_CPP_CONTEXT_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// llama.cpp's keys and values, found in the graphs that it computes, and copied from cell to cell.
-#ifndef MORPHKV_EXAMPLES_LLAMA_CPP_KV_TENSORS_HPP
-#define MORPHKV_EXAMPLES_LLAMA_CPP_KV_TENSORS_HPP
+#ifndef MORPHKV_TOOLS_LLAMA_CPP_KV_TENSORS_HPP
+#define MORPHKV_TOOLS_LLAMA_CPP_KV_TENSORS_HPP
 
 #include <ggml-backend.h>
 #include <ggml.h>
@@ -21,7 +21,7 @@ namespace morphkv::llama_cpp {
 /// The tensors `cache_k_l<layer>` and `cache_v_l<layer>` live as long as the context. A graph names
 /// them where it writes a token's key or value: a node SET_ROWS, which is a view of the tensor.
 ///
-/// Keys lie [cells][kv_heads x head_dim]. Without flash attention values lie transposed,
+/// Keys are [cells][kv_heads x head_dim]. Without flash attention values are transposed,
 /// [kv_heads x head_dim][cells], so that a head's value in one cell is head_dim single elements.
 ///
 /// Thread safety: none.
@@ -30,7 +30,7 @@ class KVTensors {
   KVTensors(std::size_t layers, std::size_t kv_heads)
       : kv_heads_(kv_heads), keys_(layers), values_(layers) {}
 
-  /// Takes note of a node that writes to the cache.
+  /// Records a node that writes to the cache.
   /// \return whether it writes the keys of the first layer; their cells are cells_of(node)
   bool note(const ggml_tensor* node) {
     if (node->op != GGML_OP_SET_ROWS || node->view_src == nullptr) return false;
@@ -52,7 +52,8 @@ class KVTensors {
   [[nodiscard]] static std::vector<Cell> cells_of(const ggml_tensor* node) {
     const ggml_tensor* rows = node->src[1];
     if (rows == nullptr || rows->type != GGML_TYPE_I64) {
-      throw std::runtime_error("llama.cpp does not say where it writes keys as it used to");
+      throw std::runtime_error(
+          "this version of llama.cpp writes keys in a way that is not supported");
     }
     std::vector<std::int64_t> indices(static_cast<std::size_t>(ggml_nelements(rows)));
     ggml_backend_tensor_get(rows, indices.data(), 0, indices.size() * sizeof(std::int64_t));
@@ -62,10 +63,10 @@ class KVTensors {
   /// Copies a head's key and value.
   /// \throws std::runtime_error if they are not in host memory, as float, half or bfloat16.
   void copy(std::size_t layer, std::size_t kv_head, Cell from, Cell to) const {
-    const Rows keys = rows(keys_[layer]);
+    const HostTensor keys = host_tensor(keys_[layer]);
     std::memcpy(keys.base + to * keys.row + kv_head * keys.head,
                 keys.base + from * keys.row + kv_head * keys.head, keys.head);
-    const Rows values = rows(values_[layer]);
+    const HostTensor values = host_tensor(values_[layer]);
     if (!transposed_) {
       std::memcpy(values.base + to * values.row + kv_head * values.head,
                   values.base + from * values.row + kv_head * values.head, values.head);
@@ -90,7 +91,7 @@ class KVTensors {
   }
 
  private:
-  struct KvView {
+  struct HostTensor {
     char* base;
     std::size_t row;      ///< bytes of a cell's heads
     std::size_t head;     ///< bytes of one head
@@ -98,7 +99,7 @@ class KVTensors {
     std::size_t cells;
   };
 
-  [[nodiscard]] Rows rows(ggml_tensor* tensor) const {
+  [[nodiscard]] HostTensor host_tensor(ggml_tensor* tensor) const {
     if (tensor == nullptr || !ggml_backend_buffer_is_host(tensor->buffer) ||
         ggml_is_quantized(tensor->type)) {
       throw std::runtime_error(
@@ -114,7 +115,7 @@ class KVTensors {
   /// The number that a tensor's name ends with.
   [[nodiscard]] static std::size_t layer_of(std::string_view name, std::size_t layers) {
     const std::size_t layer = std::stoul(std::string(name.substr(name.rfind('l') + 1)));
-    if (layer >= layers) throw std::runtime_error("a layer too many: " + std::string(name));
+    if (layer >= layers) throw std::runtime_error("unexpected layer: " + std::string(name));
     return layer;
   }
 
@@ -126,4 +127,4 @@ class KVTensors {
 
 }  // namespace morphkv::llama_cpp
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_CPP_KV_TENSORS_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_CPP_KV_TENSORS_HPP

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs a GGUF model with unmodified llama.cpp, its cache under any policy:
 //
-//   llama_cpp --model model.gguf --prompt "Once upon a time" --policy morphkv --capacity 64
+//   llama_cpp --model model.gguf --prompt "Once upon a time" --capacity 64
 
 #include <llama.h>
 
@@ -10,9 +10,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
-#include <exception>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -22,7 +20,9 @@
 
 #include "llama_cpp/model.hpp"
 #include "llama_cpp/session.hpp"
-#include "support/policy_choice.hpp"
+#include "policies/command_line.hpp"
+#include "support/output_file.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -34,7 +34,7 @@ struct Arguments {
   std::string prompt = "Once upon a time";
   std::size_t tokens = 200;
   std::string scope = "head";
-  support::PolicyChoice policy;
+  policies::PolicyChoice policy;
   llama_cpp::ContextOptions context;
   bool ignore_end = false;
   bool verbose = false;
@@ -46,16 +46,16 @@ void add_options(CLI::App& app, Arguments& arguments) {
       {"f16", GGML_TYPE_F16}, {"f32", GGML_TYPE_F32}, {"bf16", GGML_TYPE_BF16}};
   app.add_option("--model", arguments.model, "a GGUF file")->required();
   app.add_option("--prompt", arguments.prompt, "the text to continue")->capture_default_str();
-  app.add_option("--tokens", arguments.tokens, "tokens to write at most")
+  app.add_option("--tokens", arguments.tokens, "maximum of tokens to write")
       ->check(CLI::Range(1, 1 << 30))
       ->capture_default_str();
   app.add_option("--scope", arguments.scope,
-                 "who decides together: all heads (sequence), those of a layer, each KV head; "
+                 "heads that share one policy: all (sequence), those of a layer, each KV head; "
                  "none: llama.cpp alone, for comparison")
       ->check(CLI::IsMember({"sequence", "layer", "head", "none"}))
       ->capture_default_str();
-  support::add_policy_options(app, arguments.policy);
-  app.add_option("--block", arguments.context.block, "tokens of the prompt that are read at a time")
+  policies::add_policy_options(app, arguments.policy);
+  app.add_option("--block", arguments.context.block, "tokens of the prompt per block")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   app.add_option("--threads", arguments.context.threads, "of llama.cpp; 0 is its own choice")
@@ -66,9 +66,9 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->default_str("f16");
   app.add_flag("--flash-attention", arguments.context.flash_attention,
                "with --scope none only: it computes no weights for a policy to see");
-  app.add_flag("--ignore-end", arguments.ignore_end, "write on after a token that ends a text");
-  app.add_option("--json", arguments.json, "write what came out to this file");
-  app.add_flag("--verbose", arguments.verbose, "let llama.cpp say what it does");
+  app.add_flag("--ignore-end", arguments.ignore_end, "continue after a token that ends a text");
+  app.add_option("--json", arguments.json, "write the result to this file");
+  app.add_flag("--verbose", arguments.verbose, "print llama.cpp's log");
 }
 
 struct Result {
@@ -77,7 +77,8 @@ struct Result {
   std::string text;
   double read_seconds = 0;
   double write_seconds = 0;
-  std::size_t state_bytes = 0;  ///< as llama.cpp counts them
+  std::size_t state_bytes = 0;     ///< as llama.cpp counts them
+  nlohmann::ordered_json options;  ///< of the policy
   std::optional<llama_cpp::CellUse> cells;
   llama_cpp::Costs costs;  ///< of writing
 };
@@ -101,7 +102,7 @@ void write_text(AnySession& session, const llama_cpp::Model& model, const Argume
     const std::string piece = model.piece(token);
     result.text += piece;
     std::fwrite(piece.data(), 1, piece.size(), stdout);
-    std::fflush(stdout);
+    support::flush_standard_output();
     if (result.written.size() < arguments.tokens) session.step(token);
   }
   result.write_seconds = seconds_since(start);
@@ -130,14 +131,15 @@ Result generate(Arguments& arguments) {
   if (const std::string obstacle = model.obstacle(scope); !obstacle.empty()) {
     throw std::invalid_argument("--model " + arguments.model.string() + ": " + obstacle);
   }
-  support::with_policy(arguments.policy, result.prompt.size(), arguments.tokens,
-                       [&]<class Policy>(const typename Policy::Options& options) {
-                         llama_cpp::Session<Policy> session(model, scope, options,
-                                                            arguments.context, tokens);
-                         write_text(session, model, arguments, result);
-                         result.cells = session.cell_use();
-                         result.costs = session.costs();
-                       });
+  policies::with_policy(arguments.policy, result.prompt.size(), arguments.tokens,
+                        [&]<class Policy>(const typename Policy::Options& options) {
+                          llama_cpp::Session<Policy> session(model, scope, options,
+                                                             arguments.context, tokens);
+                          write_text(session, model, arguments, result);
+                          result.options = policies::describe(options);
+                          result.cells = session.cell_use();
+                          result.costs = session.costs();
+                        });
   return result;
 }
 
@@ -158,8 +160,7 @@ nlohmann::ordered_json to_json(const Arguments& arguments, const Result& result)
                                  {"scope", arguments.scope}};
   if (result.cells) {
     json["policy"] = arguments.policy.policy;
-    json["capacity"] = arguments.policy.capacity;
-    json["window"] = arguments.policy.window;
+    json["options"] = result.options;
     const llama_cpp::CellUse& cells = *result.cells;
     json["cells"] = {{"in_use", cells.in_use},
                      {"most_reading", cells.most_reading},
@@ -167,7 +168,7 @@ nlohmann::ordered_json to_json(const Arguments& arguments, const Result& result)
                      {"allocated", cells.allocated},
                      {"bytes_each", cells.bytes_each}};
     json["policy_bytes"] = cells.policy_bytes;
-    json["microseconds_a_token"] = costs_per_token(result);
+    json["microseconds_per_token"] = costs_per_token(result);
   }
   json["state_bytes"] = result.state_bytes;
   json["read_seconds"] = result.read_seconds;
@@ -182,16 +183,16 @@ void print_result(const Result& result) {
   const double rate = result.write_seconds > 0
                           ? static_cast<double>(result.written.size()) / result.write_seconds
                           : 0;
-  std::fprintf(stderr, "\n\n%zu tokens read, %zu written, %.1f a second.\n", result.prompt.size(),
+  std::fprintf(stderr, "\n\n%zu tokens read, %zu written, %.1f per second.\n", result.prompt.size(),
                result.written.size(), rate);
   if (!result.cells) return;
   const llama_cpp::CellUse& c = *result.cells;
   std::fprintf(stderr,
-               "Cells in use: %zu, at most %zu while reading and %zu while writing, of %zu; %zu "
+               "Cells in use: %zu; maximum %zu while reading, %zu while writing, of %zu; %zu "
                "bytes each, %zu in use. Policies: %zu bytes.\n",
                c.in_use, c.most_reading, c.most_writing, c.allocated, c.bytes_each,
                c.in_use * c.bytes_each, c.policy_bytes);
-  std::fprintf(stderr, "Microseconds a token:");
+  std::fprintf(stderr, "Microseconds per token:");
   const auto costs = costs_per_token(result);
   for (const auto& [name, value] : costs.items()) {
     std::fprintf(stderr, " %s %.1f", name.c_str(), value.get<double>());
@@ -199,7 +200,7 @@ void print_result(const Result& result) {
   std::fprintf(stderr, ".\n");
 }
 
-/// llama.cpp's errors; all it has to say with --verbose.
+/// llama.cpp's errors; all of its log with --verbose.
 void log(ggml_log_level level, const char* text, void* verbose) {
   if (verbose != nullptr || level == GGML_LOG_LEVEL_ERROR) std::fputs(text, stderr);
 }
@@ -214,9 +215,7 @@ void run(Arguments& arguments) {
   const Result result = generate(arguments);
   print_result(result);
   if (arguments.json.empty()) return;
-  std::ofstream file(arguments.json);
-  file << to_json(arguments, result).dump(2) << '\n';
-  if (!file.flush()) throw std::runtime_error(arguments.json.string() + ": cannot be written");
+  support::write_file(arguments.json, to_json(arguments, result).dump(2) + '\n');
 }
 
 }  // namespace
@@ -225,12 +224,5 @@ int main(int argc, char** argv) {
   CLI::App app("Continues a text with llama.cpp, its KV cache under any eviction policy.");
   Arguments arguments;
   add_options(app, arguments);
-  CLI11_PARSE(app, argc, argv);
-  try {
-    run(arguments);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "llama_cpp: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  return support::run_program("llama_cpp", app, argc, argv, [&] { run(arguments); });
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// A GGUF model and its words, through llama.cpp's C interface.
-#ifndef MORPHKV_EXAMPLES_LLAMA_CPP_MODEL_HPP
-#define MORPHKV_EXAMPLES_LLAMA_CPP_MODEL_HPP
+/// A GGUF model and its tokenizer, through llama.cpp's C interface.
+#ifndef MORPHKV_TOOLS_LLAMA_CPP_MODEL_HPP
+#define MORPHKV_TOOLS_LLAMA_CPP_MODEL_HPP
 
 #include <llama.h>
 
@@ -38,13 +38,13 @@ class Model {
   /// Why tokens of this model's cache cannot be evicted one by one; empty if they can.
   [[nodiscard]] std::string obstacle(Scope scope) const {
     if (llama_model_is_recurrent(get()) || llama_model_is_hybrid(get())) {
-      return "it has recurrent layers, whose state is no cache of tokens";
+      return "it has recurrent layers, whose state is not a cache of tokens";
     }
     if (llama_model_has_encoder(get()) || !llama_model_has_decoder(get())) {
-      return "it is not a decoder alone";
+      return "it is not a decoder-only model";
     }
     if (llama_model_n_swa(get()) > 0) {
-      return "its sliding-window layers keep a cache of their own";
+      return "its sliding-window layers have a separate cache";
     }
     if (scope != Scope::sequence && llama_model_rope_type(get()) == LLAMA_ROPE_TYPE_NONE) {
       return "positions are not in its keys (RoPE), so tokens cannot change cells; --scope "
@@ -93,4 +93,4 @@ class Model {
 
 }  // namespace morphkv::llama_cpp
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_CPP_MODEL_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_CPP_MODEL_HPP

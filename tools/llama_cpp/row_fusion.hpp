@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// From the attention of query heads to one row for those that decide together.
-#ifndef MORPHKV_EXAMPLES_LLAMA_CPP_ROW_FUSION_HPP
-#define MORPHKV_EXAMPLES_LLAMA_CPP_ROW_FUSION_HPP
+/// Fuses the attention of the query heads of a unit into one row.
+#ifndef MORPHKV_TOOLS_LLAMA_CPP_ROW_FUSION_HPP
+#define MORPHKV_TOOLS_LLAMA_CPP_ROW_FUSION_HPP
 
 #include <algorithm>
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace morphkv::llama_cpp {
 
-/// The fused rows of a layer's units, or, where all layers are one unit, of the layers so far.
+/// The fused rows of a layer's units, or of all layers so far where they are one unit.
 ///
 /// A mean over layers is the mean of their means: all layers have the same number of query heads.
 /// Thread safety: none. It allocates when a block is larger than any before it.
@@ -75,4 +75,4 @@ class RowFusion {
 
 }  // namespace morphkv::llama_cpp
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_CPP_ROW_FUSION_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_CPP_ROW_FUSION_HPP

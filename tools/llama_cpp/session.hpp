@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// One sequence in llama.cpp with its cache under a policy. This is all that an engine author needs
-/// around the two halves: SharedCells decides, Context carries out.
-#ifndef MORPHKV_EXAMPLES_LLAMA_CPP_SESSION_HPP
-#define MORPHKV_EXAMPLES_LLAMA_CPP_SESSION_HPP
+/// One sequence in llama.cpp with its cache under a policy. It connects two
+/// parts: SharedCells selects, Context executes.
+#ifndef MORPHKV_TOOLS_LLAMA_CPP_SESSION_HPP
+#define MORPHKV_TOOLS_LLAMA_CPP_SESSION_HPP
 
 #include <algorithm>
 #include <chrono>
@@ -16,7 +16,7 @@
 
 namespace morphkv::llama_cpp {
 
-/// What a run has cost. Times are sums, in seconds.
+/// Costs of a run: sums, in seconds.
 struct Costs {
   double policy = 0;   ///< placing, observing, choosing cells
   double fusion = 0;   ///< of the rows of heads
@@ -30,7 +30,7 @@ struct CellUse {
   std::size_t most_writing = 0;  ///< while tokens were written
   std::size_t allocated = 0;     ///< by llama.cpp
   std::size_t bytes_each = 0;    ///< keys and values of a cell, in all layers
-  std::size_t policy_bytes = 0;  ///< what the policies hold besides
+  std::size_t policy_bytes = 0;  ///< of the policies, besides keys and values
 };
 
 /// body(block) for blocks of at most `size` tokens, in order.
@@ -88,7 +88,7 @@ class Session : private AttentionListener {
   }
 
  private:
-  /// A cell for every slot, and for a block until it has been judged.
+  /// A cell for every slot, and for every token of a block until the selection.
   [[nodiscard]] static ContextOptions with_cells(ContextOptions options, std::size_t slots,
                                                  std::size_t tokens) {
     options.cells = (std::min)(slots + options.block, tokens);
@@ -158,4 +158,4 @@ class PlainSession {
 
 }  // namespace morphkv::llama_cpp
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_CPP_SESSION_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_CPP_SESSION_HPP

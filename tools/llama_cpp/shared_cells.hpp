@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Policies over a cache whose cells all heads share: who decides, what is freed, what is copied.
-/// It knows nothing of llama.cpp but that.
-#ifndef MORPHKV_EXAMPLES_LLAMA_CPP_SHARED_CELLS_HPP
-#define MORPHKV_EXAMPLES_LLAMA_CPP_SHARED_CELLS_HPP
+/// Policies over a cache whose cells all heads share: what is freed and what is copied. Independent
+/// of llama.cpp's interface.
+#ifndef MORPHKV_TOOLS_LLAMA_CPP_SHARED_CELLS_HPP
+#define MORPHKV_TOOLS_LLAMA_CPP_SHARED_CELLS_HPP
 
 #include <algorithm>
 #include <chrono>
@@ -21,9 +21,9 @@
 
 namespace morphkv::llama_cpp {
 
-/// Which heads decide together.
+/// Which heads share one policy.
 enum class Scope {
-  sequence,  ///< all of them: cells are freed and nothing is ever copied
+  sequence,  ///< all of them: cells are freed, nothing is copied
   layer,     ///< those of a layer
   head       ///< each KV head by itself, as in KVCache
 };
@@ -75,7 +75,7 @@ class SharedCells {
     spare_.resize(units);
   }
 
-  /// Makes room for the token at `position`.
+  /// Frees a cell for the token at `position`.
   /// \throws std::runtime_error if a policy cannot hold it.
   [[nodiscard]] Release make_room(Position position) {
     const Stopwatch watch(policy_time_);
@@ -96,7 +96,7 @@ class SharedCells {
     for (Unit<Policy>& unit : units_) unit.settle(block_.front());
   }
 
-  /// A layer's attention. \param weights [query_heads][tokens][columns]: a weight a cell
+  /// A layer's attention. \param weights [query_heads][tokens][columns]: one weight per cell
   void attend(std::size_t layer, const float* weights, std::size_t columns) {
     if (!fuse(weights, columns)) return;
     const Stopwatch watch(policy_time_);
@@ -132,11 +132,11 @@ class SharedCells {
 
   [[nodiscard]] const std::vector<Unit<Policy>>& units() const noexcept { return units_; }
   [[nodiscard]] const CellTable& table() const noexcept { return table_; }
-  /// The most cells that were ever in use, a block's among them until it has been judged.
+  /// The maximum number of cells in use, those of a block included until its selection.
   [[nodiscard]] std::size_t most_in_use() const noexcept { return most_in_use_; }
   void forget_most_in_use() noexcept { most_in_use_ = table_.in_use(); }
 
-  /// What the policies hold besides keys and values.
+  /// Bytes of the policies, besides keys and values.
   [[nodiscard]] MemoryUsage memory() const noexcept {
     MemoryUsage usage;
     for (const Unit<Policy>& unit : units_) usage += unit.policy().memory();
@@ -157,7 +157,7 @@ class SharedCells {
     return fusion_.add(weights, block_.size(), columns);
   }
 
-  /// Frees what the units can spare, and tells them what moves.
+  /// Frees the cells that the units can spare, and moves their tokens.
   [[nodiscard]] Release release() {
     for (std::size_t unit = 0; unit < units_.size(); ++unit) units_[unit].take_spare(spare_[unit]);
     Release result = table_.release(spare_);
@@ -186,4 +186,4 @@ class SharedCells {
 
 }  // namespace morphkv::llama_cpp
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_CPP_SHARED_CELLS_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_CPP_SHARED_CELLS_HPP

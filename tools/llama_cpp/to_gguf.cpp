@@ -10,8 +10,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <exception>
+#include <deque>
 #include <filesystem>
 #include <memory>
 #include <stdexcept>
@@ -21,6 +20,7 @@
 #include "llama/load.hpp"
 #include "llama/model.hpp"
 #include "llama/tokenizer.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -56,10 +56,11 @@ class GgufWriter {
     gguf_set_arr_data(file_.get(), key.c_str(), GGUF_TYPE_INT32, values.data(), values.size());
   }
 
-  /// \param weight [outputs, inputs]; it has to live until save()
-  void add(const std::string& name, const llama::Matrix& weight) {
-    add(name, weight.data(), weight.cols(), weight.rows(), 2);
+  void add(const std::string& name, const llama::Weights& weights) {
+    const llama::Matrix& matrix = matrices_.emplace_back(weights.to_matrix());
+    add(name, matrix.data(), matrix.cols(), matrix.rows(), 2);
   }
+  /// \param weight it has to live until save()
   void add(const std::string& name, const llama::RowVector& weight) {
     add(name, weight.data(), weight.size(), 1, 1);
   }
@@ -85,10 +86,15 @@ class GgufWriter {
   }
 
   std::unique_ptr<gguf_context, void (*)(gguf_context*)> file_;
+  std::deque<llama::Matrix> matrices_;  ///< which the file refers to until it is saved
 };
 
 void write_shape(const llama::Config& config, GgufWriter& file) {
-  if (config.rope_scaling) throw std::runtime_error("a model with RoPE scaling is not converted");
+  if (config.rope_scaling || config.qkv_bias || config.qk_norm || !config.use_rope.empty()) {
+    throw std::runtime_error(
+        "a model with RoPE scaling, biases, QK-norm or layers without RoPE is "
+        "not converted");
+  }
   file.set("general.architecture", std::string("llama"));
   file.set("llama.context_length", config.context);
   file.set("llama.embedding_length", config.dim);
@@ -104,16 +110,18 @@ void write_shape(const llama::Config& config, GgufWriter& file) {
   file.set("llama.vocab_size", config.vocabulary);
 }
 
-/// llama.cpp turns neighbours (2 i, 2 i + 1); where a model turns the halves (i, i + head_dim / 2),
-/// the rows of its queries and keys change places.
-void pair_neighbours(const llama::Config& config, llama::Matrix& weight) {
+/// llama.cpp rotates neighbours (2 i, 2 i + 1); where a model rotates (i, i + head_dim / 2), the
+/// rows of its queries and keys change places.
+void pair_neighbours(const llama::Config& config, llama::Weights& weights) {
   if (config.rope_pairs == llama::RopePairs::neighbours) return;
-  const llama::Matrix old = weight;
+  const llama::Matrix old = weights.to_matrix();
+  llama::Matrix weight = old;
   const auto dim = static_cast<Eigen::Index>(config.head_dim);
   for (Eigen::Index row = 0; row < weight.rows(); ++row) {
     const Eigen::Index in_head = row % dim;
     weight.row(row) = old.row(row - in_head + in_head / 2 + in_head % 2 * (dim / 2));
   }
+  weights = weight;
 }
 
 void write_weights(const llama::Model& model, GgufWriter& file) {
@@ -226,12 +234,5 @@ int main(int argc, char** argv) {
                  "folder with config.json and safetensors, or a llama2.c checkpoint")
       ->required();
   app.add_option("--output", output, "the GGUF file")->required();
-  CLI11_PARSE(app, argc, argv);
-  try {
-    convert(model, output);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "to_gguf: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  return support::run_program("to_gguf", app, argc, argv, [&] { convert(model, output); });
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The heads that decide together: one policy, and where in llama.cpp's cells its tokens lie.
-#ifndef MORPHKV_EXAMPLES_LLAMA_CPP_UNIT_HPP
-#define MORPHKV_EXAMPLES_LLAMA_CPP_UNIT_HPP
+/// Heads that share one policy, and the cells of their tokens.
+#ifndef MORPHKV_TOOLS_LLAMA_CPP_UNIT_HPP
+#define MORPHKV_TOOLS_LLAMA_CPP_UNIT_HPP
 
 #include <cstddef>
 #include <optional>
@@ -15,10 +15,10 @@
 
 namespace morphkv::llama_cpp {
 
-/// A policy numbers its own slots; this maps them to cells, and rows of attention back.
+/// A policy numbers its own slots; this maps slots to cells, and attention rows back.
 ///
-/// A token comes by `place`, `settle` and `observe`, a block by `vote`, `decide` and `admit`.
-/// `place`, `observe` and `admit` cost the unit tokens: take_spare() names their cells.
+/// A token goes through `place`, `settle` and `observe`, a block through `score_block`, `select`
+/// and `commit`. `place`, `observe` and `commit` evict tokens: take_spare() returns their cells.
 ///
 /// Thread safety: none; units are independent of each other.
 template <EvictionPolicy Policy>
@@ -35,13 +35,13 @@ class Unit {
   /// The cell of a slot in use; no_cell where no token is.
   [[nodiscard]] Cell cell(Slot slot) const noexcept { return cells_[slot]; }
 
-  /// Hands over the cells whose tokens the unit has lost since it was last asked.
+  /// The cells of the tokens that were evicted since the last call.
   void take_spare(std::vector<Cell>& cells) {
     cells.clear();
     cells.swap(spare_);
   }
 
-  /// Makes room for the token at `position`, which is about to be decoded.
+  /// Chooses the slot of the token at `position`, which is decoded next.
   Status place(Position position) {
     const Placement placement = policy_.place(position);
     if (placement.status != Status::ok) return placement.status;
@@ -62,26 +62,26 @@ class Unit {
     return status;
   }
 
-  /// Lets a block of tokens vote, whose rows are at hand now.
+  /// Scores a block of tokens from its attention rows.
   /// \param block the cells of its tokens
-  /// \param rows  [tokens][columns]: a weight a cell
+  /// \param rows  [tokens][columns]: one weight per cell
   Status score_block(Position first, std::span<const Cell> block, const float* rows,
                      std::size_t columns) {
     BlockRows source{this, block, rows, columns};
-    ballot_.emplace(policy_.score_block(
+    selection_.emplace(policy_.score_block(
         first,
         PromptRows(block.size(), policy_.size() + block.size(), &source, &BlockRows::fused_row)));
-    return ballot_->status;
+    return selection_->status;
   }
 
-  /// Finds what stays of the block that has voted, and of what was held before.
-  Status select() { return policy_.select(*ballot_); }
+  /// Selects what is kept of the block that was scored, and of the tokens before it.
+  Status select() { return policy_.select(*selection_); }
 
-  /// Keeps what was decided. \pre select() == Status::ok
+  /// Applies the selection. \pre select() == Status::ok
   void commit(std::span<const Cell> block) {
     placed_.assign(block.size(), no_slot);
-    policy_.commit(*ballot_, placed_);
-    ballot_.reset();
+    policy_.commit(*selection_, placed_);
+    selection_.reset();
     for (std::size_t token = 0; token < block.size(); ++token) {
       if (placed_[token] == no_slot) {
         spare_.push_back(block[token]);
@@ -101,7 +101,7 @@ class Unit {
   }
 
  private:
-  /// A block's rows in the order of columns that a policy asks for.
+  /// A block's rows in the order of a policy's columns.
   struct BlockRows {
     const Unit* unit;
     std::span<const Cell> block;
@@ -132,7 +132,7 @@ class Unit {
     slots_[cell] = slot;
   }
 
-  /// The unit has no more use for what lies in the cell of `slot`.
+  /// The token in the cell of `slot` is evicted.
   void retire(Slot slot) {
     const Cell cell = cells_[slot];
     if (cell == no_cell) return;
@@ -152,13 +152,13 @@ class Unit {
   Policy policy_;
   std::vector<Cell> cells_;   ///< of every slot
   std::vector<Slot> slots_;   ///< of every cell
-  std::vector<Cell> spare_;   ///< cells whose tokens the unit has lost
+  std::vector<Cell> spare_;   ///< cells of evicted tokens
   std::vector<float> row_;    ///< work: a row in the order of slots
   std::vector<Slot> placed_;  ///< work: the slots of a block's tokens
-  std::optional<typename Policy::Selection> ballot_;
+  std::optional<typename Policy::Selection> selection_;
   Slot arriving_ = no_slot;
 };
 
 }  // namespace morphkv::llama_cpp
 
-#endif  // MORPHKV_EXAMPLES_LLAMA_CPP_UNIT_HPP
+#endif  // MORPHKV_TOOLS_LLAMA_CPP_UNIT_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// What a cache would weigh, without the memory for it.
-#ifndef MORPHKV_EXAMPLES_MEMORY_EXPECTED_MEMORY_HPP
-#define MORPHKV_EXAMPLES_MEMORY_EXPECTED_MEMORY_HPP
+/// The bytes of a cache, without allocating it.
+#ifndef MORPHKV_TOOLS_MEMORY_EXPECTED_MEMORY_HPP
+#define MORPHKV_TOOLS_MEMORY_EXPECTED_MEMORY_HPP
 
 #include <cstddef>
 
@@ -12,8 +12,8 @@
 
 namespace morphkv::memory {
 
-/// Equal to KVCache<T, Policy>(shape, options).memory(). Heads are alike and layers share the
-/// working space, so that a cache of one head is made and weighed.
+/// Equal to KVCache<T, Policy>(shape, options).memory(). Heads are equal and layers share the
+/// scratch memory, so a cache of one head is created and measured.
 /// \throws std::invalid_argument where KVCache does
 template <Scalar T, EvictionPolicy Policy>
 [[nodiscard]] MemoryUsage expected_memory(const CacheShape& shape,
@@ -31,7 +31,7 @@ template <Scalar T, EvictionPolicy Policy>
           .scratch = shape.kv_heads * one.scratch};
 }
 
-/// The keys and values of one token in all layers, and nothing else: what any cache pays that keeps
+/// The keys and values of one token in all layers: the bytes per token of a cache that keeps
 /// everything.
 template <Scalar T>
 [[nodiscard]] constexpr std::size_t token_bytes(const CacheShape& shape) noexcept {
@@ -40,4 +40,4 @@ template <Scalar T>
 
 }  // namespace morphkv::memory
 
-#endif  // MORPHKV_EXAMPLES_MEMORY_EXPECTED_MEMORY_HPP
+#endif  // MORPHKV_TOOLS_MEMORY_EXPECTED_MEMORY_HPP

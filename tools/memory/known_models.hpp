@@ -2,8 +2,8 @@
 /// \file
 /// Shapes of models that MorphKV's paper evaluates, from the config.json that comes with their
 /// weights.
-#ifndef MORPHKV_EXAMPLES_MEMORY_KNOWN_MODELS_HPP
-#define MORPHKV_EXAMPLES_MEMORY_KNOWN_MODELS_HPP
+#ifndef MORPHKV_TOOLS_MEMORY_KNOWN_MODELS_HPP
+#define MORPHKV_TOOLS_MEMORY_KNOWN_MODELS_HPP
 
 #include <array>
 #include <cstddef>
@@ -27,4 +27,4 @@ inline constexpr std::array<KnownModel, 4> known_models = {{
 
 }  // namespace morphkv::memory
 
-#endif  // MORPHKV_EXAMPLES_MEMORY_KNOWN_MODELS_HPP
+#endif  // MORPHKV_TOOLS_MEMORY_KNOWN_MODELS_HPP

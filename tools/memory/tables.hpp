@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The tables of docs/memory.md, from the library's own accounting.
-#ifndef MORPHKV_EXAMPLES_MEMORY_TABLES_HPP
-#define MORPHKV_EXAMPLES_MEMORY_TABLES_HPP
+#ifndef MORPHKV_TOOLS_MEMORY_TABLES_HPP
+#define MORPHKV_TOOLS_MEMORY_TABLES_HPP
 
 #include <array>
 #include <cstddef>
@@ -121,4 +121,4 @@ inline constexpr std::array<Window, 3> windows = {
 
 }  // namespace morphkv::memory
 
-#endif  // MORPHKV_EXAMPLES_MEMORY_TABLES_HPP
+#endif  // MORPHKV_TOOLS_MEMORY_TABLES_HPP

@@ -2,8 +2,8 @@
 /// \file
 /// Keys, values and attention for MorphKVCompat: each query head has a mask of its own, which no
 /// policy of the library has.
-#ifndef MORPHKV_EXAMPLES_REPLAY_COMPAT_SESSION_HPP
-#define MORPHKV_EXAMPLES_REPLAY_COMPAT_SESSION_HPP
+#ifndef MORPHKV_TOOLS_REPLAY_COMPAT_SESSION_HPP
+#define MORPHKV_TOOLS_REPLAY_COMPAT_SESSION_HPP
 
 #include <algorithm>
 #include <cmath>
@@ -231,4 +231,4 @@ class CompatSession : public Session {
 
 }  // namespace morphkv::replay
 
-#endif  // MORPHKV_EXAMPLES_REPLAY_COMPAT_SESSION_HPP
+#endif  // MORPHKV_TOOLS_REPLAY_COMPAT_SESSION_HPP

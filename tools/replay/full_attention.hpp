@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// What the full cache would have attended, and how far a step is from it. In double.
-#ifndef MORPHKV_EXAMPLES_REPLAY_FULL_ATTENTION_HPP
-#define MORPHKV_EXAMPLES_REPLAY_FULL_ATTENTION_HPP
+/// Attention of the full cache, and the error of a step against it. In double.
+#ifndef MORPHKV_TOOLS_REPLAY_FULL_ATTENTION_HPP
+#define MORPHKV_TOOLS_REPLAY_FULL_ATTENTION_HPP
 
 #include <algorithm>
 #include <cmath>
@@ -16,14 +16,14 @@
 
 namespace morphkv::replay {
 
-/// How far one step of one KV head is from the full cache.
+/// The error of one step of one KV head against the full cache.
 struct Loss {
   double lost_mass = 0;     ///< share of the full cache's attention that went to unseen tokens
   double output_error = 0;  ///< relative to the full cache's output; NaN where that is 0
 };
 
-/// Attention of the trace's tokens over all before them. Memory: a row a query head of one group.
-/// Complexity: O(tokens x group x head_dim) a head and step.
+/// Attention of the trace's tokens over all before them. Memory: one row per query head of one
+/// group. Complexity: O(tokens x group x head_dim) per head and step.
 class FullAttention {
  public:
   explicit FullAttention(const Trace& trace)
@@ -32,8 +32,8 @@ class FullAttention {
         unseen_(trace.tokens),
         output_(trace.shape.head_dim) {}
 
-  /// \param visible of each query head of the group, what it saw; ascending
-  /// \param output  [group][head_dim]: what came of it
+  /// \param visible of each query head of the group, the positions that it attended; ascending
+  /// \param output  [group][head_dim], the output
   [[nodiscard]] Loss compare(std::size_t token, std::size_t head,
                              std::span<const std::vector<Position>> visible,
                              std::span<const float> output) {
@@ -131,4 +131,4 @@ class FullAttention {
 
 }  // namespace morphkv::replay
 
-#endif  // MORPHKV_EXAMPLES_REPLAY_FULL_ATTENTION_HPP
+#endif  // MORPHKV_TOOLS_REPLAY_FULL_ATTENTION_HPP

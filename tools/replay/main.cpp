@@ -2,18 +2,14 @@
 // replay: one KV-cache policy over a trace of attention. See docs/replay.md.
 #include <cstdio>
 #include <exception>
-#include <memory>
 #include <new>
 
 #include "replay/command_line.hpp"
 #include "replay/program.hpp"
-#include "replay/result_writer.hpp"
 #include "replay/sessions.hpp"
+#include "support/program.hpp"
 
 namespace {
-
-constexpr int exit_machine = 1;  ///< no space on the disk, no memory
-constexpr int exit_input = 2;    ///< the command line or the trace
 
 int complain(const char* message, int code) {
   std::fprintf(stderr, "replay: %s\n", message);
@@ -23,15 +19,18 @@ int complain(const char* message, int code) {
 }  // namespace
 
 int main(int count, char** words) {
+  using namespace morphkv;
   try {
-    const auto line = morphkv::replay::parse_command_line(count, words);
-    if (line) morphkv::replay::run_program(*line, morphkv::replay::make_session_of_scalar);
+    const auto line = replay::parse_command_line(count, words);
+    if (line) replay::run_program(*line, replay::make_session_of_scalar);
+    support::flush_standard_output();
     return 0;
-  } catch (const morphkv::replay::OutputError& error) {
-    return complain(error.what(), exit_machine);
+  } catch (const support::OutputError& error) {
+    return complain(error.what(), support::exit_machine);
   } catch (const std::bad_alloc&) {
-    return complain("there is not enough memory for this trace and this capacity", exit_machine);
+    return complain("there is not enough memory for this trace and this capacity",
+                    support::exit_machine);
   } catch (const std::exception& error) {
-    return complain(error.what(), exit_input);
+    return complain(error.what(), support::exit_input);
   }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The session that the settings ask for.
-#ifndef MORPHKV_EXAMPLES_REPLAY_MAKE_SESSION_HPP
-#define MORPHKV_EXAMPLES_REPLAY_MAKE_SESSION_HPP
+#ifndef MORPHKV_TOOLS_REPLAY_MAKE_SESSION_HPP
+#define MORPHKV_TOOLS_REPLAY_MAKE_SESSION_HPP
 
 #include <algorithm>
 #include <concepts>
@@ -10,6 +10,7 @@
 #include <initializer_list>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -25,24 +26,6 @@ namespace morphkv::replay {
 
 namespace detail {
 
-/// A cache that lets heads grow gets exactly the slots that this trace fills, so that its bytes are
-/// those of an engine that knows the length.
-template <class Options>
-void fit_slots(Options& options, const Flags& flags, const Trace& trace) {
-  if constexpr (requires { options.max_tokens; }) {
-    if (flags.contains("max_tokens")) return;
-    const std::size_t response = trace.tokens - trace.prompt_length;
-    if constexpr (std::same_as<Options, SnapKV::Options>) {
-      options.max_tokens = std::min(trace.prompt_length, options.capacity) + response;
-      if (options.protect_prompt) options.max_tokens = trace.tokens;
-    } else if constexpr (std::same_as<Options, MorphKVCompat::Options>) {
-      options.max_tokens = trace.prompt_length + std::min<std::size_t>(response, 1);
-    } else {
-      options.max_tokens = trace.tokens;
-    }
-  }
-}
-
 /// The options of budgets, each of which belongs to one kind.
 struct BudgetFlags {
   std::string kind = "uniform";
@@ -56,7 +39,7 @@ inline void refuse_without(const Flags& flags, const std::string& kind, const st
                            std::initializer_list<const char*> names) {
   for (const char* name : names) {
     if (kind == needed || !flags.contains(name)) continue;
-    throw std::invalid_argument(flag_name(name) + ": --budget " + kind +
+    throw std::invalid_argument(policies::flag_name(name) + ": --budget " + kind +
                                 " has no such option; --budget " + needed + " has");
   }
 }
@@ -65,12 +48,12 @@ inline void refuse_without(const Flags& flags, const std::string& kind, const st
   BudgetFlags budget;
   if (flags.contains("budget")) budget.kind = flags.at("budget");
   if (budget.kind != "uniform" && budget.kind != "pyramid" && budget.kind != "adaptive") {
-    refuse("budget", budget.kind, "uniform, pyramid, adaptive");
+    policies::refuse("budget", budget.kind, "uniform, pyramid, adaptive");
   }
   refuse_without(flags, budget.kind, "pyramid", {"beta", "layer", "layers"});
   refuse_without(flags, budget.kind, "adaptive", {"floor"});
   const auto read = [&](const char* name, auto& field) {
-    if (flags.contains(name)) parse(name, flags.at(name), field);
+    if (flags.contains(name)) policies::parse(name, flags.at(name), field);
   };
   read("beta", budget.beta);
   read("floor", budget.floor);
@@ -79,16 +62,16 @@ inline void refuse_without(const Flags& flags, const std::string& kind, const st
   if (budget.kind != "pyramid") return budget;
   for (const char* name : {"layer", "layers"}) {
     if (!flags.contains(name)) {
-      throw std::invalid_argument("--budget pyramid needs " + flag_name(name) +
+      throw std::invalid_argument("--budget pyramid needs " + policies::flag_name(name) +
                                   ": which layer of how many the trace is of");
     }
   }
-  constexpr std::size_t most_layers = 100000;
-  if (budget.layers == 0 || budget.layers > most_layers) {
-    refuse("layers", flags.at("layers"), "from 1 to " + std::to_string(most_layers));
+  constexpr std::size_t max_layers = 100000;
+  if (budget.layers == 0 || budget.layers > max_layers) {
+    policies::refuse("layers", flags.at("layers"), "from 1 to " + std::to_string(max_layers));
   }
   if (budget.layer >= budget.layers) {
-    refuse("layer", flags.at("layer"), "below --layers = " + flags.at("layers"));
+    policies::refuse("layer", flags.at("layer"), "below --layers = " + flags.at("layers"));
   }
   return budget;
 }
@@ -117,23 +100,32 @@ template <class Options>
 }
 
 template <Scalar T, class Policy>
-[[nodiscard]] std::unique_ptr<Session> make_cache_session(const PolicyTag<Policy>& tag,
-                                                          const Settings& settings,
-                                                          const Trace& trace) {
-  auto options = options_of(tag, settings.flags);
-  fit_slots(options, settings.flags, trace);
-  if (std::same_as<Policy, MorphKVCompat> && settings.chunk > 0) {
-    throw std::invalid_argument(
-        "--chunk: --policy morphkv_compat has no such option; the authors' code takes a "
-        "prompt whole");
-  }
-  const BudgetFlags budget = parse_budget(settings.flags);
-  nlohmann::ordered_json text = {{"policy", tag.policy}};
-  text["options"] = replay::describe(options);
-  text["budget"] = describe(budget);
+[[nodiscard]] std::unique_ptr<Session> make_cache_session(
+    const policies::PolicyEntry<Policy>& entry, const Settings& settings, const Trace& trace) {
+  std::span<const std::string> others;
+  if constexpr (has_budget<Policy>) others = budget_options;
+  auto options = policies::options_of(entry, settings.flags, others);
+  const std::size_t response = trace.tokens - trace.prompt_length;
+  policies::fit_max_tokens(options, settings.flags, trace.prompt_length, response);
+  nlohmann::ordered_json text = {{"policy", entry.name}};
   if constexpr (std::same_as<Policy, MorphKVCompat>) {
+    if (settings.chunk > 0) {
+      throw std::invalid_argument(
+          "--chunk: --policy morphkv_compat has no such option; the authors' code reads a prompt "
+          "at once");
+    }
+    if (!settings.flags.contains("max_tokens")) {  // it never holds more than the prompt and one
+      options.max_tokens = trace.prompt_length + std::min<std::size_t>(response, 1);
+    }
+    policies::require_cache_memory<T>(trace.shape, options);
+    text["options"] = policies::describe(options);
+    text["budget"] = describe(BudgetFlags{});
     return std::make_unique<CompatSession<T>>(trace.shape, options, std::move(text));
   } else {
+    const BudgetFlags budget = parse_budget(settings.flags);
+    policies::require_cache_memory<T>(trace.shape, options);
+    text["options"] = policies::describe(options);
+    text["budget"] = describe(budget);
     return std::make_unique<CacheSession<T, Policy>>(
         trace.shape, options, make_budget(budget, trace.shape, options), std::move(text));
   }
@@ -141,17 +133,17 @@ template <Scalar T, class Policy>
 
 }  // namespace detail
 
-/// A cache as the settings ask for it, of elements of type T.
-/// \throws std::invalid_argument if they do not fit.
+/// A cache as the settings say, of elements of type T.
+/// \throws std::invalid_argument naming the option that is not valid
 template <Scalar T>
 [[nodiscard]] std::unique_ptr<Session> make_session(const Settings& settings, const Trace& trace) {
   std::unique_ptr<Session> session;
-  with_policy(settings, [&](const auto& tag) {
-    session = detail::make_cache_session<T>(tag, settings, trace);
+  policies::with_entry(settings.policy, each_policy, [&](const auto& entry) {
+    session = detail::make_cache_session<T>(entry, settings, trace);
   });
   return session;
 }
 
 }  // namespace morphkv::replay
 
-#endif  // MORPHKV_EXAMPLES_REPLAY_MAKE_SESSION_HPP
+#endif  // MORPHKV_TOOLS_REPLAY_MAKE_SESSION_HPP

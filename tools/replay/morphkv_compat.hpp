@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// MorphKV as its authors' published code behaves. The library's MorphKV is the one of the paper.
-#ifndef MORPHKV_EXAMPLES_REPLAY_MORPHKV_COMPAT_HPP
-#define MORPHKV_EXAMPLES_REPLAY_MORPHKV_COMPAT_HPP
+#ifndef MORPHKV_TOOLS_REPLAY_MORPHKV_COMPAT_HPP
+#define MORPHKV_TOOLS_REPLAY_MORPHKV_COMPAT_HPP
 
 #include <algorithm>
 #include <cmath>
@@ -284,4 +284,4 @@ class MorphKVCompat {
 
 }  // namespace morphkv::replay
 
-#endif  // MORPHKV_EXAMPLES_REPLAY_MORPHKV_COMPAT_HPP
+#endif  // MORPHKV_TOOLS_REPLAY_MORPHKV_COMPAT_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The program: trace in, result out.
-#ifndef MORPHKV_EXAMPLES_REPLAY_PROGRAM_HPP
-#define MORPHKV_EXAMPLES_REPLAY_PROGRAM_HPP
+#ifndef MORPHKV_TOOLS_REPLAY_PROGRAM_HPP
+#define MORPHKV_TOOLS_REPLAY_PROGRAM_HPP
 
 #include <chrono>
 #include <cstddef>
@@ -23,7 +23,7 @@ namespace morphkv::replay {
 
 namespace detail {
 
-/// What is known before the first token.
+/// The fields that are known before the first token.
 [[nodiscard]] inline nlohmann::ordered_json head_fields(const CommandLine& line, const Trace& trace,
                                                         const Session& session) {
   nlohmann::ordered_json fields = {{"format", "morphkv-replay-2"},
@@ -60,7 +60,7 @@ inline void write_losses(ResultWriter& writer, const std::string& name, const Lo
           {"scratch", memory.scratch}, {"total", memory.total()}};
 }
 
-/// What is known after the last token.
+/// The fields that are known after the last token.
 [[nodiscard]] inline nlohmann::ordered_json tail_fields(const Trace& trace, const Session& session,
                                                         const Losses& losses) {
   nlohmann::ordered_json fields;
@@ -92,7 +92,7 @@ inline void print_summary(const Session& session, const Trace& trace, const Loss
 }  // namespace detail
 
 /// \param make_session (settings, trace) -> std::unique_ptr<Session>
-/// \throws std::exception if anything of what was given does not fit.
+/// \throws std::exception if the trace or the settings are not valid.
 void run_program(const CommandLine& line, auto&& make_session) {
   const auto start = std::chrono::steady_clock::now();
   const Trace trace = read_trace(line.trace);
@@ -120,4 +120,4 @@ void run_program(const CommandLine& line, auto&& make_session) {
 
 }  // namespace morphkv::replay
 
-#endif  // MORPHKV_EXAMPLES_REPLAY_PROGRAM_HPP
+#endif  // MORPHKV_TOOLS_REPLAY_PROGRAM_HPP

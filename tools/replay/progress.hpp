@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// How far the replay is: one line that changes on a terminal, a line every tenth in a log.
-#ifndef MORPHKV_EXAMPLES_REPLAY_PROGRESS_HPP
-#define MORPHKV_EXAMPLES_REPLAY_PROGRESS_HPP
+/// Progress of a replay: one changing line on a terminal, one line per tenth in a log.
+#ifndef MORPHKV_TOOLS_REPLAY_PROGRESS_HPP
+#define MORPHKV_TOOLS_REPLAY_PROGRESS_HPP
 
 #include <unistd.h>
 
@@ -14,17 +14,17 @@ namespace morphkv::replay {
 
 class Progress {
  public:
-  Progress(std::size_t total, bool is_wanted)
-      : total_(total), is_wanted_(is_wanted), is_terminal_(isatty(fileno(stderr)) != 0) {}
+  Progress(std::size_t total, bool enabled)
+      : total_(total), enabled_(enabled), is_terminal_(isatty(fileno(stderr)) != 0) {}
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   ~Progress() {
-    if (is_wanted_ && is_terminal_) std::fputs("\r\033[K", stderr);
+    if (enabled_ && is_terminal_) std::fputs("\r\033[K", stderr);
   }
 
   /// `done` of the total are done.
   void show(std::size_t done) {
-    if (!is_wanted_ || !is_due(done)) return;
+    if (!enabled_ || !is_due(done)) return;
     const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
     const double left = seconds * static_cast<double>(total_ - done) / static_cast<double>(done);
     std::fprintf(stderr, "%s%3zu %%  step %zu of %zu, %.0f s, %.0f s left%s",
@@ -47,7 +47,7 @@ class Progress {
   }
 
   std::size_t total_;
-  bool is_wanted_;
+  bool enabled_;
   bool is_terminal_;
   Clock::time_point start_ = Clock::now();
   Clock::time_point shown_ = Clock::now();
@@ -55,4 +55,4 @@ class Progress {
 
 }  // namespace morphkv::replay
 
-#endif  // MORPHKV_EXAMPLES_REPLAY_PROGRESS_HPP
+#endif  // MORPHKV_TOOLS_REPLAY_PROGRESS_HPP

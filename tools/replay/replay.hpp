@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// One policy over one trace.
-#ifndef MORPHKV_EXAMPLES_REPLAY_REPLAY_HPP
-#define MORPHKV_EXAMPLES_REPLAY_REPLAY_HPP
+#ifndef MORPHKV_TOOLS_REPLAY_REPLAY_HPP
+#define MORPHKV_TOOLS_REPLAY_REPLAY_HPP
 
 #include <algorithm>
 #include <cmath>
@@ -25,11 +25,11 @@ using KeptOfHeads = std::vector<std::vector<Position>>;
 /// A step's loss of each KV head: [step][head].
 using Losses = std::vector<std::vector<Loss>>;
 
-/// Takes the trace's tokens through a cache. Step s is that of the token at position
+/// Runs the tokens of a trace through a cache. Step s is that of the token at position
 /// prompt_length - 1 + s: step 0 is the prompt's last token, and the state after it.
 class Replay {
  public:
-  /// Hears of every step as soon as it is done, in order.
+  /// Called after every step, in order.
   using Listener = std::function<void(std::size_t step, const KeptOfHeads& kept)>;
 
   Replay(const Trace& trace, Session& session, bool compare)
@@ -41,8 +41,8 @@ class Replay {
         visible_(trace.shape.query_heads) {}
 
   /// \param chunk tokens of the prompt at a time; 0 for all at once
-  /// \return the losses; nothing if they were not asked for
-  /// \throws std::runtime_error if a token cannot be taken, naming it.
+  /// \return the losses; empty without a comparison
+  /// \throws std::runtime_error if the cache refuses a token, naming it.
   Losses run(std::size_t chunk, const Listener& listener) {
     prefill(chunk == 0 ? trace_->prompt_length : chunk);
     finish_step(listener);
@@ -147,4 +147,4 @@ class Replay {
 
 }  // namespace morphkv::replay
 
-#endif  // MORPHKV_EXAMPLES_REPLAY_REPLAY_HPP
+#endif  // MORPHKV_TOOLS_REPLAY_REPLAY_HPP

@@ -1,51 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The result, as JSON that is written while the replay runs: what the heads keep never lies in
-/// memory as a whole.
-#ifndef MORPHKV_EXAMPLES_REPLAY_RESULT_WRITER_HPP
-#define MORPHKV_EXAMPLES_REPLAY_RESULT_WRITER_HPP
+/// The result, as JSON that is written while the replay runs: the kept positions are
+/// never in memory as a whole.
+#ifndef MORPHKV_TOOLS_REPLAY_RESULT_WRITER_HPP
+#define MORPHKV_TOOLS_REPLAY_RESULT_WRITER_HPP
 
 #include <cstddef>
-#include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <ostream>
-#include <stdexcept>
 #include <string>
-#include <system_error>
-#include <utility>
+
+#include "support/output_file.hpp"
 
 namespace morphkv::replay {
 
-/// The result cannot be written: nothing that the user gave is to blame.
-class OutputError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
-/// One JSON object, field by field. A file appears under its name once it is complete, so that
-/// nobody reads half of one.
+/// One JSON object, field by field. A file appears under its name once it is complete, so no
+/// reader finds half of one.
 class ResultWriter {
  public:
   /// \param path "-" for the standard output
-  /// \throws OutputError if it cannot be written.
+  /// \throws support::OutputError if it cannot be written.
   explicit ResultWriter(const std::string& path) : path_(path) {
-    if (path == "-") return;
-    std::error_code error;
-    const auto type = std::filesystem::status(path_, error).type();
-    const bool is_special = type != std::filesystem::file_type::not_found &&
-                            type != std::filesystem::file_type::regular;
-    written_ = is_special ? path_ : std::filesystem::path(path + ".part");
-    file_.open(written_, std::ios::binary);
-    out_ = &file_;
-    check();
-  }
-  ResultWriter(const ResultWriter&) = delete;
-  ResultWriter& operator=(const ResultWriter&) = delete;
-  ~ResultWriter() {
-    std::error_code ignored;
-    if (!finished_ && is_provisional()) std::filesystem::remove(written_, ignored);
+    if (path != "-") out_ = &file_.emplace(path).stream();
   }
 
   /// The fields of an object, one after the other.
@@ -72,36 +50,26 @@ class ResultWriter {
   void finish() {
     *out_ << "\n}\n" << std::flush;
     check();
-    if (is_provisional()) {
-      file_.close();
-      std::error_code error;
-      std::filesystem::rename(written_, path_, error);
-      if (error) throw OutputError(path_.string() + ": " + error.message());
-    }
-    finished_ = true;
+    if (file_) file_->finish();
   }
 
  private:
-  [[nodiscard]] bool is_provisional() const { return !written_.empty() && written_ != path_; }
-
   void begin_field(const std::string& name) {
     *out_ << (is_empty_ ? "{\n  " : ",\n  ") << nlohmann::json(name).dump() << ": ";
     is_empty_ = false;
   }
 
   void check() const {
-    if (!*out_) throw OutputError(path_.string() + ": the result cannot be written");
+    if (!*out_) throw support::OutputError(path_ + ": the file cannot be written");
   }
 
-  std::filesystem::path path_;
-  std::filesystem::path written_;  ///< what is open; empty for the standard output
-  std::ofstream file_;
+  std::string path_;
+  std::optional<support::OutputFile> file_;  ///< none for the standard output
   std::ostream* out_ = &std::cout;
   std::size_t rows_ = 0;
   bool is_empty_ = true;
-  bool finished_ = false;
 };
 
 }  // namespace morphkv::replay
 
-#endif  // MORPHKV_EXAMPLES_REPLAY_RESULT_WRITER_HPP
+#endif  // MORPHKV_TOOLS_REPLAY_RESULT_WRITER_HPP

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// A cache of one layer with any policy and element type, behind one interface.
-#ifndef MORPHKV_EXAMPLES_REPLAY_SESSION_HPP
-#define MORPHKV_EXAMPLES_REPLAY_SESSION_HPP
+#ifndef MORPHKV_TOOLS_REPLAY_SESSION_HPP
+#define MORPHKV_TOOLS_REPLAY_SESSION_HPP
 
 #include <algorithm>
 #include <cstddef>
@@ -15,7 +15,7 @@
 
 namespace morphkv::replay {
 
-/// What the replay does with a cache.
+/// The operations of a cache that the replay uses.
 class Session {
  public:
   Session() = default;
@@ -32,7 +32,7 @@ class Session {
   [[nodiscard]] virtual std::vector<Position> kept(std::size_t head) const = 0;
   /// The positions that a query head is about to attend, between append and attend; ascending.
   [[nodiscard]] virtual std::vector<Position> visible(std::size_t query_head) const = 0;
-  /// What a KV head's policy lets it keep.
+  /// The capacity of a KV head.
   [[nodiscard]] virtual std::size_t capacity(std::size_t head) const = 0;
   [[nodiscard]] virtual MemoryUsage memory() const = 0;
   /// {"policy", "options", "budget"}.
@@ -87,4 +87,4 @@ class CacheSession : public Session {
 
 }  // namespace morphkv::replay
 
-#endif  // MORPHKV_EXAMPLES_REPLAY_SESSION_HPP
+#endif  // MORPHKV_TOOLS_REPLAY_SESSION_HPP

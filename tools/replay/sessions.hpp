@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The caches of each element type: a source file a type, because each has a cache for every
-/// policy.
-#ifndef MORPHKV_EXAMPLES_REPLAY_SESSIONS_HPP
-#define MORPHKV_EXAMPLES_REPLAY_SESSIONS_HPP
+/// The caches of each element type: one source file per type, because each has a cache for
+/// every policy.
+#ifndef MORPHKV_TOOLS_REPLAY_SESSIONS_HPP
+#define MORPHKV_TOOLS_REPLAY_SESSIONS_HPP
 
 #include <memory>
 
@@ -26,4 +26,4 @@ extern template std::unique_ptr<Session> make_session<Eigen::bfloat16>(const Set
 
 }  // namespace morphkv::replay
 
-#endif  // MORPHKV_EXAMPLES_REPLAY_SESSIONS_HPP
+#endif  // MORPHKV_TOOLS_REPLAY_SESSIONS_HPP

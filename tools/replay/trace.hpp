@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// What one layer's attention was given: the program's input. The bytes are nobody's word: every
-/// number is checked before it is used, and every complaint names the file, the tensor, what was
-/// found and what is allowed.
-#ifndef MORPHKV_EXAMPLES_REPLAY_TRACE_HPP
-#define MORPHKV_EXAMPLES_REPLAY_TRACE_HPP
+/// The inputs of one layer's attention, from a file. Every number is checked before it is used, and
+/// every message names the file, the tensor, the value and the allowed values. Files that other
+/// programs wrote are expected.
+#ifndef MORPHKV_TOOLS_REPLAY_TRACE_HPP
+#define MORPHKV_TOOLS_REPLAY_TRACE_HPP
 
 #include <algorithm>
 #include <charconv>
@@ -68,22 +68,6 @@ using support::SafetensorsFile;
   return text + "]";
 }
 
-/// Two tensors that share bytes: one of them was not written by anybody.
-inline void refuse_overlaps(const SafetensorsFile& file) {
-  std::vector<std::pair<std::string, SafetensorsFile::Entry>> entries(file.entries().begin(),
-                                                                      file.entries().end());
-  std::sort(entries.begin(), entries.end(),
-            [](const auto& a, const auto& b) { return a.second.begin < b.second.begin; });
-  for (std::size_t i = 1; i < entries.size(); ++i) {
-    const auto& [before, earlier] = entries[i - 1];
-    const auto& [name, later] = entries[i];
-    support::expect(later.begin >= earlier.end || later.begin == later.end, file.path(),
-                    name + ".data_offsets begin", later.begin,
-                    "at least " + std::to_string(earlier.end) + ", the end of the tensor " +
-                        before + " (in bytes of the file)");
-  }
-}
-
 [[nodiscard]] inline const SafetensorsFile::Entry& entry_of(const SafetensorsFile& file,
                                                             const std::string& name) {
   const auto found = file.entries().find(name);
@@ -133,7 +117,7 @@ inline void check_rank(const SafetensorsFile& file, const std::string& name,
   support::expect(valid && length >= 1 && length <= tokens, file.path(),
                   "__metadata__.prompt_length",
                   found == file.metadata().end() ? "(missing)" : "\"" + text + "\"",
-                  "the text of a whole number from 1 to the " + std::to_string(tokens) + " tokens");
+                  "the text of an integer from 1 to the " + std::to_string(tokens) + " tokens");
   return length;
 }
 
@@ -155,10 +139,9 @@ inline void check_rank(const SafetensorsFile& file, const std::string& name,
 
 }  // namespace detail
 
-/// \throws std::runtime_error if the file is not there or is no trace.
+/// \throws std::runtime_error if there is no such file, or it is not a trace.
 [[nodiscard]] inline Trace read_trace(const std::filesystem::path& path) {
   support::SafetensorsFile file(path);
-  detail::refuse_overlaps(file);
   Trace trace = detail::checked_shape(file);
   trace.prompt_length = detail::prompt_length_of(file, trace.tokens);
   trace.queries = detail::read_finite(file, "q");
@@ -169,4 +152,4 @@ inline void check_rank(const SafetensorsFile& file, const std::string& name,
 
 }  // namespace morphkv::replay
 
-#endif  // MORPHKV_EXAMPLES_REPLAY_TRACE_HPP
+#endif  // MORPHKV_TOOLS_REPLAY_TRACE_HPP

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Reading files whose bytes nobody vouches for: no read goes past the end, and every complaint
-/// names the file.
-#ifndef MORPHKV_EXAMPLES_SUPPORT_INPUT_FILE_HPP
-#define MORPHKV_EXAMPLES_SUPPORT_INPUT_FILE_HPP
+/// Reading of untrusted files: no read goes past the end, and every message names the
+/// file.
+#ifndef MORPHKV_TOOLS_SUPPORT_INPUT_FILE_HPP
+#define MORPHKV_TOOLS_SUPPORT_INPUT_FILE_HPP
 
 #include <bit>
 #include <concepts>
@@ -99,4 +99,4 @@ class InputFile {
 
 }  // namespace morphkv::support
 
-#endif  // MORPHKV_EXAMPLES_SUPPORT_INPUT_FILE_HPP
+#endif  // MORPHKV_TOOLS_SUPPORT_INPUT_FILE_HPP

@@ -1,24 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// JSON objects from files, with messages that name file, field and value.
-#ifndef MORPHKV_EXAMPLES_SUPPORT_JSON_FILE_HPP
-#define MORPHKV_EXAMPLES_SUPPORT_JSON_FILE_HPP
+#ifndef MORPHKV_TOOLS_SUPPORT_JSON_FILE_HPP
+#define MORPHKV_TOOLS_SUPPORT_JSON_FILE_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "support/input_file.hpp"
 
 namespace morphkv::support {
 
-/// \throws std::runtime_error if `text` is no JSON object.
+/// Brackets that are open at once: a parser needs memory for each, a destructor may need stack.
+[[nodiscard]] inline std::size_t json_depth(std::string_view text) {
+  std::size_t depth = 0;
+  std::size_t maximum = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      in_string = c != '"';
+    } else if (c == '[' || c == '{') {
+      maximum = (std::max)(maximum, ++depth);
+    } else if ((c == ']' || c == '}') && depth > 0) {
+      --depth;
+    } else {
+      in_string = c == '"';
+    }
+  }
+  return maximum;
+}
+
+/// \throws std::runtime_error if `text` is not a JSON object, or nested deeper than any real file.
 [[nodiscard]] inline nlohmann::json parse_object(const std::filesystem::path& file,
                                                  const std::string& text) {
+  constexpr std::size_t max_depth = 100;
+  const std::size_t depth = json_depth(text);
+  expect(depth <= max_depth, file, "nesting of the JSON text", depth,
+         "at most " + std::to_string(max_depth));
   nlohmann::json object = nlohmann::json::parse(text, nullptr, false);
-  if (!object.is_object()) fail(file, "a JSON object is expected");
+  if (!object.is_object()) fail(file, "the file must be a JSON object");
   return object;
 }
 
@@ -41,14 +68,14 @@ class JsonFile {
     return found != object_.end() && !found->is_null();
   }
 
-  /// A whole number in [low, high].
+  /// An integer in [low, high].
   [[nodiscard]] std::size_t count(const std::string& field, std::size_t low,
                                   std::size_t high) const {
     const nlohmann::json& value = at(field);
     const bool valid = value.is_number_unsigned() && value.get<std::size_t>() >= low &&
                        value.get<std::size_t>() <= high;
     expect(valid, path_, field, value.dump(),
-           "a whole number from " + std::to_string(low) + " to " + std::to_string(high));
+           "an integer from " + std::to_string(low) + " to " + std::to_string(high));
     return value.get<std::size_t>();
   }
 
@@ -88,4 +115,4 @@ class JsonFile {
 
 }  // namespace morphkv::support
 
-#endif  // MORPHKV_EXAMPLES_SUPPORT_JSON_FILE_HPP
+#endif  // MORPHKV_TOOLS_SUPPORT_JSON_FILE_HPP

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The safetensors format: 8 bytes with the length of a JSON header, the header, and the tensors.
-/// Tensors of F32, F16 and BF16 are read as float32.
-#ifndef MORPHKV_EXAMPLES_SUPPORT_SAFETENSORS_HPP
-#define MORPHKV_EXAMPLES_SUPPORT_SAFETENSORS_HPP
+/// Tensors of F32, F16 and BF16 are read as float32, or viewed as they are.
+#ifndef MORPHKV_TOOLS_SUPPORT_SAFETENSORS_HPP
+#define MORPHKV_TOOLS_SUPPORT_SAFETENSORS_HPP
 
 #include <Eigen/Core>
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -23,6 +24,8 @@
 
 #include "support/input_file.hpp"
 #include "support/json_file.hpp"
+#include "support/mapped_file.hpp"
+#include "support/output_file.hpp"
 
 namespace morphkv::support {
 
@@ -32,6 +35,25 @@ inline constexpr std::array<std::string_view, 3> tensor_type_names = {"F32", "F1
 
 [[nodiscard]] constexpr std::size_t element_bytes(TensorType type) {
   return type == TensorType::f32 ? 4 : 2;
+}
+
+/// Elements of a file as float32. \param from any alignment
+inline void to_float(TensorType type, const std::byte* from, std::size_t count, float* to) {
+  const auto convert = [&]<class Element>(Element) {
+    for (std::size_t i = 0; i < count; ++i) {
+      Element element;
+      std::memcpy(&element, from + i * sizeof(Element), sizeof(Element));
+      to[i] = static_cast<float>(element);
+    }
+  };
+  switch (type) {
+    case TensorType::f32:
+      return convert(float{});
+    case TensorType::f16:
+      return convert(Eigen::half{});
+    case TensorType::bf16:
+      return convert(Eigen::bfloat16{});
+  }
 }
 
 struct Tensor {
@@ -68,6 +90,7 @@ class SafetensorsFile {
         entries_.emplace(name, read_entry(name, value));
       }
     }
+    check_layout();
   }
 
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return file_.path(); }
@@ -78,35 +101,53 @@ class SafetensorsFile {
   /// \throws std::runtime_error if there is no such tensor, or its type is not a float of 16 or 32
   ///         bits.
   [[nodiscard]] Tensor read(const std::string& name) {
-    const auto found = entries_.find(name);
-    if (found == entries_.end()) fail(path(), "there is no tensor " + name);
-    const Entry& entry = found->second;
-    expect(entry.type.has_value(), path(), name + ".dtype", entry.type_name, "F32, F16 or BF16");
+    const Entry& entry = readable(name);
     file_.seek(entry.begin);
-    const std::uint64_t count = (entry.end - entry.begin) / element_bytes(*entry.type);
-    switch (*entry.type) {
-      case TensorType::f16:
-        return {entry.shape, read_as<Eigen::half>(count, name)};
-      case TensorType::bf16:
-        return {entry.shape, read_as<Eigen::bfloat16>(count, name)};
-      case TensorType::f32:
-        break;
-    }
-    return {entry.shape, file_.read<float>(count, name)};
+    const auto bytes = file_.read<std::byte>(entry.end - entry.begin, name);
+    std::vector<float> numbers(bytes.size() / element_bytes(*entry.type));
+    to_float(*entry.type, bytes.data(), numbers.size(), numbers.data());
+    return {entry.shape, std::move(numbers)};
+  }
+
+  /// A tensor's bytes where they lie; the file stays mapped as long as they are used.
+  /// \throws std::runtime_error as read()
+  [[nodiscard]] std::shared_ptr<const std::byte> view(const std::string& name) {
+    const Entry& entry = readable(name);
+    if (!map_) map_ = std::make_shared<const MappedFile>(path());
+    expect(map_->bytes().size() == file_.size(), path(), "the file's size", map_->bytes().size(),
+           "as it was when the file was opened");
+    return {map_, map_->bytes().data() + entry.begin};
   }
 
  private:
-  /// The reference implementation's limit: it keeps a hostile length from taking all memory.
+  /// The reference implementation's limit: a larger length must not exhaust memory.
   static constexpr std::uint64_t longest_header = 100'000'000;
 
-  template <class Half>
-  [[nodiscard]] std::vector<float> read_as(std::uint64_t count, const std::string& name) {
-    const auto bits = file_.read<std::uint16_t>(count, name);
-    std::vector<float> numbers(bits.size());
-    std::transform(bits.begin(), bits.end(), numbers.begin(), [](std::uint16_t word) {
-      return static_cast<float>(Eigen::numext::bit_cast<Half>(word));
+  [[nodiscard]] const Entry& readable(const std::string& name) const {
+    const auto found = entries_.find(name);
+    if (found == entries_.end()) fail(path(), "there is no tensor " + name);
+    expect(found->second.type.has_value(), path(), name + ".dtype", found->second.type_name,
+           "F32, F16 or BF16");
+    return found->second;
+  }
+
+  /// The tensors must cover the data once, as the format demands.
+  void check_layout() const {
+    std::vector<std::pair<const Entry*, std::string_view>> order;
+    for (const auto& [name, entry] : entries_) order.emplace_back(&entry, name);
+    std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
+      return std::pair(a.first->begin, a.first->end) < std::pair(b.first->begin, b.first->end);
     });
-    return numbers;
+    std::uint64_t end = data_begin_;
+    std::string before = "the header";
+    for (const auto& [entry, name] : order) {
+      expect(entry->begin == end, path(), std::string(name) + ".data_offsets begin",
+             entry->begin - data_begin_,
+             std::to_string(end - data_begin_) + ", the end of " + before);
+      end = entry->end;
+      before = "the tensor " + std::string(name);
+    }
+    expect(end == file_.size(), path(), "bytes after the last tensor", file_.size() - end, "0");
   }
 
   void read_metadata(const nlohmann::json& value) {
@@ -148,12 +189,12 @@ class SafetensorsFile {
                                                    const std::string& field) const {
     const auto list = value.find(field);
     if (list == value.end() || !list->is_array()) {
-      fail(path(), name + "." + field + " must be a list of whole numbers");
+      fail(path(), name + "." + field + " must be a list of unsigned integers");
     }
     std::vector<std::uint64_t> result;
     for (const nlohmann::json& number : *list) {
       expect(number.is_number_unsigned(), path(), name + "." + field, list->dump(),
-             "a list of whole numbers");
+             "a list of unsigned integers");
       result.push_back(number.get<std::uint64_t>());
     }
     return result;
@@ -174,6 +215,7 @@ class SafetensorsFile {
   std::uint64_t data_begin_ = 0;
   std::map<std::string, Entry> entries_;
   Metadata metadata_;
+  std::shared_ptr<const MappedFile> map_;
 };
 
 namespace detail {
@@ -189,7 +231,7 @@ void append_bytes(const std::vector<float>& numbers, std::string& bytes) {
 }  // namespace detail
 
 /// Writes float32 tensors, rounded to `type`.
-/// \throws std::runtime_error if the file cannot be written.
+/// \throws OutputError if the file cannot be written.
 inline void write_safetensors(const std::filesystem::path& path, const Tensors& tensors,
                               const Metadata& metadata = {}, TensorType type = TensorType::f32) {
   nlohmann::json header;
@@ -215,12 +257,12 @@ inline void write_safetensors(const std::filesystem::path& path, const Tensors& 
   std::string text = header.is_null() ? "{}" : header.dump();
   text.append((8 - text.size() % 8) % 8, ' ');  // the data begin aligned
   const std::uint64_t length = text.size();
-  std::ofstream file(path, std::ios::binary);
-  file.write(reinterpret_cast<const char*>(&length), sizeof(length));
-  file << text << data;
-  if (!file.flush()) fail(path, "the file cannot be written");
+  OutputFile file(path);
+  file.stream().write(reinterpret_cast<const char*>(&length), sizeof(length));
+  file.stream() << text << data;
+  file.finish();
 }
 
 }  // namespace morphkv::support
 
-#endif  // MORPHKV_EXAMPLES_SUPPORT_SAFETENSORS_HPP
+#endif  // MORPHKV_TOOLS_SUPPORT_SAFETENSORS_HPP

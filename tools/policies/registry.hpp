@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The policies of the library by name, and their options by name: the one place that all programs
+/// take them from. To register a policy, add an each_option table and a line to each_policy.
+#ifndef MORPHKV_TOOLS_POLICIES_REGISTRY_HPP
+#define MORPHKV_TOOLS_POLICIES_REGISTRY_HPP
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/shape.hpp"
+#include "morphkv/policy/decayed_max.hpp"
+#include "morphkv/policy/full.hpp"
+#include "morphkv/policy/h2o.hpp"
+#include "morphkv/policy/morphkv.hpp"
+#include "morphkv/policy/random.hpp"
+#include "morphkv/policy/recommended.hpp"
+#include "morphkv/policy/snapkv.hpp"
+#include "morphkv/policy/streaming_llm.hpp"
+#include "morphkv/policy/tova.hpp"
+#include "policies/option_values.hpp"
+#include "support/available_memory.hpp"
+
+namespace morphkv::policies {
+
+inline constexpr const char* default_policy = "recommended";
+inline constexpr std::size_t default_capacity = 2048;
+
+/// Option values as text, by option name.
+using OptionTexts = std::map<std::string, std::string>;
+
+/// A policy's name and options as given by the user.
+struct PolicyChoice {
+  std::string policy = default_policy;
+  OptionTexts options = {};
+};
+
+// ---- option tables: visit(name, field, meaning) for each option
+//
+// `capacity` is not in them: every policy but Full has it, and other defaults follow from it.
+
+namespace detail {
+
+inline constexpr const char* window_text = "recent tokens that are always kept";
+inline constexpr const char* group_text = "how the rows of a KV head's query heads are fused";
+inline constexpr const char* sinks_text = "first tokens that are always kept; 0 as in the paper";
+inline constexpr const char* prompt_text = "keep all tokens of the prompt";
+inline constexpr const char* slots_text = "slots per head";
+
+}  // namespace detail
+
+void each_option(MorphKV::Options& o, auto&& visit) {
+  visit("window", o.window, "R: recent tokens, which are always kept and score the others");
+  visit("fusion", o.fusion, "how the attention rows of the window become one score");
+  visit("group", o.group, detail::group_text);
+  visit("sinks", o.sinks, detail::sinks_text);
+  visit("protect_prompt", o.protect_prompt, detail::prompt_text);
+  visit("panes", o.panes, "partial aggregates that represent the window; 0: exact");
+}
+
+void each_option(DecayedMax::Options& o, auto&& visit) {
+  visit("window", o.window, detail::window_text);
+  visit("half_life", o.half_life, "steps in which a score halves; inf: no decay");
+  visit("distance", o.distance, "queries after a token that do not score it; below window");
+  visit("group", o.group, detail::group_text);
+  visit("sinks", o.sinks, detail::sinks_text);
+  visit("protect_prompt", o.protect_prompt, detail::prompt_text);
+}
+
+void each_option(SnapKV::Options& o, auto&& visit) {
+  visit("window", o.window, "W: last queries of the prompt, which score the others");
+  visit("kernel", o.kernel, "width of the pooling; odd");
+  visit("pooling", o.pooling, "of the scores along the prompt");
+  visit("group", o.group, detail::group_text);
+  visit("sinks", o.sinks, detail::sinks_text);
+  visit("protect_prompt", o.protect_prompt, detail::prompt_text);
+  visit("max_tokens", o.max_tokens, detail::slots_text);
+}
+
+void each_option(H2O::Options& o, auto&& visit) {
+  visit("heavy", o.heavy, "tokens with the largest sums of attention that are kept");
+  visit("recent", o.recent, detail::window_text);
+  visit("normalised", o.normalised, "divide each sum by the number of queries in it");
+  visit("group", o.group, detail::group_text);
+  visit("sinks", o.sinks, "first tokens that are always kept, part of heavy; 0 as in the paper");
+  visit("protect_prompt", o.protect_prompt, detail::prompt_text);
+}
+
+void each_option(StreamingLLM::Options& o, auto&& visit) {
+  visit("sinks", o.sinks, "first tokens that are always kept");
+  visit("protect_prompt", o.protect_prompt, detail::prompt_text);
+}
+
+void each_option(TOVA::Options& o, auto&& visit) {
+  visit("window", o.window, detail::window_text);
+  visit("group", o.group, detail::group_text);
+  visit("sinks", o.sinks, detail::sinks_text);
+  visit("protect_prompt", o.protect_prompt, detail::prompt_text);
+}
+
+void each_option(Random::Options& o, auto&& visit) {
+  visit("seed", o.seed, "of the random numbers; head h uses seed + h");
+  visit("window", o.window, detail::window_text);
+  visit("sinks", o.sinks, "first tokens that are always kept");
+  visit("protect_prompt", o.protect_prompt, detail::prompt_text);
+}
+
+void each_option(Full::Options& o, auto&& visit) {
+  visit("max_tokens", o.max_tokens, detail::slots_text);
+}
+
+// ---- policies
+
+/// A registered policy.
+template <class P>
+struct PolicyEntry {
+  using Policy = P;
+  std::string_view name;
+  std::string_view summary;
+  /// The options that a capacity in slots per head implies.
+  typename P::Options (*at_capacity)(std::size_t capacity);
+};
+
+namespace detail {
+
+template <class P>
+[[nodiscard]] typename P::Options at_capacity(std::size_t capacity) {
+  typename P::Options options;
+  options.capacity = capacity;
+  return options;
+}
+
+/// Half of the capacity for heavy hitters, half for recent tokens, as in the paper.
+[[nodiscard]] inline H2O::Options h2o_at_capacity(std::size_t capacity) {
+  H2O::Options options;
+  options.heavy = capacity / 2;
+  options.recent = capacity - capacity / 2;
+  return options;
+}
+
+[[nodiscard]] inline Full::Options full_at_capacity(std::size_t /*capacity*/) { return {}; }
+
+}  // namespace detail
+
+/// visit(entry) for each policy.
+void each_policy(auto&& visit) {
+  using namespace detail;
+  visit(PolicyEntry<DecayedMax>{
+      "recommended", "the library's recommendation: decayed_max, its options set by the capacity",
+      &recommended});
+  visit(PolicyEntry<MorphKV>{"morphkv", "MorphKV (arXiv 2503.00979)", &at_capacity<MorphKV>});
+  visit(PolicyEntry<DecayedMax>{"decayed_max", "the largest attention weight, which decays",
+                                &at_capacity<DecayedMax>});
+  visit(PolicyEntry<SnapKV>{"snapkv", "SnapKV (2404.14469): selects the prompt's tokens once",
+                            &at_capacity<SnapKV>});
+  visit(PolicyEntry<H2O>{"h2o", "H2O (2306.14048)", &h2o_at_capacity});
+  visit(PolicyEntry<StreamingLLM>{"streaming_llm",
+                                  "StreamingLLM (2309.17453): first and recent tokens",
+                                  &at_capacity<StreamingLLM>});
+  visit(PolicyEntry<TOVA>{"tova", "TOVA (2401.06104)", &at_capacity<TOVA>});
+  visit(PolicyEntry<Random>{"random", "evicts at random: a control", &at_capacity<Random>});
+  visit(PolicyEntry<Full>{"full", "keeps every token", &full_at_capacity});
+}
+
+template <class P>
+inline constexpr bool has_capacity = !std::same_as<P, Full>;
+
+/// visit(entry) for the policy called `name`, of those that `each` visits.
+/// \throws std::invalid_argument if there is none, listing all names
+void with_entry(const std::string& name, auto&& each, auto&& visit) {
+  std::vector<std::string_view> names;
+  bool found = false;
+  each([&](const auto& entry) {
+    names.push_back(entry.name);
+    if (entry.name != name) return;
+    found = true;
+    visit(entry);
+  });
+  if (!found) refuse("policy", name, "one of " + joined(names, ", "));
+}
+
+void with_entry(const std::string& name, auto&& visit) {
+  with_entry(
+      name, [](auto&& each) { each_policy(each); }, visit);
+}
+
+/// The names of a policy's options, `capacity` included.
+template <class P>
+[[nodiscard]] std::vector<std::string> option_names() {
+  std::vector<std::string> names;
+  if constexpr (has_capacity<P>) names.emplace_back("capacity");
+  typename P::Options options;
+  each_option(options, [&](const char* name, auto&, const char*) { names.emplace_back(name); });
+  return names;
+}
+
+/// The options that were given, over those that the capacity implies.
+/// \param others names that the program itself handles
+/// \throws std::invalid_argument naming the option if the policy has none of that name (listing
+///         those that it has), or its value is not valid
+template <class P>
+[[nodiscard]] typename P::Options options_of(const PolicyEntry<P>& entry, const OptionTexts& given,
+                                             std::span<const std::string> others = {}) {
+  std::vector<std::string> names = option_names<P>();
+  names.insert(names.end(), others.begin(), others.end());
+  for (const auto& [name, text] : given) {
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    std::vector<std::string> flags(names.size());
+    std::transform(names.begin(), names.end(), flags.begin(), flag_name);
+    throw std::invalid_argument(flag_name(name) + ": --policy " + std::string(entry.name) +
+                                " has no such option; it has " + joined(flags, ", "));
+  }
+  const auto read = [&](const char* name, auto& field) {
+    const auto found = given.find(name);
+    if (found != given.end()) parse(name, found->second, field);
+  };
+  std::size_t capacity = default_capacity;
+  read("capacity", capacity);
+  typename P::Options options = entry.at_capacity(capacity);
+  each_option(options, [&](const char* name, auto& field, const char*) { read(name, field); });
+  return options;
+}
+
+/// A policy's options by name, as the results of programs list them.
+template <class Options>
+[[nodiscard]] nlohmann::ordered_json describe(Options options) {
+  nlohmann::ordered_json result = nlohmann::ordered_json::object();
+  if constexpr (requires { options.capacity; }) result["capacity"] = options.capacity;
+  each_option(options,
+              [&](const char* name, auto& field, const char*) { result[name] = to_json(field); });
+  return result;
+}
+
+/// Sets the slots of a cache that grows with its tokens, unless the user has, to the number that
+/// `prompt` and `response` tokens fill.
+template <class Options>
+void fit_max_tokens(Options& options, const OptionTexts& given, std::size_t prompt,
+                    std::size_t response) {
+  if constexpr (requires { options.max_tokens; }) {
+    if (given.contains("max_tokens")) return;
+    options.max_tokens = prompt + response;
+    if constexpr (requires { options.protect_prompt; }) {
+      if (!options.protect_prompt) {
+        options.max_tokens = (std::min)(prompt, options.capacity) + response;
+      }
+    }
+  }
+}
+
+/// Refuses a cache that this machine has no memory for.
+/// \throws std::invalid_argument naming the slots
+template <Scalar T, class Options>
+void require_cache_memory(const CacheShape& shape, const Options& o) {
+  double slots = 0;
+  double bytes = 2.0 * static_cast<double>(shape.head_dim * sizeof(T));  // per slot
+  if constexpr (requires { o.max_tokens; }) {
+    slots = static_cast<double>(o.max_tokens);
+  } else if constexpr (requires { o.capacity; }) {
+    slots = static_cast<double>(o.capacity);
+  } else {
+    slots = static_cast<double>(o.heavy) + static_cast<double>(o.recent);
+  }
+  if constexpr (requires { o.panes; }) {
+    bytes += 2.0 * static_cast<double>(o.panes == 0 ? o.window : o.panes);
+  }
+  support::require_memory(
+      slots * bytes * static_cast<double>(shape.heads()),
+      "a cache of " + std::to_string(static_cast<std::size_t>(slots)) + " slots per head");
+}
+
+/// Calls use.template operator()<Policy>(options) for the chosen policy, fitted to `prompt` and
+/// `response` tokens.
+/// \throws std::invalid_argument as options_of()
+void with_policy(const PolicyChoice& choice, std::size_t prompt, std::size_t response, auto&& use) {
+  with_entry(choice.policy, [&]<class P>(const PolicyEntry<P>& entry) {
+    typename P::Options options = options_of(entry, choice.options);
+    fit_max_tokens(options, choice.options, prompt, response);
+    use.template operator()<P>(options);
+  });
+}
+
+}  // namespace morphkv::policies
+
+#endif  // MORPHKV_TOOLS_POLICIES_REGISTRY_HPP
