@@ -615,8 +615,7 @@ void add_whole_steps(bool large) {
       {.capacity = n, .window = n / 2, .fusion = Fusion::max, .panes = 8});
   add_policy.operator()<H2O>("H2O", reach, {.heavy = n / 2, .recent = n / 2});
   add_policy.operator()<TOVA>("TOVA", reach, {.capacity = n});
-  add_policy.operator()<Random>("Random", reach,
-                                {.capacity = n, .window = n / 2, .protect_prompt = false});
+  add_policy.operator()<Random>("Random", reach, {.capacity = n, .recent = n / 2});
   add_policy.operator()<DecayedMax, SharedStorage<Eigen::half>>(
       "recommended, shared slots", large ? 8 : 15, recommended(n), SharedBudget{});
 }

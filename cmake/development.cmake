@@ -169,7 +169,7 @@ if(MORPHKV_CUDA)
   target_compile_options(
     morphkv_cuda_options
     INTERFACE
-      $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Wshadow;-diag-suppress=20012,20014,1675>
+      $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;--Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Wshadow;-diag-suppress=20012,20014,1675>
   )
 endif()
 

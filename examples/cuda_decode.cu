@@ -14,6 +14,7 @@
 
 #include "morphkv/cuda/decode.cuh"
 #include "morphkv/cuda/prompt.cuh"
+#include "morphkv/policy/morphkv.hpp"
 
 namespace {
 
@@ -26,7 +27,8 @@ constexpr std::uint32_t group = 2;
 constexpr std::uint32_t head_dim = 64;
 constexpr std::uint32_t longest = 1000;
 constexpr std::uint32_t response = 500;
-constexpr device::Policy policy = device::morphkv(256, 32, morphkv::Fusion::sum);
+const device::Policy policy = device::policy_of<morphkv::MorphKV>(
+    {.capacity = 256, .window = 32, .fusion = morphkv::Fusion::sum});
 
 void check(cudaError_t error) {
   if (error == cudaSuccess) return;
@@ -55,7 +57,7 @@ void project(T* to, std::size_t tokens, std::size_t heads, cudaStream_t stream) 
 
 /// Rows [sequences][kv_heads][slots], as a cache has them.
 device::CacheRows<T> cache_rows(T* data) {
-  constexpr std::size_t head = std::size_t{policy.slots} * head_dim;
+  const std::size_t head = std::size_t{policy.rules.slots} * head_dim;
   return {
       .data = data, .sequence_stride = head * kv_heads, .head_stride = head, .stride = head_dim};
 }
@@ -79,7 +81,7 @@ int main() {
   check(cudaStreamCreate(&stream));
 
   // The cache of a layer: all of its memory, for as long as the batch runs.
-  const std::size_t rows = std::size_t{sequences} * kv_heads * policy.slots;
+  const std::size_t rows = std::size_t{sequences} * kv_heads * policy.rules.slots;
   T* cache_keys = allocate<T>(rows * head_dim);
   T* cache_values = allocate<T>(rows * head_dim);
   auto* state = allocate<std::byte>(device::state_bytes(policy, sequences, kv_heads));
@@ -154,7 +156,7 @@ int main() {
   std::vector<std::byte> states(device::state_bytes(policy, sequences, kv_heads));
   check(cudaMemcpy(states.data(), state, states.size(), cudaMemcpyDeviceToHost));
   for (std::size_t cell = 0; cell < sequences * kv_heads; ++cell) {
-    const device::HeadView head(states.data(), device::layout_of(policy), cell);
+    const morphkv::HeadView head(states.data(), morphkv::layout_of(policy), cell);
     std::uint32_t of_prompt = 0;
     for (std::uint32_t slot = 0; slot < head.head->size; ++slot) {
       const auto length = static_cast<morphkv::Position>(lengths[cell / kv_heads]);

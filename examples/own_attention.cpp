@@ -72,8 +72,8 @@ int main() {
   // The prompt: it is scored from the rows of its last tokens, and the selected tokens get a slot.
   auto selection = policy.score_block(0, {prompt_tokens, prompt_tokens, &prompt, prompt_row});
   if (policy.select(selection) != Status::ok) return 1;
-  std::vector<Slot> slots(prompt_tokens);
-  policy.commit(selection, slots);
+  const std::vector<Slot> slots = selection.slots;
+  policy.commit(selection);
   for (std::size_t t = 0; t < prompt_tokens; ++t) {
     const std::size_t at = t * head_dim;
     if (slots[t] != morphkv::no_slot) write(slots[t], &prompt.keys[at], &prompt.values[at]);

@@ -5,39 +5,21 @@
 #define MORPHKV_BENCH_ACCURACY_SNAPKV_RECENT_HPP
 
 #include <cstddef>
-#include <span>
-#include <utility>
 
+#include "morphkv/eviction/scored_eviction.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
-#include "morphkv/policy/scored_eviction.hpp"
-#include "morphkv/score/pooled_sum.hpp"
+#include "morphkv/score/block_sum.hpp"
 
 namespace morphkv::accuracy {
 
-/// SnapKV's score of a prompt, which lasts; the tokens of the response have 0, so of those that are
-/// no longer recent the oldest goes before any of the prompt.
-class PromptScore : public PooledSum {
- public:
-  explicit PromptScore(const Options& options) : PooledSum(options) {}
-  explicit PromptScore(PooledSum score) : PooledSum(std::move(score)) {}
-
-  /// Only a prompt's rows count; while it is judged there are no candidates.
-  Slot push(std::span<const float> row, const Candidates& candidates) noexcept {
-    return candidates.slots == 0 ? PooledSum::push(row, candidates) : least(candidates);
-  }
-  [[nodiscard]] PromptScore remapped(std::span<const Slot> sources, std::size_t columns) const {
-    return PromptScore(PooledSum::remapped(sources, columns));
-  }
-};
-
-static_assert(Score<PromptScore>);
-
-/// The best of the prompt, chosen once as by SnapKV, and the `recent` most recent tokens, within a
-/// constant capacity. The prompt fills what the response does not need yet.
+/// The best of the prompt, selected once as by SnapKV, and the `recent` newest tokens, within a
+/// constant capacity. The prompt fills what the response does not need yet: tokens of the response
+/// have no score, so of those that are no longer recent the oldest is evicted before any of the
+/// prompt.
 ///
 /// It is ours: neither SnapKV's authors nor MorphKV's bound the response. Without it SnapKV has no
 /// place in a comparison at equal bytes, once the response is long.
-class SnapKVRecent : public ScoredEviction<PromptScore> {
+class SnapKVRecent : public ScoredEviction<BlockSum> {
  public:
   struct Options {
     std::size_t capacity = 2048;
@@ -47,19 +29,18 @@ class SnapKVRecent : public ScoredEviction<PromptScore> {
     std::size_t sinks = default_sinks;
   };
 
-  explicit SnapKVRecent(const Options& options, std::size_t /*head*/ = 0)
-      : ScoredEviction{checked({.capacity = options.capacity,
-                                .schedule = Schedule::on_arrival,
-                                .protection = {options.sinks, false, options.recent},
-                                .max_tokens = 0,
-                                .history = 0}),
-                       PromptScore({.columns = options.capacity,
-                                    .rows = voters,
-                                    .kernel = options.kernel,
-                                    .pooling = Pooling::average})} {}
+  [[nodiscard]] static Plan plan_of(const Options& o) {
+    return {make_rules({.schedule = Schedule::on_arrival,
+                        .group = o.group,
+                        .capacity = o.capacity,
+                        .recent = o.recent,
+                        .sinks = o.sinks,
+                        .pooling_kernel = o.kernel}),
+            {.queries = 32}};
+  }
 
- private:
-  static constexpr std::size_t voters = 32;
+  explicit SnapKVRecent(const Options& options, std::size_t /*head*/ = 0)
+      : ScoredEviction(plan_of(options)) {}
 };
 
 static_assert(EvictionPolicy<SnapKVRecent>);

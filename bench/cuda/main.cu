@@ -10,9 +10,9 @@
 #include "cuda/device.cuh"
 #include "kernels/report.hpp"
 #include "morphkv/cuda/top_k.cuh"
+#include "morphkv/policy/morphkv.hpp"
 
-namespace morphkv::bench {
-namespace {
+namespace morphkv::bench { namespace {
 
 constexpr int runs = 31;
 
@@ -35,10 +35,9 @@ double copy_bandwidth(cudaStream_t stream) {
   return 2.0 * static_cast<double>(bytes) / medians({&copy}, runs)[0];
 }
 
-/// Bytes of its score that a policy passes through memory, a slot and step.
-double score_bytes(const cuda::Policy& policy) {
-  return policy.score == cuda::ScoreKind::window_sum ? 12 : 16;
-}
+/// Bytes of its score that a policy passes through memory, per slot and step.
+constexpr double sum_bytes = 12;
+constexpr double max_bytes = 16;
 
 /// Seconds a step of plain attention, and with a sum and with a maximum.
 struct StepTimes {
@@ -48,8 +47,10 @@ struct StepTimes {
 };
 
 StepTimes time_steps(const Decoding& decoding, std::uint32_t slots, cudaStream_t stream) {
-  const cuda::Policy sum = cuda::morphkv(slots, 32, Fusion::sum);
-  const cuda::Policy max = cuda::morphkv(slots, 32, Fusion::max);
+  const cuda::Policy sum =
+      cuda::policy_of<MorphKV>({.capacity = slots, .window = 32, .fusion = Fusion::sum});
+  const cuda::Policy max =
+      cuda::policy_of<MorphKV>({.capacity = slots, .window = 32, .fusion = Fusion::max});
   const auto sum_states = decoding.fill(sum);
   const auto max_states = decoding.fill(max);
   const std::size_t steps = std::max<std::size_t>(decoding.layers(), 8);
@@ -74,9 +75,10 @@ void measure_batch(const Device& device, std::uint32_t slots) {
   const Decoding decoding(64, slots, static_cast<std::size_t>(device.properties.l2CacheSize),
                           device.stream);
   const StepTimes t = time_steps(decoding, slots, device.stream);
-  const cuda::Policy sum = cuda::morphkv(slots, 32, Fusion::sum);
+  const cuda::Policy sum =
+      cuda::policy_of<MorphKV>({.capacity = slots, .window = 32, .fusion = Fusion::sum});
   const double bytes =
-      decoding.cache_bytes() + score_bytes(sum) * static_cast<double>(decoding.cells()) * slots;
+      decoding.cache_bytes() + sum_bytes * static_cast<double>(decoding.cells()) * slots;
   at_least("decode with sum eviction, " + shape + ": of the copy bandwidth",
            100 * bytes / t.sum / device.copy_bandwidth, 85, "%",
            in_words(1e-9 * device.copy_bandwidth, "GB/s") + "; then 90");

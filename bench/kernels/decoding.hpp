@@ -179,8 +179,7 @@ class Evictions {
     MorphKV& policy = policies_[layer * kv_heads + head];
     auto a = layers_.arguments(layer, head);
     a.row = layers_.row();
-    const auto hints = policy.score().prefetch_hints();
-    std::copy(hints.begin(), hints.end(), a.next);
+    a.next = policy.prefetch_hints();
     if (!kernels::decode_attention(a)) std::abort();
     if (policy.observe(std::span<const float>(a.row, a.tokens)) != Status::ok) std::abort();
   }

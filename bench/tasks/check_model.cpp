@@ -15,10 +15,10 @@
 #include <vector>
 
 #include "comparison/parallel.hpp"
-#include "tasks/families.hpp"
 #include "llama/load.hpp"
 #include "llama/session.hpp"
 #include "morphkv/policy/full.hpp"
+#include "tasks/families.hpp"
 #include "tasks/sampler.hpp"
 
 namespace {

@@ -216,7 +216,7 @@ TYPED_TEST(PrefillTest, NotANumberIsReported) {
 TEST(PrefillOfAnEngine, TheCacheKeepsTheSameWithItsLogSumExp) {
   constexpr std::size_t heads = 2;
   const CacheShape shape{.layers = 1, .query_heads = 4, .kv_heads = heads, .head_dim = 32};
-  const DecayedMax::Options options{.capacity = 100, .window = 16, .half_life = 40};
+  const DecayedMax::Options options{.capacity = 100, .recent = 16, .half_life = 40};
   KVCache<Eigen::half, DecayedMax> plain(shape, options), attended(shape, options);
   std::mt19937 engine(9);
   std::normal_distribution<float> normal;

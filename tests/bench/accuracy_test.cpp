@@ -19,8 +19,7 @@
 #include "accuracy/snapkv_recent.hpp"
 #include "support/duel.hpp"
 
-namespace morphkv::testing::accuracy_test {
-namespace {
+namespace morphkv::testing::accuracy_test { namespace {
 
 using accuracy::Resample;
 using comparison::Outcome;

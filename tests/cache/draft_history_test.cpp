@@ -29,21 +29,18 @@ TEST(DraftHistory, RestoresWhatWasWrittenOver) {
     DraftHistory<float> drafts(heads, history, dim);
     std::vector<Rows> rows(heads);
     std::vector<std::vector<Rows>> before(heads);  // states, oldest first
-    std::vector<std::vector<Slot>> written(heads);
-    std::vector<std::size_t> left(heads);  // tokens that can be restored
+    std::vector<std::size_t> left(heads);          // tokens that can be restored
     Random random(history);
     for (int event = 0; event < 500; ++event) {
       const std::size_t head = random.below(heads);
       if (left[head] > 0 && random.chance(0.4)) {
-        drafts.restore(head, rows[head].key_view(), rows[head].value_view(), written[head].back());
+        drafts.restore(head, rows[head].key_view(), rows[head].value_view());
         ASSERT_EQ(rows[head], before[head].back());
         before[head].pop_back();
-        written[head].pop_back();
         --left[head];
       } else {
         const auto slot = static_cast<Slot>(random.below(slots));
         before[head].push_back(rows[head]);
-        written[head].push_back(slot);
         drafts.save(head, rows[head].key_view(), rows[head].value_view(), slot);
         for (std::size_t d = 0; d < dim; ++d) {
           rows[head].keys[slot * dim + d] = random.normal();

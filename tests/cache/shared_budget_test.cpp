@@ -21,7 +21,7 @@ namespace morphkv::testing::shared_budget_test { namespace {
 using Cache = KVCache<float, DecayedMax, SharedStorage<float>>;
 
 const CacheShape shape{.layers = 3, .query_heads = 2, .kv_heads = 2, .head_dim = 4};
-const DecayedMax::Options options{.capacity = 16, .window = 4, .half_life = 10, .sinks = 2};
+const DecayedMax::Options options{.capacity = 16, .recent = 4, .half_life = 10, .sinks = 2};
 const SharedBudget budget{.min_ratio = 0.5, .max_ratio = 2};
 
 /// The rule, token by token, with no slots.
@@ -64,7 +64,7 @@ class SharedOracle {
     std::vector<std::pair<float, Position>> found;
     std::size_t newer = head.scores.size();
     for (const auto& [position, score] : head.scores) {
-      if (--newer < options.window - 1) break;
+      if (--newer < options.recent - 1) break;
       if (position >= static_cast<Position>(options.sinks)) found.emplace_back(score, position);
     }
     return found;

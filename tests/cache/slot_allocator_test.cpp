@@ -57,7 +57,7 @@ class SlotAllocatorTest : public ::testing::Test {
   SlotAllocatorTest() {
     for (std::size_t head = 0; head < heads; ++head) {
       policies_.emplace_back(DecayedMax::Options{.capacity = capacity,
-                                                 .window = 2,
+                                                 .recent = 2,
                                                  .half_life = 1e9,
                                                  .sinks = 1,
                                                  .spare_slots = capacity});

@@ -18,6 +18,7 @@
 #include "morphkv/core/row_matrix.hpp"
 #include "morphkv/core/shape.hpp"
 #include "morphkv/core/status.hpp"
+#include "morphkv/core/weight_units.hpp"
 #include "oracle/half_rounding.hpp"
 #include "support/errors.hpp"
 #include "support/random.hpp"
@@ -33,7 +34,7 @@ TEST(HalfBits, EveryPatternIsWhatTheStandardSays) {
     const int mantissa = bits & 0x3ff;
     const double number =
         exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
-    ASSERT_EQ(double{from_half_bits(bits)}, number);
+    ASSERT_EQ(oracle::from_half_bits(bits), number);
     ASSERT_EQ(to_half_bits(static_cast<float>(number)), bits);
     if (number < 256) {  // 32 bits of 2^-24
       ASSERT_EQ(std::ldexp(static_cast<double>(half_units(bits)), -24), number);
@@ -47,12 +48,12 @@ TEST(HalfBits, RoundsToNearestTiesToEven) {
   for (int i = 0; i < 200'000; ++i) {
     const auto weight =
         static_cast<float>(std::ldexp(random.unit(), -static_cast<int>(random.below(30))));
-    ASSERT_EQ(double{from_half_bits(to_half_bits(weight))}, oracle::round_to_half(double{weight}));
+    ASSERT_EQ(oracle::from_half_bits(to_half_bits(weight)), oracle::round_to_half(double{weight}));
   }
   for (std::uint16_t bits = 0; bits + 1 < patterns; ++bits) {
-    const float middle =
-        (from_half_bits(bits) + from_half_bits(static_cast<std::uint16_t>(bits + 1))) / 2;
-    ASSERT_EQ(to_half_bits(middle) % 2, 0);
+    const auto next = static_cast<std::uint16_t>(bits + 1);
+    const double middle = (oracle::from_half_bits(bits) + oracle::from_half_bits(next)) / 2;
+    ASSERT_EQ(to_half_bits(static_cast<float>(middle)) % 2, 0);
   }
 }
 

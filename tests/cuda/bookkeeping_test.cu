@@ -10,10 +10,17 @@
 #include "cuda/device.cuh"
 #include "cuda/reference.hpp"
 #include "morphkv/cuda/reset.cuh"
+#include "morphkv/policy/decayed_max.hpp"
+#include "morphkv/policy/full.hpp"
+#include "morphkv/policy/h2o.hpp"
+#include "morphkv/policy/morphkv.hpp"
+#include "morphkv/policy/recommended.hpp"
+#include "morphkv/policy/snapkv.hpp"
+#include "morphkv/policy/streaming_llm.hpp"
+#include "morphkv/policy/tova.hpp"
 #include "support/weights.hpp"
 
-namespace morphkv::testing {
-namespace {
+namespace morphkv::testing { namespace {
 
 constexpr std::uint32_t sequences = 3;
 constexpr std::uint32_t kv_heads = 2;
@@ -39,7 +46,7 @@ std::vector<float> fuse(const std::vector<float>& weights, std::size_t cell, std
 }
 
 void play(const cuda::Policy& policy, cuda::WeightForm form, Weights kind, int steps) {
-  SCOPED_TRACE(::testing::Message() << static_cast<int>(policy.score) << ", " << kind);
+  SCOPED_TRACE(::testing::Message() << policy.rules.capacity << " tokens, " << kind);
   std::vector<std::unique_ptr<Reference>> references;
   for (std::size_t cell = 0; cell < cells; ++cell) references.push_back(make_reference(policy));
   DeviceBuffer<std::byte> memory(cuda::state_bytes(policy, sequences, kv_heads));
@@ -49,7 +56,7 @@ void play(const cuda::Policy& policy, cuda::WeightForm form, Weights kind, int s
   DeviceBuffer<std::uint32_t> sizes(cells);
   DeviceBuffer<Status> statuses(cells);
   DeviceBuffer<Position> positions(sequences);
-  DeviceBuffer<float> device_weights(cells * group * policy.slots);
+  DeviceBuffer<float> device_weights(cells * group * policy.rules.slots);
   DeviceBuffer<float> logarithms(std::vector<float>(cells * group, 0.0F));
   Random random(9);
   for (int step = 0; step < steps; ++step) {
@@ -95,7 +102,7 @@ void play(const cuda::Policy& policy, cuda::WeightForm form, Weights kind, int s
                                               .positions = positions.data(),
                                               .form = form,
                                               .weights = device_weights.data(),
-                                              .weight_stride = policy.slots,
+                                              .weight_stride = policy.rules.slots,
                                               .log_sum_exp = logarithms.data(),
                                               .statuses = statuses.data()},
                                              nullptr));
@@ -103,9 +110,9 @@ void play(const cuda::Policy& policy, cuda::WeightForm form, Weights kind, int s
     auto state = memory.download();
     for (std::size_t cell = 0; cell < cells; ++cell) {
       if (at[cell / kv_heads] < 0) continue;
-      const auto row =
-          fuse(weights, cell, policy.slots, references[cell]->positions().size(), policy.group);
-      if (std::isnan(weights[cell * group * policy.slots])) {
+      const auto row = fuse(weights, cell, policy.rules.slots, references[cell]->positions().size(),
+                            policy.rules.group);
+      if (std::isnan(weights[cell * group * policy.rules.slots])) {
         ASSERT_EQ(observed[cell], Status::bad_row);
       } else {
         ASSERT_EQ(observed[cell], references[cell]->observe(row));
@@ -117,24 +124,35 @@ void play(const cuda::Policy& policy, cuda::WeightForm form, Weights kind, int s
 
 TEST_F(BookkeepingOnDevice, KeepsWhatThePortableLibraryKeeps) {
   for (const cuda::Policy& policy :
-       {cuda::morphkv(40, 8, Fusion::sum), cuda::morphkv(40, 9, Fusion::max),
-        cuda::morphkv(300, 31, Fusion::max, 0), cuda::h2o(20, 12), cuda::tova(37, 3),
-        cuda::streaming_llm(31), cuda::snapkv(32, 900, 8), cuda::full(900)}) {
+       {cuda::policy_of<MorphKV>({.capacity = 40, .window = 8, .fusion = Fusion::sum}),
+        cuda::policy_of<MorphKV>({.capacity = 40, .window = 9, .fusion = Fusion::max}),
+        cuda::policy_of<MorphKV>(
+            {.capacity = 300, .window = 31, .fusion = Fusion::max, .sinks = 0}),
+        cuda::policy_of<H2O>({.heavy = 20, .recent = 12}),
+        cuda::policy_of<TOVA>({.capacity = 37, .recent = 3}),
+        cuda::policy_of<DecayedMax>(recommended(40)),
+        cuda::policy_of<StreamingLLM>({.capacity = 31}),
+        cuda::policy_of<SnapKV>({.capacity = 32, .window = 8, .max_tokens = 900}),
+        cuda::policy_of<Full>({.max_tokens = 900})}) {
     for (const Weights kind : all_weights) {
-      play(policy, cuda::WeightForm::probabilities, kind, static_cast<int>(policy.capacity) + 100);
+      play(policy, cuda::WeightForm::probabilities, kind,
+           static_cast<int>(policy.rules.capacity) + 100);
       if (HasFatalFailure()) return;
     }
   }
 }
 
 TEST_F(BookkeepingOnDevice, Briefly) {
-  play(cuda::morphkv(40, 9, Fusion::max), cuda::WeightForm::probabilities, Weights::coarse, 60);
+  play(cuda::policy_of<MorphKV>({.capacity = 40, .window = 9, .fusion = Fusion::max}),
+       cuda::WeightForm::probabilities, Weights::coarse, 60);
 }
 
 /// Logarithms and exponentials round, so that only weights far apart rank as they did.
 TEST_F(BookkeepingOnDevice, TakesLogitsToo) {
-  play(cuda::streaming_llm(31), cuda::WeightForm::logits, Weights::grid, 90);
-  play(cuda::morphkv(40, 8, Fusion::max), cuda::WeightForm::logits, Weights::zeros, 90);
+  play(cuda::policy_of<StreamingLLM>({.capacity = 31}), cuda::WeightForm::logits, Weights::grid,
+       90);
+  play(cuda::policy_of<MorphKV>({.capacity = 40, .window = 8, .fusion = Fusion::max}),
+       cuda::WeightForm::logits, Weights::zeros, 90);
 }
 
 }  // namespace

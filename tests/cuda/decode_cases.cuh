@@ -18,6 +18,14 @@
 #include "cuda/reference.hpp"
 #include "morphkv/cuda/decode.cuh"
 #include "morphkv/cuda/reset.cuh"
+#include "morphkv/policy/decayed_max.hpp"
+#include "morphkv/policy/full.hpp"
+#include "morphkv/policy/h2o.hpp"
+#include "morphkv/policy/morphkv.hpp"
+#include "morphkv/policy/recommended.hpp"
+#include "morphkv/policy/snapkv.hpp"
+#include "morphkv/policy/streaming_llm.hpp"
+#include "morphkv/policy/tova.hpp"
 
 namespace morphkv::testing {
 
@@ -33,9 +41,9 @@ struct DecodeCase {
 };
 
 inline std::ostream& operator<<(std::ostream& out, const DecodeCase& c) {
-  return out << "score " << static_cast<int>(c.policy.score) << ", slots " << c.policy.slots
-             << ", window " << c.policy.window << ", " << c.sequences << " x " << c.kv_heads
-             << " cells, group " << c.group << ", pages of " << c.page_rows;
+  return out << "slots " << c.policy.rules.slots << ", recent " << c.policy.rules.recent << ", "
+             << c.sequences << " x " << c.kv_heads << " cells, group " << c.group << ", pages of "
+             << c.page_rows;
 }
 
 /// Relative error of a rounding to T.
@@ -61,10 +69,10 @@ class DecodeMatch {
         state_(cuda::state_bytes(c.policy, c.sequences, c.kv_heads)),
         statuses_(cells_),
         slots_(cells_),
-        rows_(cells_ * c.policy.slots),
+        rows_(cells_ * c.policy.rules.slots),
         log_sum_exp_(cells_ * c.group),
         next_(c.sequences, 0),
-        held_keys_(cells_ * c.policy.slots * head_dim),
+        held_keys_(cells_ * c.policy.rules.slots * head_dim),
         held_values_(held_keys_.size()) {
     for (std::size_t cell = 0; cell < cells_; ++cell) {
       references_.push_back(make_reference(c.policy));
@@ -83,11 +91,11 @@ class DecodeMatch {
 
  private:
   [[nodiscard]] std::uint32_t pages_a_head() const {
-    return c_.page_rows == 0 ? 0 : (c_.policy.slots + c_.page_rows - 1) / c_.page_rows;
+    return c_.page_rows == 0 ? 0 : (c_.policy.rules.slots + c_.page_rows - 1) / c_.page_rows;
   }
   [[nodiscard]] std::size_t cache_elements() const {
     const std::size_t rows =
-        c_.page_rows == 0 ? c_.policy.slots : std::size_t{pages_a_head()} * c_.page_rows;
+        c_.page_rows == 0 ? c_.policy.rules.slots : std::size_t{pages_a_head()} * c_.page_rows;
     return cells_ * rows * head_dim;
   }
 
@@ -102,7 +110,7 @@ class DecodeMatch {
 
   [[nodiscard]] cuda::CacheRows<T> rows_at(T* data) const {
     if (c_.page_rows == 0) {
-      const std::size_t head = std::size_t{c_.policy.slots} * head_dim;
+      const std::size_t head = std::size_t{c_.policy.rules.slots} * head_dim;
       return {.data = data,
               .sequence_stride = head * c_.kv_heads,
               .head_stride = head,
@@ -183,12 +191,12 @@ class DecodeMatch {
   }
 
   [[nodiscard]] long row_begin(std::size_t cell) const {
-    return static_cast<long>(cell * c_.policy.slots);
+    return static_cast<long>(cell * c_.policy.rules.slots);
   }
 
   void hold(std::size_t cell, Slot slot, const std::vector<T>& keys, const std::vector<T>& values) {
     for (std::size_t d = 0; d < head_dim; ++d) {
-      const std::size_t to = (cell * c_.policy.slots + slot) * head_dim + d;
+      const std::size_t to = (cell * c_.policy.rules.slots + slot) * head_dim + d;
       held_keys_[to] = static_cast<float>(keys[cell * head_dim + d]);
       held_values_[to] = static_cast<float>(values[cell * head_dim + d]);
     }
@@ -199,8 +207,8 @@ class DecodeMatch {
                          const std::vector<T>& outputs, const std::vector<float>& row,
                          const std::vector<float>& logarithms, float scale) {
     std::vector<double> fused(size, 0.0);
-    const double* keys = held_keys_.data() + cell * c_.policy.slots * head_dim;
-    const double* values = held_values_.data() + cell * c_.policy.slots * head_dim;
+    const double* keys = held_keys_.data() + cell * c_.policy.rules.slots * head_dim;
+    const double* values = held_values_.data() + cell * c_.policy.rules.slots * head_dim;
     for (std::size_t g = 0; g < c_.group; ++g) {
       const std::size_t head = cell * c_.group + g;
       std::vector<double> weights(size);
@@ -219,7 +227,7 @@ class DecodeMatch {
       EXPECT_NEAR(logarithms[head], greatest + std::log(sum), 1e-4);
       for (std::size_t t = 0; t < size; ++t) {
         weights[t] /= sum;
-        fused[t] = c_.policy.group == GroupFusion::max
+        fused[t] = c_.policy.rules.group == GroupFusion::max
                        ? std::max(fused[t], weights[t])
                        : fused[t] + weights[t] / static_cast<double>(c_.group);
       }
@@ -268,9 +276,15 @@ void play(const DecodeCase& c) {
 template <class T, int head_dim>
 void play_all_policies() {
   for (const cuda::Policy& policy :
-       {cuda::morphkv(40, 8, Fusion::sum), cuda::morphkv(40, 9, Fusion::max),
-        cuda::morphkv(33, 1, Fusion::max, 0), cuda::h2o(20, 12), cuda::tova(37, 3),
-        cuda::streaming_llm(31), cuda::snapkv(32, 200, 8), cuda::full(150)}) {
+       {cuda::policy_of<MorphKV>({.capacity = 40, .window = 8, .fusion = Fusion::sum}),
+        cuda::policy_of<MorphKV>({.capacity = 40, .window = 9, .fusion = Fusion::max}),
+        cuda::policy_of<MorphKV>({.capacity = 33, .window = 1, .fusion = Fusion::max, .sinks = 0}),
+        cuda::policy_of<H2O>({.heavy = 20, .recent = 12}),
+        cuda::policy_of<TOVA>({.capacity = 37, .recent = 3}),
+        cuda::policy_of<DecayedMax>(recommended(40)),
+        cuda::policy_of<StreamingLLM>({.capacity = 31}),
+        cuda::policy_of<SnapKV>({.capacity = 32, .window = 8, .max_tokens = 200}),
+        cuda::policy_of<Full>({.max_tokens = 150})}) {
     for (const std::uint32_t group : {1U, 2U, 3U, 4U, 5U, 8U, 11U}) {
       play<T, head_dim>({.policy = policy, .group = group, .steps = 120});
       if (::testing::Test::HasFatalFailure()) return;
@@ -281,19 +295,24 @@ void play_all_policies() {
 template <class T, int head_dim>
 void play_hard_cases() {
   for (const Fusion fusion : {Fusion::sum, Fusion::max}) {
-    const cuda::Policy policy = cuda::morphkv(70, 16, fusion);
+    const cuda::Policy policy =
+        cuda::policy_of<MorphKV>({.capacity = 70, .window = 16, .fusion = fusion});
     play<T, head_dim>({.policy = policy, .sequences = 5, .steps = 150, .ragged = true});
     play<T, head_dim>({.policy = policy, .steps = 150, .page_rows = 16});
     play<T, head_dim>({.policy = policy, .group = 2, .steps = 150, .page_rows = 7, .ragged = true});
     play<T, head_dim>({.policy = policy, .sequences = 1, .steps = 150, .bad_rows = true});
     // Few cells and many slots: a cluster, where there are any. Many cells: one block each.
     play<T, head_dim>(
-        {.policy = cuda::morphkv(1100, 32, fusion), .sequences = 1, .kv_heads = 1, .steps = 1300});
-    play<T, head_dim>({.policy = cuda::morphkv(300, 32, fusion),
-                       .sequences = 40,
-                       .kv_heads = 4,
-                       .group = 1,
-                       .steps = 340});
+        {.policy = cuda::policy_of<MorphKV>({.capacity = 1100, .window = 32, .fusion = fusion}),
+         .sequences = 1,
+         .kv_heads = 1,
+         .steps = 1300});
+    play<T, head_dim>(
+        {.policy = cuda::policy_of<MorphKV>({.capacity = 300, .window = 32, .fusion = fusion}),
+         .sequences = 40,
+         .kv_heads = 4,
+         .group = 1,
+         .steps = 340});
     if (::testing::Test::HasFatalFailure()) return;
   }
 }
@@ -301,12 +320,17 @@ void play_hard_cases() {
 /// Few steps, for tools that slow them down a hundredfold: growth, eviction, pages, and a cluster.
 template <class T, int head_dim>
 void play_briefly() {
-  for (const cuda::Policy& policy : {cuda::morphkv(34, 5, Fusion::sum, 2),
-                                     cuda::morphkv(34, 5, Fusion::max, 2), cuda::h2o(20, 12)}) {
+  for (const cuda::Policy& policy :
+       {cuda::policy_of<MorphKV>({.capacity = 34, .window = 5, .fusion = Fusion::sum, .sinks = 2}),
+        cuda::policy_of<MorphKV>({.capacity = 34, .window = 5, .fusion = Fusion::max, .sinks = 2}),
+        cuda::policy_of<H2O>({.heavy = 20, .recent = 12})}) {
     play<T, head_dim>({.policy = policy, .sequences = 1, .steps = 50, .page_rows = 8});
   }
   play<T, head_dim>(
-      {.policy = cuda::morphkv(300, 16, Fusion::max), .sequences = 1, .kv_heads = 1, .steps = 320});
+      {.policy = cuda::policy_of<MorphKV>({.capacity = 300, .window = 16, .fusion = Fusion::max}),
+       .sequences = 1,
+       .kv_heads = 1,
+       .steps = 320});
 }
 
 }  // namespace morphkv::testing

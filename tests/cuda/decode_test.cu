@@ -3,8 +3,7 @@
 // portable library, for the shape that most models have. shapes/ has the others.
 #include "cuda/decode_cases.cuh"
 
-namespace morphkv::testing {
-namespace {
+namespace morphkv::testing { namespace {
 
 using Bfloat16 = __nv_bfloat16;
 
@@ -17,7 +16,7 @@ TEST_F(DecodeOnDevice, HardCases) { play_hard_cases<Bfloat16, 128>(); }
 TEST_F(DecodeOnDevice, NumbersThatDoNotFitAreRefused) {
   cuda::DecodeArguments<Bfloat16> a{.sequences = 1, .kv_heads = 1};
   EXPECT_EQ((cuda::decode<Bfloat16, 128>(a, nullptr)), cudaErrorInvalidValue);
-  a.policy = cuda::morphkv(64, 8, Fusion::sum);
+  a.policy = cuda::policy_of<MorphKV>({.capacity = 64, .window = 8, .fusion = Fusion::sum});
   EXPECT_EQ((cuda::decode<Bfloat16, 128>(a, nullptr)), cudaErrorInvalidValue);
   DeviceBuffer<std::byte> state(cuda::state_bytes(a.policy, 1, 1));
   a.state = state.data();
@@ -30,7 +29,8 @@ TEST_F(DecodeOnDevice, AGraphReplaysTheStep) {
   constexpr std::uint32_t slots = 96;
   constexpr std::uint32_t kv_heads = 3;
   constexpr std::uint32_t group = 4;
-  const cuda::Policy policy = cuda::morphkv(slots, 16, Fusion::max);
+  const cuda::Policy policy =
+      cuda::policy_of<MorphKV>({.capacity = slots, .window = 16, .fusion = Fusion::max});
   std::vector<std::byte> states[2];
   std::vector<float> rows[2];
   for (const int graphed : {0, 1}) {

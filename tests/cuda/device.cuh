@@ -12,7 +12,8 @@
 #include <vector>
 
 #include "morphkv/cuda/elements.cuh"
-#include "morphkv/cuda/head_state.hpp"
+#include "morphkv/cuda/policy.hpp"
+#include "morphkv/eviction/head_state.hpp"
 #include "support/random.hpp"
 
 #define MORPHKV_EXPECT_CUDA(call) ASSERT_STREQ(cudaGetErrorName(call), "cudaSuccess")
@@ -74,7 +75,7 @@ std::vector<T> draw(std::size_t count, Random& random, float scale = 1.0F) {
 /// The slots in use of a head, from the downloaded state of a batch.
 inline std::vector<Position> positions_of(const cuda::Policy& policy, std::vector<std::byte>& state,
                                           std::size_t cell) {
-  const cuda::HeadView view(state.data(), cuda::layout_of(policy), cell);
+  const HeadView view(state.data(), layout_of(policy), cell);
   return {view.positions, view.positions + view.head->size};
 }
 

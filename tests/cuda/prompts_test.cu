@@ -10,9 +10,16 @@
 #include "cuda/reference.hpp"
 #include "morphkv/cuda/bookkeeping.cuh"
 #include "morphkv/cuda/prompt.cuh"
+#include "morphkv/policy/decayed_max.hpp"
+#include "morphkv/policy/full.hpp"
+#include "morphkv/policy/h2o.hpp"
+#include "morphkv/policy/morphkv.hpp"
+#include "morphkv/policy/recommended.hpp"
+#include "morphkv/policy/snapkv.hpp"
+#include "morphkv/policy/streaming_llm.hpp"
+#include "morphkv/policy/tova.hpp"
 
-namespace morphkv::testing {
-namespace {
+namespace morphkv::testing { namespace {
 
 using Half = __half;
 constexpr int head_dim = 64;
@@ -40,10 +47,10 @@ class PromptMatch {
         device_values_(values_),
         lengths_on_device_(lengths_),
         log_sum_exp_(cells_ * group * longest_),
-        cache_keys_(cells_ * policy.slots * head_dim),
+        cache_keys_(cells_ * policy.rules.slots * head_dim),
         cache_values_(cache_keys_.size()),
         state_(cuda::state_bytes(policy, sequences_, kv_heads)),
-        kept_(cells_ * policy.slots),
+        kept_(cells_ * policy.rules.slots),
         counts_(cells_),
         statuses_(cells_) {}
 
@@ -69,7 +76,7 @@ class PromptMatch {
 
  private:
   [[nodiscard]] cuda::CacheRows<Half> cache(Half* data) const {
-    const std::size_t head = std::size_t{policy_.slots} * head_dim;
+    const std::size_t head = std::size_t{policy_.rules.slots} * head_dim;
     return {
         .data = data, .sequence_stride = head * kv_heads, .head_stride = head, .stride = head_dim};
   }
@@ -116,7 +123,7 @@ class PromptMatch {
       }
       logs[(cell * group_ + g) * longest_ + token] = static_cast<float>(std::log(sum));
       for (std::size_t t = 0; t <= token; ++t) {
-        fused[t] = policy_.group == GroupFusion::max
+        fused[t] = policy_.rules.group == GroupFusion::max
                        ? std::max(fused[t], weights[t] / sum)
                        : fused[t] + weights[t] / sum / static_cast<double>(group_);
       }
@@ -140,7 +147,7 @@ class PromptMatch {
                                                                    {.voters = longest_,
                                                                     .first = 0,
                                                                     .rows = longest_,
-                                                                    .fusion = policy_.group,
+                                                                    .fusion = policy_.rules.group,
                                                                     .out = rows.data(),
                                                                     .bad = bad.data()},
                                                                    nullptr)));
@@ -175,7 +182,7 @@ class PromptMatch {
         const std::size_t token =
             (cell / kv_heads * longest_ + static_cast<std::size_t>(positions[slot])) * kv_heads +
             cell % kv_heads;
-        const std::size_t held = cell * policy_.slots + slot;
+        const std::size_t held = cell * policy_.rules.slots + slot;
         for (std::size_t d = 0; d < head_dim; ++d) {
           ASSERT_EQ(static_cast<float>(keys[held * head_dim + d]),
                     static_cast<float>(keys_[token * head_dim + d]));
@@ -189,7 +196,7 @@ class PromptMatch {
   /// Tokens that come and do not attend, until every slot has changed hands.
   void compare_victims() {
     DeviceBuffer<Slot> slots(cells_);
-    for (std::uint32_t step = 0; step < policy_.capacity; ++step) {
+    for (std::uint32_t step = 0; step < policy_.rules.capacity; ++step) {
       MORPHKV_EXPECT_CUDA(cuda::place({.policy = policy_,
                                        .state = state_.data(),
                                        .sequences = sequences_,
@@ -233,13 +240,19 @@ class PromptMatch {
 
 TEST_F(PromptsOnDevice, WhatStaysIsWhatThePortableLibraryKeeps) {
   for (const cuda::Policy& policy :
-       {cuda::morphkv(40, 8, Fusion::sum), cuda::morphkv(40, 9, Fusion::max), cuda::h2o(20, 12),
-        cuda::tova(37, 3), cuda::streaming_llm(31), cuda::snapkv(32, 200, 8),
-        cuda::snapkv(32, 200, 4, 7, Pooling::max), cuda::full(300)}) {
+       {cuda::policy_of<MorphKV>({.capacity = 40, .window = 8, .fusion = Fusion::sum}),
+        cuda::policy_of<MorphKV>({.capacity = 40, .window = 9, .fusion = Fusion::max}),
+        cuda::policy_of<H2O>({.heavy = 20, .recent = 12}),
+        cuda::policy_of<TOVA>({.capacity = 37, .recent = 3}),
+        cuda::policy_of<DecayedMax>(recommended(40)),
+        cuda::policy_of<StreamingLLM>({.capacity = 31}),
+        cuda::policy_of<SnapKV>({.capacity = 32, .window = 8, .max_tokens = 200}),
+        cuda::policy_of<SnapKV>(
+            {.capacity = 32, .window = 4, .kernel = 7, .pooling = Pooling::max, .max_tokens = 200}),
+        cuda::policy_of<Full>({.max_tokens = 300})}) {
     for (const bool gives_log_sum_exp : {false, true}) {
       for (const std::uint32_t group : {1U, 2U, 4U, 9U}) {
-        SCOPED_TRACE(::testing::Message()
-                     << "score " << static_cast<int>(policy.score) << ", group " << group);
+        SCOPED_TRACE(::testing::Message() << policy.rules.capacity << " tokens, group " << group);
         PromptMatch(policy, group, {90, 1, 40, 41, 7, 130}, gives_log_sum_exp).play();
         if (HasFatalFailure()) return;
       }
@@ -248,12 +261,18 @@ TEST_F(PromptsOnDevice, WhatStaysIsWhatThePortableLibraryKeeps) {
 }
 
 TEST_F(PromptsOnDevice, Briefly) {
-  PromptMatch(cuda::morphkv(40, 8, Fusion::max), 2, {60, 1}, false).play();
-  PromptMatch(cuda::snapkv(32, 200, 8), 2, {60}, true).play();
+  PromptMatch(cuda::policy_of<MorphKV>({.capacity = 40, .window = 8, .fusion = Fusion::max}), 2,
+              {60, 1}, false)
+      .play();
+  PromptMatch(cuda::policy_of<SnapKV>({.capacity = 32, .window = 8, .max_tokens = 200}), 2, {60},
+              true)
+      .play();
 }
 
 TEST_F(PromptsOnDevice, LongerThanATileOfLogits) {
-  PromptMatch(cuda::morphkv(300, 32, Fusion::sum), 4, {2100, 1025}, false).play();
+  PromptMatch(cuda::policy_of<MorphKV>({.capacity = 300, .window = 32, .fusion = Fusion::sum}), 4,
+              {2100, 1025}, false)
+      .play();
 }
 
 }  // namespace

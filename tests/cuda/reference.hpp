@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// One head of the portable library behind an interface that nvcc compiles quickly.
+/// One head of the host behind an interface that nvcc compiles quickly.
 #ifndef MORPHKV_TESTS_CUDA_REFERENCE_HPP
 #define MORPHKV_TESTS_CUDA_REFERENCE_HPP
 
@@ -27,7 +27,7 @@ class Reference {
   [[nodiscard]] virtual std::vector<Position> positions() const = 0;
 };
 
-/// The class of the portable library that means the same as a policy of the device.
+/// The head of the host that runs the same plan.
 std::unique_ptr<Reference> make_reference(const cuda::Policy& policy);
 
 }  // namespace morphkv::testing

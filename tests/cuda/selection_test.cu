@@ -7,13 +7,12 @@
 
 #include "cuda/device.cuh"
 #include "cuda/host_top_k.hpp"
+#include "morphkv/core/half_bits.hpp"
 #include "morphkv/core/weight_units.hpp"
 #include "morphkv/cuda/gather.cuh"
-#include "morphkv/cuda/round_to_half.hpp"
 #include "morphkv/cuda/top_k.cuh"
 
-namespace morphkv::testing {
-namespace {
+namespace morphkv::testing { namespace {
 
 class SelectionOnDevice : public DeviceTest {};
 
@@ -23,14 +22,14 @@ __global__ void round_weights(std::uint32_t first, std::uint32_t count, std::uin
   const std::uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= count) return;
   const float weight = __uint_as_float(first + i);
-  out[i] = cuda::round_to_half(weight);
+  out[i] = to_half_bits(weight);
   fine[i] = fine_units(weight);
 }
 
 TEST_F(SelectionOnDevice, WeightsRoundAsOnTheHost) {
   constexpr std::uint32_t chunk = 1U << 24U;
   std::uint32_t last = 0;
-  std::memcpy(&last, &greatest_weight, sizeof last);
+  std::memcpy(&last, &max_weight, sizeof last);
   DeviceBuffer<std::uint16_t> halves(chunk);
   DeviceBuffer<std::uint64_t> fine(chunk);
   for (std::uint32_t first = 0; first <= last; first += chunk) {
@@ -44,7 +43,7 @@ TEST_F(SelectionOnDevice, WeightsRoundAsOnTheHost) {
       float weight = 0;
       const std::uint32_t bits = first + i;
       std::memcpy(&weight, &bits, sizeof weight);
-      wrong += half[i] != cuda::round_to_half(weight) || units[i] != fine_units(weight) ? 1U : 0U;
+      wrong += half[i] != to_half_bits(weight) || units[i] != fine_units(weight) ? 1U : 0U;
     }
     ASSERT_EQ(wrong, 0U) << "from pattern " << first;
   }

@@ -10,8 +10,7 @@
 #define MORPHKV_TEST_TEXT(...) #__VA_ARGS__
 #define MORPHKV_TEST_NAME(...) MORPHKV_TEST_TEXT(__VA_ARGS__)
 
-namespace morphkv::test {
-namespace {
+namespace morphkv::test { namespace {
 
 UnitReport report() {
   constexpr std::size_t tokens = 37;

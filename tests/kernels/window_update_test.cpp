@@ -4,11 +4,13 @@
 // agrees with sums in double, plain maxima and searches one by one.
 #include "morphkv/kernels/window_update.hpp"
 
+#include <array>
 #include <bit>
 
 #include "kernels/support.hpp"
 #include "morphkv/kernels/row_check.hpp"
 #include "morphkv/kernels/search.hpp"
+#include "oracle/half_rounding.hpp"
 
 namespace morphkv::test::window_update_test { namespace {
 
@@ -96,7 +98,7 @@ TEST_F(WindowUpdateTest, SlideSum) {
       EXPECT_TRUE(oldest.intact() && sums.intact());
       std::uint32_t lowest = std::numeric_limits<std::uint32_t>::max();
       for (std::size_t s = 0; s < slots; ++s) {
-        const double weight = static_cast<double>(from_half_bits(oldest[s]));
+        const double weight = oracle::from_half_bits(oldest[s]);
         EXPECT_NEAR(weight, static_cast<double>(row[s]),
                     static_cast<double>(row[s]) * 0x1p-11 + 0x1p-25);
         EXPECT_EQ(sums[s],
@@ -121,7 +123,7 @@ TEST_F(WindowUpdateTest, SlideSumReturnsToZeroExactly) {
     std::vector<float> row(slots);
     for (std::size_t step = 0; step < 3 * rows; ++step) {
       for (float& weight : row)
-        weight = step < rows ? kernels::greatest_weight : draw(Shape::heavy_tailed, engine);
+        weight = step < rows ? kernels::max_weight : draw(Shape::heavy_tailed, engine);
       kernels::slide_sum(row.data(), slots, nullptr, ring[step % rows].data(), sums.data());
     }
     for (std::size_t s = 0; s < slots; ++s) {
@@ -160,57 +162,47 @@ TEST_F(WindowUpdateTest, AddToPane) {
 TEST_F(WindowUpdateTest, SlideMax) {
   for_each_row([&](const float* row, std::size_t slots, const std::uint64_t* words,
                    std::size_t offset) {
-    for (const bool pane : {false, true}) {
-      for (const bool has_suffix : {false, true}) {
-        expect_same_bits([&] {
-          auto suffix = misaligned(patterns(slots, 1), offset);
-          auto prefix = misaligned(patterns(slots, 2), offset);
-          auto newest = misaligned(patterns(slots, 3), offset);
-          const auto before = prefix.copy();
-          const auto pane_before = newest.copy();
-          const auto slide = pane ? kernels::slide_pane_max : kernels::slide_max;
-          const std::uint64_t least = slide(row, slots, words, has_suffix ? suffix.data() : nullptr,
-                                            newest.data(), prefix.data());
-          EXPECT_TRUE(newest.intact() && prefix.intact());
-          std::vector<std::uint16_t> panes(slots), prefixes(slots);
-          std::uint16_t lowest = 0xffff;
-          for (std::size_t s = 0; s < slots; ++s) {
-            const std::uint16_t weight = to_half_bits(row[s]);
-            panes[s] = pane ? std::max(pane_before[s], weight) : weight;
-            prefixes[s] = std::max(before[s], panes[s]);
-            const std::uint16_t score = has_suffix ? std::max(prefixes[s], suffix[s]) : prefixes[s];
-            if (words != nullptr && !test_bit(words, s)) lowest = std::min(lowest, score);
-          }
-          EXPECT_EQ(newest.copy(), panes);
-          EXPECT_EQ(prefix.copy(), prefixes);
-          EXPECT_EQ(least, lowest);
-          return Outcome<std::uint16_t>{{newest.copy(), prefix.copy()}, least};
-        });
-      }
-    }
-  });
-}
-
-TEST_F(WindowUpdateTest, SuffixMax) {
-  for (const std::size_t slots : sizes()) {
-    for (const std::size_t count : Sizes{1, 2, 3, 32, 33}) {
+    for (unsigned form = 0; form < 32; ++form) {  // each row of the window is there or not
       expect_same_bits([&] {
-        const std::size_t stride = slots + 3;
-        auto rows = misaligned(patterns(count * stride, 9), 1);
-        const auto before = rows.copy();
-        kernels::suffix_max(rows.data(), stride, count, slots);
-        EXPECT_TRUE(rows.intact());
-        for (std::size_t s = 0; s < stride; ++s) {
-          std::uint16_t highest = 0;
-          for (std::size_t r = count; r-- > 0;) {
-            highest = std::max(highest, before[r * stride + s]);
-            EXPECT_EQ(rows[r * stride + s], s < slots ? highest : before[r * stride + s]);
-          }
+        auto newest = misaligned(patterns(slots, 3), offset);
+        auto prefix = misaligned(patterns(slots, 2), offset);
+        auto middle = misaligned(patterns(slots, 1), offset);
+        auto old = misaligned(patterns(slots, 4), offset);
+        auto suffix = misaligned(patterns(slots, 5), offset);
+        auto next_suffix = misaligned(patterns(slots, 6), offset);
+        const auto newest_before = newest.copy();
+        const auto prefix_before = prefix.copy();
+        const auto suffix_before = suffix.copy();
+        const bool has_middle = (form & 1U) != 0;
+        const bool has_old = (form & 2U) != 0;
+        const bool has_suffix = (form & 4U) != 0;
+        const kernels::MaxWindowRows rows{.newest = newest.data(),
+                                          .prefix = prefix.data(),
+                                          .middle = has_middle ? middle.data() : nullptr,
+                                          .old = has_old ? old.data() : nullptr,
+                                          .suffix = has_suffix ? suffix.data() : nullptr,
+                                          .next_suffix = has_suffix ? next_suffix.data() : nullptr,
+                                          .opens_pane = (form & 8U) != 0,
+                                          .opens_block = (form & 16U) != 0};
+        const std::uint64_t least = kernels::slide_max(row, slots, words, rows);
+        EXPECT_TRUE(newest.intact() && prefix.intact() && suffix.intact());
+        std::uint16_t lowest = 0xffff;
+        for (std::size_t s = 0; s < slots; ++s) {
+          const std::uint16_t weight = to_half_bits(row[s]);
+          EXPECT_EQ(newest[s], rows.opens_pane ? weight : std::max(newest_before[s], weight));
+          EXPECT_EQ(prefix[s], rows.opens_block ? weight : std::max(prefix_before[s], weight));
+          EXPECT_EQ(suffix[s],
+                    has_suffix ? std::max(suffix_before[s], next_suffix[s]) : suffix_before[s]);
+          std::uint16_t score = prefix[s];
+          if (has_middle) score = std::max(score, middle[s]);
+          if (has_old) score = std::max(score, old[s]);
+          if (words != nullptr && !test_bit(words, s)) lowest = std::min(lowest, score);
         }
-        return rows.copy();
+        EXPECT_EQ(least, lowest);
+        return Outcome<std::uint16_t>{{newest.copy(), prefix.copy()}, least};
       });
     }
-  }
+  });
 }
 
 TEST_F(WindowUpdateTest, ReplaceRow) {
@@ -293,8 +285,9 @@ struct Scores {
       u64.push_back(extremes && value > 0 ? top - 2 + value : value);
       f32.push_back(extremes && value > 0 ? 1e38F * static_cast<float>(value % 3 + 1)
                                           : static_cast<float>(value));
-      prefix.push_back(static_cast<std::uint16_t>(s % 2 == 0 ? value : 0));
-      suffix.push_back(static_cast<std::uint16_t>(s % 2 == 0 ? 0 : value));
+      prefix.push_back(static_cast<std::uint16_t>(s % 3 == 0 ? value : 0));
+      suffix.push_back(static_cast<std::uint16_t>(s % 3 == 1 ? value : 0));
+      third.push_back(static_cast<std::uint16_t>(s % 3 == 2 ? value : 0));
       // Quotients that are no whole numbers, of sums that doubles do not hold exactly; a token of
       // this step, and one whose step has wrapped around.
       sums.push_back((std::uint64_t{value} << 53U) + s % 2);
@@ -313,7 +306,7 @@ struct Scores {
   std::vector<std::uint32_t> u32, births;
   std::vector<std::uint64_t> u64, sums;
   std::vector<float> f32;
-  std::vector<std::uint16_t> prefix, suffix;
+  std::vector<std::uint16_t> prefix, suffix, third;
   std::vector<Position> positions;
   std::vector<unsigned> value_of;
 };
@@ -371,15 +364,23 @@ TEST_F(WindowUpdateTest, TheLowestScoreAndTheOldestOfEqualOnes) {
           check_row(scores.u32);
           check_row(scores.u64);
           check_row(scores.f32);
-          check([&](std::size_t s) { return std::max(scores.prefix[s], scores.suffix[s]); },
-                [&](const std::uint64_t* words) {
-                  return kernels::lowest_max(scores.prefix.data(), scores.suffix.data(), slots,
-                                             words);
-                },
-                [&](std::uint16_t value) {
-                  return kernels::oldest_with_max(value, scores.prefix.data(), scores.suffix.data(),
-                                                  slots, bits.data(), scores.positions.data());
-                });
+          const std::array<const std::uint16_t*, 3> rows{scores.prefix.data(), scores.suffix.data(),
+                                                         scores.third.data()};
+          const auto maximum = [&](std::size_t s) {
+            return std::max({scores.prefix[s], scores.suffix[s], scores.third[s]});
+          };
+          for (const std::uint16_t value : {maximum(0), maximum(slots / 2), maximum(slots - 1)}) {
+            ASSERT_EQ(
+                kernels::oldest_with_max(value, rows, slots, bits.data(), scores.positions.data()),
+                oldest_by_hand(value, scores, bits.data(), maximum));
+          }
+          const std::uint32_t key = values;
+          const auto draw = [&](std::size_t s) {
+            return kernels::random_draw(scores.positions[s], key);
+          };
+          ASSERT_EQ(
+              kernels::lowest_draw_slot(scores.positions.data(), key, slots, bits.data()),
+              oldest_by_hand(lowest_by_hand(slots, bits.data(), draw), scores, bits.data(), draw));
           check([&](std::size_t s) { return scores.mean(s); },
                 [&](const std::uint64_t* words) {
                   return kernels::lowest_mean(scores.sums.data(), scores.births.data(),
@@ -403,7 +404,7 @@ TEST_F(WindowUpdateTest, BadWeightsAreFoundWhereverTheyAre) {
   for (const Isa isa : isas()) {
     const OnIsa on(isa);
     for (const std::size_t slots : sizes()) {
-      std::vector<float> row(slots, kernels::greatest_weight);
+      std::vector<float> row(slots, kernels::max_weight);
       EXPECT_TRUE(kernels::is_valid_row(row.data(), slots));
       for (std::size_t s = 0; s < slots; ++s) {
         for (const float bad :

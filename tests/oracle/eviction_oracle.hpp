@@ -44,11 +44,12 @@ enum class Timing {
 
 /// What a score is computed from.
 struct History {
-  std::deque<Row> rows;           ///< of every query that attended, oldest first
-  std::vector<Token> tokens;      ///< held, by position
-  std::size_t block = 0;          ///< how many of the rows came with the last block
-  std::vector<std::size_t> seen;  ///< by position: how many queries had attended before it came
-  std::size_t queries = 0;        ///< that attended so far
+  std::deque<Row> rows;              ///< of every query that attended, oldest first
+  std::deque<std::size_t> arrivals;  ///< of the rows' queries: how many tokens came before each
+  std::vector<Token> tokens;         ///< held, by position
+  std::size_t block = 0;             ///< how many of the rows came with the last block
+  std::vector<std::size_t> seen;     ///< by position: how many queries had attended before it came
+  std::size_t queries = 0;           ///< that attended so far
 };
 
 inline double weight(const Row& row, Position position) {
@@ -153,8 +154,12 @@ class EvictionOracle {
     if (options_.rounding != nullptr) {
       for (double& weight : history_.rows.back()) weight = options_.rounding(weight);
     }
+    history_.arrivals.push_back(arrivals_ - 1);
     ++history_.queries;
-    if (history_.rows.size() > options_.memory) history_.rows.pop_front();
+    if (history_.rows.size() > options_.memory) {
+      history_.rows.pop_front();
+      history_.arrivals.pop_front();
+    }
   }
 
   /// The row that did not come: zeros.

@@ -51,17 +51,16 @@ inline Scoring running_score(bool normalised) {
   };
 }
 
-/// F[j] = max over every query i >= j + distance of a_i[j] decay^(rows since i); a row ends with
-/// the query's own position. Rounded to float row by row: scores fade below its smallest number,
+/// F[j] = max over every query i that came at least `distance` tokens after j, of a_i[j]
+/// decay^(rows since i). Rounded to float row by row: scores fade below its smallest number,
 /// and are equal from then on.
 inline Scoring decayed_max_score(double decay, std::size_t distance) {
   return [=](const History& history, std::size_t count) {
     std::vector<double> scores(count, 0.0);
-    for (const Row& row : history.rows) {
+    for (std::size_t r = 0; r < history.rows.size(); ++r) {
       for (std::size_t t = 0; t < count; ++t) {
-        const Position position = history.tokens[t].position;
-        const bool counts = static_cast<std::size_t>(position) + distance < row.size();
-        const double paid = counts ? weight(row, position) : 0;
+        const bool counts = history.tokens[t].arrival + distance <= history.arrivals[r];
+        const double paid = counts ? weight(history.rows[r], history.tokens[t].position) : 0;
         scores[t] = double{static_cast<float>(std::max(decay * scores[t], paid))};
       }
     }

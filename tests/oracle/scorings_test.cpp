@@ -8,8 +8,7 @@
 
 #include "oracle/attention_oracle.hpp"
 
-namespace morphkv::oracle::scorings_test {
-namespace {
+namespace morphkv::oracle::scorings_test { namespace {
 
 using Positions = std::vector<Position>;
 

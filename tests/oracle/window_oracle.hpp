@@ -14,8 +14,7 @@
 namespace morphkv::oracle {
 
 /// The last `rows` rows, in `panes` panes of rows / panes each. A pane is begun when the one before
-/// is complete; the window is the pane being filled and the panes - 1 before it. A complete pane of
-/// more than one row counts as the mean of its rows, a float rounded to binary16, that many times.
+/// is complete; the window is the pane being filled and the panes - 1 before it.
 class WindowOracle {
  public:
   WindowOracle(std::size_t rows, std::size_t panes, Combine combine)
@@ -25,7 +24,6 @@ class WindowOracle {
     for (double& weight : row) weight = round_to_half(weight);
     rows_.push_back(std::move(row));
   }
-  void pop(std::size_t count) { rows_.resize(rows_.size() - count); }
 
   [[nodiscard]] double value(std::size_t column) const {
     if (rows_.empty()) return 0;
@@ -47,11 +45,7 @@ class WindowOracle {
       const double a = column < rows_[row].size() ? rows_[row][column] : 0.0;
       result = combine_ == Combine::sum ? result + a : std::max(result, a);
     }
-    if (combine_ == Combine::max || rows_per_pane_ == 1 || end - begin < rows_per_pane_) {
-      return result;
-    }
-    const auto rows = static_cast<double>(rows_per_pane_);
-    return rows * round_to_half(static_cast<double>(static_cast<float>(result / rows)));
+    return result;
   }
 
   std::size_t rows_per_pane_;

@@ -12,8 +12,7 @@
 #include "oracle/scorings.hpp"
 #include "support/duel.hpp"
 
-namespace morphkv::testing::decayed_max_test {
-namespace {
+namespace morphkv::testing::decayed_max_test { namespace {
 
 /// Steps until rounding may decide otherwise than the oracle, at most `most`.
 std::size_t steps_alike(double half_life, std::size_t distance, std::uint64_t seed) {
@@ -24,7 +23,7 @@ std::size_t steps_alike(double half_life, std::size_t distance, std::uint64_t se
   constexpr double clear = 1e-4;
   Duel<DecayedMax> match(
       DecayedMax(
-          {.capacity = capacity, .window = window, .half_life = half_life, .distance = distance}),
+          {.capacity = capacity, .recent = window, .half_life = half_life, .distance = distance}),
       oracle::decayed_max_oracle(capacity, window, half_life, distance, default_sinks, false),
       seed);
   for (std::size_t step = 0; step < most; ++step) {
@@ -46,7 +45,7 @@ TEST(DecayedMax, FollowsItsOracleAtAnyHalfLife) {
 
 TEST(DecayedMax, WithoutDecayTheGreatestWeightEverCounts) {
   DecayedMax policy({.capacity = 3,
-                     .window = 1,
+                     .recent = 1,
                      .half_life = std::numeric_limits<double>::infinity(),
                      .sinks = 0});
   const auto step = [&](Position position, std::vector<float> row) {
@@ -64,9 +63,8 @@ TEST(DecayedMax, WithoutDecayTheGreatestWeightEverCounts) {
 }
 
 TEST(DecayedMax, WeighsFourBytesASlot) {
-  const DecayedMax policy({.capacity = 1024});
+  const DecayedMax policy({.capacity = 1024, .recent = 32});
   EXPECT_EQ(policy.memory().scores, 4096U);
-  EXPECT_EQ(policy.memory().window, 0U);
 }
 
 }  // namespace

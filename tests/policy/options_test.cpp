@@ -42,11 +42,11 @@ TEST(Options, AreCheckedByName) {
       {"kernel = 0", making<SnapKV>({.capacity = 32, .window = 4, .kernel = 0})},
       {"sinks = 4", making<StreamingLLM>({.capacity = 4, .sinks = 4})},
       {"capacity = 0", making<StreamingLLM>({.capacity = 0, .sinks = 0})},
-      {"sinks = 4", making<TOVA>({.capacity = 5, .window = 2, .sinks = 4})},
-      {"capacity = 1", making<TOVA>({.capacity = 1, .window = 1, .sinks = 0})},
-      {"capacity = 1", making<morphkv::Random>({.capacity = 1, .window = 1, .sinks = 0})},
+      {"sinks = 4", making<TOVA>({.capacity = 5, .recent = 2, .sinks = 4})},
+      {"capacity = 1", making<TOVA>({.capacity = 1, .recent = 1, .sinks = 0})},
+      {"capacity = 1", making<morphkv::Random>({.capacity = 1, .recent = 1, .sinks = 0})},
       {"half_life = 0", making<DecayedMax>({.half_life = 0})},
-      {"distance = 32", making<DecayedMax>({.window = 32, .distance = 32})},
+      {"distance = 32", making<DecayedMax>({.recent = 32, .distance = 32})},
       {"half_life = -1", making<DecayedMax>({.half_life = -1})},
       {"half_life = nan", making<DecayedMax>({.half_life = std::nan("")})},
       {"max_tokens = 0", making<Full>({.max_tokens = 0})},
@@ -66,7 +66,7 @@ TEST(Options, OfH2OAreNamedAsItsOwn) {
 TEST(Options, ANegativeNumberIsNotTakenForAHugeOne) {
   // As unsigned numbers these wrap: a sum of two may look small.
   EXPECT_THROW(MorphKV({.capacity = 8, .window = 4, .sinks = minus_four}), std::invalid_argument);
-  EXPECT_THROW(TOVA({.capacity = 8, .window = minus_four, .sinks = 4}), std::invalid_argument);
+  EXPECT_THROW(TOVA({.capacity = 8, .recent = minus_four, .sinks = 4}), std::invalid_argument);
   EXPECT_THROW(StreamingLLM({.capacity = 8, .sinks = static_cast<std::size_t>(-1)}),
                std::invalid_argument);
   EXPECT_THROW(H2O({.heavy = 8, .recent = 4, .sinks = minus_four}), std::invalid_argument);
@@ -79,7 +79,7 @@ TEST(Options, TheSmallestThatFit) {
   EXPECT_EQ(MorphKV({.capacity = 256, .window = 255, .sinks = 1}).slots(), 256U);
   EXPECT_EQ(H2O({.heavy = 1, .recent = 0, .sinks = 0}).slots(), 2U);
   EXPECT_EQ(StreamingLLM({.capacity = 5, .sinks = 4}).slots(), 5U);
-  EXPECT_EQ(TOVA({.capacity = 2, .window = 1, .sinks = 0}).slots(), 2U);
+  EXPECT_EQ(TOVA({.capacity = 2, .recent = 1, .sinks = 0}).slots(), 2U);
   EXPECT_EQ(Full({.max_tokens = 1}).slots(), 1U);
 }
 
@@ -146,7 +146,7 @@ TYPED_TEST(BadRowTest, ABlockWithABadRowIsRefused) {
 }
 
 TEST(Everything, IsProtected) {
-  morphkv::Random policy({.capacity = 6, .sinks = 2});
+  morphkv::Random policy({.capacity = 6, .sinks = 2, .protect_prompt = true});
   EXPECT_EQ(append_block(policy, 0, std::vector<oracle::Row>(7)), Status::nothing_to_evict);
   EXPECT_EQ(policy.size(), 0U);
   EXPECT_EQ(append_block(policy, 0, std::vector<oracle::Row>(6)), Status::ok);

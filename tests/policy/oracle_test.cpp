@@ -10,8 +10,7 @@
 #include "support/contenders.hpp"
 #include "support/duel.hpp"
 
-namespace morphkv::testing::oracle_test {
-namespace {
+namespace morphkv::testing::oracle_test { namespace {
 
 template <class Contender>
 class OracleTest : public ::testing::Test {

@@ -7,17 +7,16 @@
 
 #include "support/errors.hpp"
 
-namespace morphkv::testing::recommended_test {
-namespace {
+namespace morphkv::testing::recommended_test { namespace {
 
 TEST(Recommended, FitsEveryCapacity) {
   for (std::size_t capacity = 2; capacity < 3000; ++capacity) {
     const DecayedMax::Options options = recommended(capacity);
     ASSERT_NO_THROW(DecayedMax{options}) << capacity;
     ASSERT_EQ(options.capacity, capacity);
-    ASSERT_LT(options.window + options.sinks, capacity) << "the score decides over some";
+    ASSERT_LT(options.recent + options.sinks, capacity) << "the score decides over some";
   }
-  EXPECT_EQ(recommended(2048).window, 1280U);
+  EXPECT_EQ(recommended(2048).recent, 1280U);
   EXPECT_EQ(recommended(2048).distance, 32U);
   EXPECT_EQ(recommended(2048).half_life, 1024);
 }

@@ -120,7 +120,7 @@ TEST(ReplayPoliciesTest, DecayedMax) {
     for (const double half_life : {4.0, 32.0}) {
       for (const std::size_t distance : {0U, 3U}) {
         const Flags flags = {{"capacity", "16"},
-                             {"window", "5"},
+                             {"recent", "5"},
                              {"half_life", std::to_string(half_life)},
                              {"distance", std::to_string(distance)}};
         expect_steps(trace, {.policy = "decayed_max", .flags = flags}, [&](const HeadTrace& head) {

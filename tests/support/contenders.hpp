@@ -64,7 +64,7 @@ struct DecayedMaxContender {
   static std::size_t distance(const Setting& s) { return distant ? s.window / 2 : 0; }
   static Policy::Options options(const Setting& s) {
     return {.capacity = s.capacity,
-            .window = s.window,
+            .recent = s.window,
             .half_life = 1,
             .distance = distance(s),
             .group = s.group,
@@ -136,7 +136,7 @@ struct TOVAContender {
   using Policy = TOVA;
   static Policy::Options options(const Setting& s) {
     return {.capacity = s.capacity,
-            .window = s.window,
+            .recent = s.window,
             .group = s.group,
             .sinks = s.sinks,
             .protect_prompt = s.protect_prompt,
@@ -163,7 +163,7 @@ struct RandomContender {
   static Policy::Options options(const Setting& s) {
     return {.capacity = s.capacity,
             .seed = 7,
-            .window = s.window,
+            .recent = s.window,
             .sinks = s.sinks,
             .protect_prompt = s.protect_prompt,
             .group = s.group,

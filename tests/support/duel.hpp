@@ -84,11 +84,12 @@ Status append_block(Policy& policy, Position first, const std::vector<oracle::Ro
   auto selection = policy.score_block(first, source.view());
   const Status status = policy.select(selection);
   if (status != Status::ok) return status;
-  std::vector<Slot> slots(rows.size());
-  policy.commit(selection, slots);
-  for (std::size_t i = 0; i < slots.size(); ++i) {
-    if (slots[i] == no_slot) continue;
-    EXPECT_EQ(policy.positions()[slots[i]], first + static_cast<Position>(i));
+  EXPECT_EQ(policy.select(selection), status) << "selecting again changes nothing";
+  policy.commit(selection);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const Slot slot = selection.slots[i];
+    if (slot == no_slot) continue;
+    EXPECT_EQ(policy.positions()[slot], first + static_cast<Position>(i));
   }
   return status;
 }

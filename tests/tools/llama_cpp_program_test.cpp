@@ -132,25 +132,21 @@ TEST_F(LlamaCppProgramTest, HeadsThatDecideAloneWriteWhatOurCacheWrites) {
   agree<MorphKV>(
       "--policy morphkv --window 32 --fusion max --group mean",
       {.capacity = 128, .window = 32, .fusion = Fusion::max, .group = GroupFusion::mean});
-  agree<DecayedMax>("--policy decayed_max --window 32", {.capacity = 128, .window = 32});
+  agree<DecayedMax>("--policy decayed_max --recent 32", {.capacity = 128, .recent = 32});
   agree<H2O>("--policy h2o", {.heavy = 64, .recent = 64});
   agree<SnapKV>("--policy snapkv --window 32", {.capacity = 128, .window = 32, .max_tokens = 1024});
   agree<TOVA>("--policy tova", {.capacity = 128});
   agree<StreamingLLM>("--policy streaming_llm", {.capacity = 128});
-  agree<Random>("--policy random --window 32 --no-protect-prompt",
-                {.capacity = 128, .window = 32, .protect_prompt = false});
+  agree<Random>("--policy random --recent 32", {.capacity = 128, .recent = 32});
 }
 
 /// With binary16 llama.cpp rounds queries and weights too, so that no two engines agree on scores
 /// for long. Who is drawn by lot does not depend on them, and heads copy more than ever.
 TEST_F(LlamaCppProgramTest, HalfPrecisionKeysAndValuesAreCopiedWhole) {
   const json result =
-      generate(prompt_option() +
-                   "--capacity 128 --tokens 400 --policy random --window 32 --no-protect-prompt",
-               "f16");
+      generate(prompt_option() + "--capacity 128 --tokens 400 --policy random --recent 32", "f16");
   EXPECT_EQ(result.at("tokens"),
-            json(own_text<Random, Eigen::half>(
-                {.capacity = 128, .window = 32, .protect_prompt = false}, 400)));
+            json(own_text<Random, Eigen::half>({.capacity = 128, .recent = 32}, 400)));
 }
 
 TEST_F(LlamaCppProgramTest, NoPolicyHoldsMoreThanItsCapacityAndTheTokenThatAttends) {

@@ -209,8 +209,8 @@ void apply(const Knobs& knobs, std::size_t capacity, const Task& task, Options& 
   } else if constexpr (requires { o.kernel; }) {
     o.window = (std::min)(capacity / 2, std::size_t{32});
     o.kernel = knobs.kernel;
-  } else if constexpr (requires { o.window; }) {
-    o.window = recent;
+  } else if constexpr (requires { o.recent; }) {
+    o.recent = recent;
   }
   if constexpr (requires { o.distance; }) {
     o.distance = (std::min)(knobs.distance, recent - 1);

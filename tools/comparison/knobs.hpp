@@ -6,7 +6,7 @@
 
 #include <cstddef>
 
-#include "morphkv/policy/protection.hpp"
+#include "morphkv/eviction/rules.hpp"
 #include "morphkv/score/recent_window.hpp"
 
 namespace morphkv::comparison {

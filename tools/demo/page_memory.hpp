@@ -28,15 +28,16 @@ inline constexpr char memory_formula_script[] = R"js(
 function cacheMemory({ layers, queryHeads, kvHeads, headDim, elementBytes, capacity, window, panes,
                        fusion }) {
   const lines = bytes => 64 * Math.ceil(bytes / 64);  // rows begin on cache lines
+  const pairs = bytes => 128 * Math.ceil(bytes / 128);  // parts of a head's state begin on two
   const heads = layers * kvHeads, group = queryHeads / kvHeads;
-  const rows = panes || window;
+  const rows = panes || window, stride = 64 * Math.ceil(capacity / 64);
   return {
     keys: heads * lines(capacity * headDim * elementBytes),
     values: heads * lines(capacity * headDim * elementBytes),
-    window: heads * rows * lines(2 * capacity),
-    scores: heads * (fusion === "max" ? lines(2 * capacity)
-      : lines(4 * capacity) * (rows < window ? 2 : 1)),
-    positions: heads * (4 * capacity + 2 * lines(8 * Math.ceil(capacity / 64)) + 4 * window),
+    window: heads * stride * (fusion === "max" ? 4 * Math.ceil(rows / 2)
+      : rows * (rows < window ? 4 : 2)),
+    scores: heads * 4 * stride,
+    positions: heads * (128 + pairs(4 * stride) + 2 * pairs(stride / 8) + pairs(4 * window)),
     history: 0,
     scratch: kvHeads * (2 * lines(4 * group * headDim) + (group + 1) * lines(4 * capacity)),
   };

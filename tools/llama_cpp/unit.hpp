@@ -79,8 +79,8 @@ class Unit {
 
   /// Applies the selection. \pre select() == Status::ok
   void commit(std::span<const Cell> block) {
-    placed_.assign(block.size(), no_slot);
-    policy_.commit(*selection_, placed_);
+    placed_ = selection_->slots;
+    policy_.commit(*selection_);
     selection_.reset();
     for (std::size_t token = 0; token < block.size(); ++token) {
       if (placed_[token] == no_slot) {

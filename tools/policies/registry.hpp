@@ -68,9 +68,9 @@ void each_option(MorphKV::Options& o, auto&& visit) {
 }
 
 void each_option(DecayedMax::Options& o, auto&& visit) {
-  visit("window", o.window, detail::window_text);
+  visit("recent", o.recent, detail::window_text);
   visit("half_life", o.half_life, "steps in which a score halves; inf: no decay");
-  visit("distance", o.distance, "queries after a token that do not score it; below window");
+  visit("distance", o.distance, "queries after a token that do not score it; below recent");
   visit("group", o.group, detail::group_text);
   visit("sinks", o.sinks, detail::sinks_text);
   visit("protect_prompt", o.protect_prompt, detail::prompt_text);
@@ -101,7 +101,7 @@ void each_option(StreamingLLM::Options& o, auto&& visit) {
 }
 
 void each_option(TOVA::Options& o, auto&& visit) {
-  visit("window", o.window, detail::window_text);
+  visit("recent", o.recent, detail::window_text);
   visit("group", o.group, detail::group_text);
   visit("sinks", o.sinks, detail::sinks_text);
   visit("protect_prompt", o.protect_prompt, detail::prompt_text);
@@ -109,7 +109,7 @@ void each_option(TOVA::Options& o, auto&& visit) {
 
 void each_option(Random::Options& o, auto&& visit) {
   visit("seed", o.seed, "of the random numbers; head h uses seed + h");
-  visit("window", o.window, detail::window_text);
+  visit("recent", o.recent, detail::window_text);
   visit("sinks", o.sinks, "first tokens that are always kept");
   visit("protect_prompt", o.protect_prompt, detail::prompt_text);
 }

@@ -63,7 +63,7 @@ Status attend_head(const DecodeHead<T>& head, const Policy& policy,
                                         .row = scratch.row,
                                         .log_sum_exp = nullptr};
   if constexpr (requires { policy.prefetch_hints(); }) {
-    std::ranges::copy(policy.prefetch_hints(), arguments.next);
+    arguments.next = policy.prefetch_hints();
   }
   return kernels::decode_attention(arguments) ? Status::ok : Status::bad_row;
 }

@@ -24,6 +24,7 @@ class DraftHistory {
       : tokens_(tokens),
         head_dim_(head_dim),
         saved_(tokens == 0 ? 0 : heads),
+        slots_(heads * tokens),
         keys_(heads * tokens * head_dim),
         values_(keys_.size()) {}
 
@@ -32,21 +33,32 @@ class DraftHistory {
             Slot slot) noexcept {
     if (tokens_ == 0) return;
     const std::size_t at = offset(head, saved_[head]++);
+    slots_[at / head_dim_] = slot;
     std::copy_n(keys[slot], head_dim_, keys_.data() + at);
     std::copy_n(values[slot], head_dim_, values_.data() + at);
   }
 
   /// Restores what the head's newest token was written over, and forgets it.
-  /// \param slot of that token
   /// \pre at most `tokens` tokens are restored without a save in between
-  void restore(std::size_t head, const KvView<T>& keys, const KvView<T>& values,
-               Slot slot) noexcept {
+  void restore(std::size_t head, const KvView<T>& keys, const KvView<T>& values) noexcept {
     const std::size_t at = offset(head, --saved_[head]);
+    const Slot slot = slots_[at / head_dim_];
     std::copy_n(keys_.data() + at, head_dim_, keys[slot]);
     std::copy_n(values_.data() + at, head_dim_, values[slot]);
   }
 
-  [[nodiscard]] std::size_t bytes() const noexcept { return keys_.bytes() + values_.bytes(); }
+  /// A block has come to the head: what came before it cannot be restored.
+  void clear(std::size_t head) noexcept {
+    if (tokens_ > 0) saved_[head] = 0;
+  }
+  /// Tokens of the head that were saved since then, and not restored.
+  [[nodiscard]] std::size_t saved(std::size_t head) const noexcept {
+    return tokens_ == 0 ? 0 : saved_[head];
+  }
+
+  [[nodiscard]] std::size_t bytes() const noexcept {
+    return keys_.bytes() + values_.bytes() + slots_.size() * sizeof(Slot);
+  }
 
  private:
   [[nodiscard]] std::size_t offset(std::size_t head, std::size_t token) const noexcept {
@@ -56,6 +68,7 @@ class DraftHistory {
   std::size_t tokens_;
   std::size_t head_dim_;
   std::vector<std::size_t> saved_;  ///< tokens saved and not restored, per head
+  std::vector<Slot> slots_;         ///< [heads][tokens]: where the tokens were written
   AlignedBuffer<T> keys_;           ///< [heads][tokens][head_dim], a ring per head
   AlignedBuffer<T> values_;
 };

@@ -249,17 +249,22 @@ class KVCache {
     for (std::size_t head = 0; head < policies_.size(); ++head) {
       const std::size_t held = tokens_[head / shape_.kv_heads];
       if (held < most - tokens) return Status::out_of_step;
-      if (policies_[head].recorded() < held - (most - tokens)) return Status::too_far_back;
+      const std::size_t count = held - (most - tokens);
+      if ((std::min)(policies_[head].recorded(), history_.saved(head)) < count) {
+        return Status::too_far_back;
+      }
     }
     for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
       forget_rows(layer);
-      for (; tokens_[layer] > most - tokens; --tokens_[layer]) {
-        for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
-          const Slot slot = policies_[index(layer, head)].rollback();
+      const std::size_t count = tokens_[layer] - (most - tokens);
+      for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
+        for (std::size_t token = 0; token < count; ++token) {
           history_.restore(index(layer, head), storage_.keys(layer, head),
-                           storage_.values(layer, head), slot);
+                           storage_.values(layer, head));
         }
+        (void)policies_[index(layer, head)].rollback(count);
       }
+      tokens_[layer] -= count;
     }
     return Status::ok;
   }
@@ -501,6 +506,7 @@ class KVCache {
     status = pending.select();
     if (status != Status::ok) return status;
     pending.commit();
+    for (std::size_t head = 0; head < shape_.kv_heads; ++head) history_.clear(index(layer, head));
     tokens_[layer] += tokens;
     forget_rows(layer);
     update_allocator(layer);

@@ -49,8 +49,7 @@ class PendingBlock {
         heads_(heads),
         storage_(storage),
         block_(block),
-        selections_(heads.size()),
-        slots_(heads.size(), std::vector<Slot>(block.tokens)) {}
+        selections_(heads.size()) {}
 
   /// Attention of the block, and the scores that its queries give. Heads run on the executor.
   template <class Execute>
@@ -76,12 +75,7 @@ class PendingBlock {
     if (heads_[0].newest() != no_position || block_.tokens <= capacity) return;
     std::vector<std::vector<double>> scores(heads_.size());
     for (std::size_t head = 0; head < heads_.size(); ++head) {
-      const Selection& selection = *selections_[head];
-      for (std::size_t c = 0; c < selection.values.size(); ++c) {
-        scores[head].push_back(heads_[head].is_permanent(selection, c)
-                                   ? std::numeric_limits<double>::infinity()
-                                   : static_cast<double>(selection.values[c]));
-      }
+      scores[head] = heads_[head].competing_scores(*selections_[head]);
     }
     for (const std::size_t distant : adaptive_capacities(scores, capacity - recent, floor)) {
       Policy& head = resized_.emplace_back(heads_[resized_.size()]);
@@ -105,13 +99,13 @@ class PendingBlock {
   }
 
   /// Writes the tokens that stay. \pre select() == Status::ok
-  void commit() {
+  void commit() noexcept {
     if constexpr (DivisibleStorage<Storage>) {
       if (!resized_.empty()) storage_.divide(layer_, resized_slots_);
     }
     std::move(resized_.begin(), resized_.end(), heads_.begin());
     for (std::size_t head = 0; head < heads_.size(); ++head) {
-      heads_[head].commit(*selections_[head], slots_[head]);
+      heads_[head].commit(*selections_[head]);
       write(block_.keys, head, storage_.keys(layer_, head));
       write(block_.values, head, storage_.values(layer_, head));
     }
@@ -149,7 +143,7 @@ class PendingBlock {
   void write(std::span<const E> tokens, std::size_t head, const KvView<T>& to) noexcept {
     const E* from = tokens.data() + head * shape_.head_dim;
     for (std::size_t token = 0; token < block_.tokens; ++token, from += shape_.key_width()) {
-      const Slot slot = slots_[head][token];
+      const Slot slot = selections_[head]->slots[token];
       if (slot != no_slot) kernels::convert(from, shape_.head_dim, to[slot]);
     }
   }
@@ -160,8 +154,7 @@ class PendingBlock {
   Storage& storage_;
   LayerBlock<E> block_;
   std::vector<std::optional<Selection>> selections_;
-  std::vector<std::vector<Slot>> slots_;  ///< [kv_heads][tokens]: where commit() writes
-  std::vector<Policy> resized_;           ///< the heads with other capacities, or none
+  std::vector<Policy> resized_;  ///< the heads with other capacities, or none
   std::vector<std::size_t> resized_slots_;
 };
 

@@ -19,11 +19,14 @@
 #define MORPHKV_ASSERT(condition) assert(condition)
 #endif
 
-// Before a function that a GPU's compiler may call in device code too; nothing for others.
+// MORPHKV_HOST_DEVICE: before a function that device code may call too. MORPHKV_CALLS_FUNCTION:
+// before the template of such a function that calls one it is given, which may be of the host.
 #if defined(__CUDACC__)
 #define MORPHKV_HOST_DEVICE __host__ __device__
+#define MORPHKV_CALLS_FUNCTION _Pragma("nv_exec_check_disable")
 #else
 #define MORPHKV_HOST_DEVICE
+#define MORPHKV_CALLS_FUNCTION
 #endif
 
 #endif  // MORPHKV_CORE_CONFIG_HPP

@@ -15,6 +15,7 @@ enum class [[nodiscard]] Status{
     wrong_size,  ///< a span's size does not match the shape, or there is no such layer or head
     position_backwards,  ///< a position is not greater than the newest one of the head
     not_finite,          ///< a key or value is NaN, infinite, or too large for the cache's type
+    position_too_large,  ///< a position is above max_position
     bad_row,      ///< a weight of an attention row is NaN, infinite, negative (or -0) or above 1
     out_of_step,  ///< a row without a token placed since the last one, or layers at other tokens
     full,         ///< every slot is in use and the policy keeps all tokens
@@ -35,6 +36,8 @@ enum class [[nodiscard]] Status{
       return "a position does not go forwards";
     case Status::not_finite:
       return "a key or value is not finite in the cache's type";
+    case Status::position_too_large:
+      return "a position is above max_position";
     case Status::bad_row:
       return "an attention row holds NaN, infinity or a weight outside [0, 1]";
     case Status::out_of_step:

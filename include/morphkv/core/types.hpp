@@ -17,6 +17,8 @@ using Position = std::int32_t;
 /// A physical row of a head's keys and values.
 using Slot = std::uint32_t;
 
+/// The greatest position that a token can have.
+inline constexpr Position max_position = std::numeric_limits<Position>::max() - 1;
 /// The position of a slot whose token has been evicted and that waits for the next one.
 inline constexpr Position no_position = -1;
 /// No slot: a token that is not kept.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The team of eviction.hpp on the device: a block, or a cluster of blocks that share a head.
+/// The team of eviction/step.hpp on the device: a block, or a cluster of blocks that share a head.
 #ifndef MORPHKV_CUDA_BLOCK_TEAM_CUH
 #define MORPHKV_CUDA_BLOCK_TEAM_CUH
 
@@ -8,8 +8,6 @@
 #include <cooperative_groups/reduce.h>
 
 #include <cstdint>
-
-#include "morphkv/cuda/head_state.hpp"
 
 namespace morphkv { inline namespace v0 { namespace cuda {
 

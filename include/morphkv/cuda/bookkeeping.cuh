@@ -13,15 +13,15 @@
 #include "morphkv/core/types.hpp"
 #include "morphkv/cuda/block_team.cuh"
 #include "morphkv/cuda/elements.cuh"
-#include "morphkv/cuda/eviction.hpp"
-#include "morphkv/cuda/head_state.hpp"
 #include "morphkv/cuda/policy.hpp"
+#include "morphkv/eviction/step.hpp"
 
 namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// The heads of one layer of a batch. All pointers are of the device; nothing is owned.
+template <Score S = AnyScore>
 struct PlaceArguments {
-  Policy policy{};
+  EvictionPlan<S> policy{};
   void* state = nullptr;  ///< state_bytes(), after reset_state()
   std::uint32_t sequences = 0;
   std::uint32_t kv_heads = 0;
@@ -41,9 +41,9 @@ enum class WeightForm {
 };
 
 /// The attention of every sequence's newest token. `Weight` is float, __half or __nv_bfloat16.
-template <Element Weight>
+template <Element Weight, Score S = AnyScore>
 struct ObserveArguments {
-  Policy policy{};
+  EvictionPlan<S> policy{};
   void* state = nullptr;
   std::uint32_t sequences = 0;
   std::uint32_t kv_heads = 0;
@@ -61,9 +61,10 @@ namespace detail {
 inline constexpr unsigned bookkeeping_threads = 256;
 
 /// A block serves one cell.
-static __global__ void __launch_bounds__(bookkeeping_threads)
-    place_kernel(const __grid_constant__ PlaceArguments a,
-                 const __grid_constant__ StateLayout layout) {
+template <Score S>
+__global__ void __launch_bounds__(bookkeeping_threads)
+    place_kernel(const __grid_constant__ PlaceArguments<S> a,
+                 const __grid_constant__ HeadLayout layout) {
   __shared__ TeamStorage storage;
   const std::size_t cell = blockIdx.x;
   const HeadView view(a.state, layout, cell);
@@ -72,8 +73,8 @@ static __global__ void __launch_bounds__(bookkeeping_threads)
       a.positions == nullptr ? state.newest + 1 : a.positions[cell / a.kv_heads];
   if (position < 0) return;
   const Cluster alone(1);
-  const BlockTeam team(storage, alone, a.policy.slots);
-  const Placement placement = place(team, a.policy, view, position, state);
+  const BlockTeam team(storage, alone, a.policy.rules.slots);
+  const Placement placement = morphkv::place(team, a.policy, view, position, state);
   state.status = placement.status;
   __syncthreads();  // the state has been read by all
   if (threadIdx.x != 0) return;
@@ -85,40 +86,40 @@ static __global__ void __launch_bounds__(bookkeeping_threads)
 }
 
 /// The fused weight of a slot.
-template <Element Weight>
-__device__ float fused_weight(const ObserveArguments<Weight>& a, std::size_t cell, Slot slot) {
+template <Element Weight, Score S>
+__device__ float fused_weight(const ObserveArguments<Weight, S>& a, std::size_t cell, Slot slot) {
   float row = 0;
   for (std::uint32_t g = 0; g < a.group; ++g) {
     const std::size_t query_head = cell * a.group + g;
     float weight = to_float(a.weights[query_head * a.weight_stride + slot]);
     if (a.form == WeightForm::logits) weight = expf(weight - a.log_sum_exp[query_head]);
     if (!(weight >= 0.0F)) return weight;  // fmaxf would drop a NaN
-    row = a.policy.group == GroupFusion::max ? fmaxf(row, weight) : row + weight;
+    row = a.policy.rules.group == GroupFusion::max ? fmaxf(row, weight) : row + weight;
   }
-  if (a.policy.group == GroupFusion::max || a.group == 1) return row;
+  if (a.policy.rules.group == GroupFusion::max || a.group == 1) return row;
   return row * (1.0F / static_cast<float>(a.group));
 }
 
 /// A block serves one cell.
-template <Element Weight>
+template <Element Weight, Score S>
 __global__ void __launch_bounds__(bookkeeping_threads)
-    observe_kernel(const __grid_constant__ ObserveArguments<Weight> a,
-                   const __grid_constant__ StateLayout layout) {
+    observe_kernel(const __grid_constant__ ObserveArguments<Weight, S> a,
+                   const __grid_constant__ HeadLayout layout) {
   __shared__ TeamStorage storage;
   const std::size_t cell = blockIdx.x;
   if (a.positions != nullptr && a.positions[cell / a.kv_heads] < 0) return;
   const HeadView view(a.state, layout, cell);
   HeadState state = *view.head;
   const Cluster alone(1);
-  const BlockTeam team(storage, alone, a.policy.slots);
+  const BlockTeam team(storage, alone, a.policy.rules.slots);
   const auto weight_at = [&](Slot slot) { return fused_weight(a, cell, slot); };
-  if (a.policy.evicts() && state.awaits_row == 0) {
+  if (a.policy.rules.evicts() && state.awaits_row == 0) {
     state.status = Status::out_of_step;
   } else if (!is_valid_row(team, state.size, weight_at)) {
     state.status = Status::bad_row;
   } else {
     state.status = Status::ok;
-    if (a.policy.evicts()) observe(team, a.policy, view, state, weight_at);
+    if (a.policy.rules.evicts()) morphkv::observe(team, a.policy, view, state, weight_at);
   }
   __syncthreads();  // the state has been read by all
   if (threadIdx.x != 0) return;
@@ -132,10 +133,11 @@ __global__ void __launch_bounds__(bookkeeping_threads)
 /// engine writes key and value there, and attends to the slots from 0 to the size. A head whose
 /// token cannot be placed is left as it was. On the stream; no allocation, no synchronisation; a
 /// CUDA graph may capture it.
-[[nodiscard]] inline cudaError_t place(const PlaceArguments& a, cudaStream_t stream) {
+template <Score S = AnyScore>
+[[nodiscard]] cudaError_t place(const PlaceArguments<S>& a, cudaStream_t stream) {
   if (a.sequences == 0 || a.kv_heads == 0) return cudaSuccess;
-  if (!a.policy.is_valid() || a.state == nullptr) return cudaErrorInvalidValue;
-  detail::place_kernel<<<a.sequences * a.kv_heads, detail::bookkeeping_threads, 0, stream>>>(
+  if (a.policy.rules.slots == 0 || a.state == nullptr) return cudaErrorInvalidValue;
+  detail::place_kernel<S><<<a.sequences * a.kv_heads, detail::bookkeeping_threads, 0, stream>>>(
       a, layout_of(a.policy));
   return cudaGetLastError();
 }
@@ -145,15 +147,15 @@ __global__ void __launch_bounds__(bookkeeping_threads)
 /// outside [0, 1] is refused, and the token votes for nobody. On the stream; no allocation, no
 /// synchronisation; a CUDA graph may capture it. With the same probabilities in float a head keeps
 /// the tokens that the portable library keeps.
-template <Element Weight>
-[[nodiscard]] cudaError_t observe(const ObserveArguments<Weight>& a, cudaStream_t stream) {
+template <Element Weight, Score S = AnyScore>
+[[nodiscard]] cudaError_t observe(const ObserveArguments<Weight, S>& a, cudaStream_t stream) {
   if (a.sequences == 0 || a.kv_heads == 0) return cudaSuccess;
-  if (!a.policy.is_valid() || a.state == nullptr || a.weights == nullptr || a.group == 0 ||
-      a.weight_stride < a.policy.slots ||
+  if (a.policy.rules.slots == 0 || a.state == nullptr || a.weights == nullptr || a.group == 0 ||
+      a.weight_stride < a.policy.rules.slots ||
       (a.form == WeightForm::logits && a.log_sum_exp == nullptr)) {
     return cudaErrorInvalidValue;
   }
-  detail::observe_kernel<Weight>
+  detail::observe_kernel<Weight, S>
       <<<a.sequences * a.kv_heads, detail::bookkeeping_threads, 0, stream>>>(a,
                                                                              layout_of(a.policy));
   return cudaGetLastError();

@@ -16,17 +16,16 @@
 #include "morphkv/cuda/block_team.cuh"
 #include "morphkv/cuda/cache_rows.cuh"
 #include "morphkv/cuda/elements.cuh"
-#include "morphkv/cuda/eviction.hpp"
-#include "morphkv/cuda/head_state.hpp"
 #include "morphkv/cuda/policy.hpp"
 #include "morphkv/cuda/warp_dots.cuh"
+#include "morphkv/eviction/step.hpp"
 
 namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// One layer of a batch. All pointers are of the device; nothing is owned. Queries, keys, values
 /// and outputs of a sequence are [heads][head_dim], each on 16 bytes; query head h reads KV head
 /// h / group.
-template <Element T>
+template <Element T, Score S = AnyScore>
 struct DecodeArguments {
   const T* queries = nullptr;  ///< [sequences][kv_heads * group][head_dim]
   /// [sequences][kv_heads][head_dim], rotated. Null: no token comes; the queries attend to the
@@ -43,7 +42,7 @@ struct DecodeArguments {
   std::uint32_t kv_heads = 0;
   std::uint32_t group = 1;
   float scale = 1;  ///< of the logits; usually 1 / sqrt(head_dim)
-  Policy policy{};
+  EvictionPlan<S> policy{};
   void* state = nullptr;         ///< state_bytes(), after reset_state()
   Status* statuses = nullptr;    ///< [sequences][kv_heads], or null
   Slot* slots = nullptr;         ///< [sequences][kv_heads]: where the token was written, or null
@@ -75,8 +74,8 @@ struct DecodeMemory {
 }
 
 /// The token's key and value, into the slot that it was given.
-template <Element T, int head_dim>
-__device__ void write_token(const DecodeArguments<T>& a, std::size_t cell, const KvView<T>& keys,
+template <Element T, int head_dim, Score S>
+__device__ void write_token(const DecodeArguments<T, S>& a, std::size_t cell, const KvView<T>& keys,
                             const KvView<T>& values, Slot slot) {
   copy_row(a.keys + cell * head_dim, row_of(keys, slot), head_dim, threadIdx.x, blockDim.x);
   copy_row(a.values + cell * head_dim, row_of(values, slot), head_dim, threadIdx.x, blockDim.x);
@@ -84,10 +83,10 @@ __device__ void write_token(const DecodeArguments<T>& a, std::size_t cell, const
 
 /// A cell is a KV head of a sequence: one block, or a cluster of `blocks`. `heads` query heads of
 /// its group are served at once.
-template <Element T, int head_dim, int heads>
+template <Element T, int head_dim, int heads, Score S>
 __global__ void __launch_bounds__(decode_threads, 2)
-    decode_kernel(const __grid_constant__ DecodeArguments<T> a,
-                  const __grid_constant__ StateLayout layout, const DecodeMemory memory,
+    decode_kernel(const __grid_constant__ DecodeArguments<T, S> a,
+                  const __grid_constant__ HeadLayout layout, const DecodeMemory memory,
                   const std::uint32_t blocks) {
   extern __shared__ __align__(16) unsigned char dynamic[];
   __shared__ TeamStorage team_storage;
@@ -107,7 +106,7 @@ __global__ void __launch_bounds__(decode_threads, 2)
   const BlockTeam team(team_storage, cluster, memory.slots_per_block);
   const bool appends = a.keys != nullptr;
   const Placement placement =
-      appends ? place(team, a.policy, view, position, state) : Placement{Status::ok};
+      appends ? morphkv::place(team, a.policy, view, position, state) : Placement{Status::ok};
   state.status = placement.status;
   if (placement.status == Status::ok) {
     const KvView<T> keys = a.cache_keys.head(sequence, head);
@@ -134,7 +133,7 @@ __global__ void __launch_bounds__(decode_threads, 2)
             [&](std::uint32_t token, int h, float logit) { weights[token - begin].x[h] = logit; });
       }
       block_softmax<heads>(cluster, weights, tokens, softmax);
-      fuse_heads<heads>(weights, tokens, softmax, first, a.group, a.policy.group, fused);
+      fuse_heads<heads>(weights, tokens, softmax, first, a.group, a.policy.rules.group, fused);
       if (threadIdx.x < count && cluster.rank() == 0 && a.log_sum_exp != nullptr) {
         a.log_sum_exp[query_head + threadIdx.x] = softmax.log_sum_exp[threadIdx.x];
       }
@@ -151,11 +150,11 @@ __global__ void __launch_bounds__(decode_threads, 2)
     }
     if (a.rows != nullptr) {
       for (std::uint32_t t = threadIdx.x; t < tokens; t += blockDim.x) {
-        a.rows[cell * a.policy.slots + begin + t] = fused[t];
+        a.rows[cell * a.policy.rules.slots + begin + t] = fused[t];
       }
     }
-    if (appends && state.status == Status::ok && a.policy.evicts()) {
-      observe(team, a.policy, view, state, [&](Slot slot) { return fused[slot - begin]; });
+    if (appends && state.status == Status::ok && a.policy.rules.evicts()) {
+      morphkv::observe(team, a.policy, view, state, [&](Slot slot) { return fused[slot - begin]; });
     }
   }
   cluster.sync();  // no block reads the state or a peer's memory any more
@@ -209,13 +208,13 @@ struct DecodePlan {
   return fits ? cudaSuccess : cudaErrorInvalidConfiguration;
 }
 
-template <Element T, int head_dim, int heads>
-[[nodiscard]] cudaError_t launch_decode(const DecodeArguments<T>& a, cudaStream_t stream) {
+template <Element T, int head_dim, int heads, Score S>
+[[nodiscard]] cudaError_t launch_decode(const DecodeArguments<T, S>& a, cudaStream_t stream) {
   const std::size_t cells = std::size_t{a.sequences} * a.kv_heads;
   DecodePlan plan;
-  cudaError_t error = plan_decode(a.policy.slots, cells, heads, head_dim, plan);
+  cudaError_t error = plan_decode(a.policy.rules.slots, cells, heads, head_dim, plan);
   if (error != cudaSuccess) return error;
-  auto* kernel = decode_kernel<T, head_dim, heads>;
+  auto* kernel = decode_kernel<T, head_dim, heads, S>;
   error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(plan.memory.bytes));
   if (error != cudaSuccess) return error;
@@ -251,10 +250,10 @@ template <Element T, int head_dim, int heads>
 ///         cudaErrorMisalignedAddress for rows that do not lie on 16 bytes,
 ///         cudaErrorInvalidConfiguration if the slots are too many for shared memory (with a group
 ///         of 4 about 8,000 of them on sm_80, and 90,000 on sm_90), or what the launch says
-template <Element T, int head_dim>
-[[nodiscard]] cudaError_t decode(const DecodeArguments<T>& a, cudaStream_t stream) {
+template <Element T, int head_dim, Score S = AnyScore>
+[[nodiscard]] cudaError_t decode(const DecodeArguments<T, S>& a, cudaStream_t stream) {
   if (a.sequences == 0 || a.kv_heads == 0) return cudaSuccess;
-  if (!a.policy.is_valid() || a.group == 0 || a.state == nullptr ||
+  if (a.policy.rules.slots == 0 || a.group == 0 || a.state == nullptr ||
       (a.keys == nullptr) != (a.values == nullptr)) {
     return cudaErrorInvalidValue;
   }

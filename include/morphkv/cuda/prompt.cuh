@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// A prompt: its last queries vote, the best tokens stay, and the cache takes them in.
+/// A prompt: its last queries score it, the best tokens stay, and the cache takes them in.
 #ifndef MORPHKV_CUDA_PROMPT_CUH
 #define MORPHKV_CUDA_PROMPT_CUH
 
@@ -11,31 +11,30 @@
 #include <cstdint>
 
 #include "morphkv/core/types.hpp"
-#include "morphkv/cuda/admit.hpp"
 #include "morphkv/cuda/block_team.cuh"
 #include "morphkv/cuda/cache_rows.cuh"
 #include "morphkv/cuda/elements.cuh"
 #include "morphkv/cuda/gather.cuh"
-#include "morphkv/cuda/head_state.hpp"
 #include "morphkv/cuda/policy.hpp"
 #include "morphkv/cuda/prompt_rows.cuh"
-#include "morphkv/cuda/prompt_scores.hpp"
 #include "morphkv/cuda/reset.cuh"
 #include "morphkv/cuda/top_k.cuh"
+#include "morphkv/eviction/block.hpp"
+#include "morphkv/eviction/head_state.hpp"
 
 namespace morphkv { inline namespace v0 { namespace cuda {
 
 /// The first prompts of a batch, whose attention the engine has computed, and the caches that take
 /// them in. All pointers are of the device; nothing is owned.
-template <Element T>
+template <Element T, Score S = AnyScore>
 struct AdmitArguments {
   Prompts<T> prompts{};
   const Position* first_positions = nullptr;  ///< [sequences], or null: 0
-  Policy policy{};
+  EvictionPlan<S> policy{};
   void* state = nullptr;  ///< state_bytes(); its old content does not matter
   CacheRows<T> cache_keys{};
   CacheRows<T> cache_values{};
-  std::uint32_t* kept = nullptr;    ///< [sequences][kv_heads][policy.slots]: tokens by slot
+  std::uint32_t* kept = nullptr;    ///< [sequences][kv_heads][slots of the policy]: tokens by slot
   std::uint32_t* counts = nullptr;  ///< [sequences][kv_heads]: how many
   Status* statuses = nullptr;       ///< [sequences][kv_heads], or null
   /// Whether the prompt already lies in the caches, token t in slot t: it is then moved up in place
@@ -47,135 +46,193 @@ namespace detail {
 
 /// The parts of the workspace of admit_prompts, in bytes from its beginning.
 struct PromptWorkspace {
-  std::uint32_t rows = 0;   ///< voters whose rows are held at once
-  std::size_t keys = 0;     ///< uint64 [cells][max_tokens]
-  std::size_t pooled = 0;   ///< likewise, for SnapKV
-  std::size_t weights = 0;  ///< float [cells][rows][max_tokens]
-  std::size_t bad = 0;      ///< uint32 [cells]
+  std::uint32_t rows = 0;     ///< attention rows that are held at once
+  std::uint32_t stride = 0;   ///< columns of a row of the scores
+  std::size_t cell = 0;       ///< bytes of the numbers of one cell's columns
+  std::size_t scores = 0;     ///< [cells][cell]
+  std::size_t values = 0;     ///< uint64 [cells][max_tokens]
+  std::size_t pooled = 0;     ///< likewise, where the policy pools
+  std::size_t positions = 0;  ///< int32 [cells][max_tokens]
+  std::size_t weights = 0;    ///< float [cells][rows][max_tokens]
+  std::size_t bad = 0;        ///< uint32 [cells]
   std::size_t bytes = 0;
 };
 
-[[nodiscard]] inline PromptWorkspace prompt_workspace(const Policy& policy, std::size_t cells,
-                                                      std::uint32_t max_tokens) {
-  constexpr std::uint32_t rows_at_once = 32;  // of a policy for which all queries vote
+template <Score S>
+[[nodiscard]] PromptWorkspace prompt_workspace(const EvictionPlan<S>& plan, std::size_t cells,
+                                               std::uint32_t max_tokens) {
+  constexpr std::uint32_t max_rows = 32;
   const auto after = [](std::size_t begin, std::size_t bytes) {
     return (begin + bytes + 127) / 128 * 128;
   };
   PromptWorkspace w;
-  w.rows = policy.score == ScoreKind::running_sum ? rows_at_once : voters_of(policy);
-  w.rows = (std::min)(w.rows, max_tokens);
-  const bool pools = policy.schedule == Schedule::after_prompt;
-  w.pooled = after(0, sizeof(std::uint64_t) * cells * max_tokens);
-  w.weights = after(w.pooled, pools ? sizeof(std::uint64_t) * cells * max_tokens : 0);
+  w.rows = (std::min)(scoring_queries(plan.score, max_tokens), max_rows);
+  w.stride = score_stride(max_tokens);
+  w.cell = plan.score.memory().bytes(w.stride);
+  w.values = after(0, w.cell * cells);
+  w.pooled = after(w.values, sizeof(std::uint64_t) * cells * max_tokens);
+  w.positions = after(
+      w.pooled, plan.rules.pooling_kernel > 1 ? sizeof(std::uint64_t) * cells * max_tokens : 0);
+  w.weights = after(w.positions, sizeof(Position) * cells * max_tokens);
   w.bad = after(w.weights, sizeof(float) * cells * w.rows * max_tokens);
   w.bytes = after(w.bad, sizeof(std::uint32_t) * cells);
   return w;
 }
 
 /// What the small kernels of a prompt share.
-struct PromptVotes {
-  Policy policy{};
+template <Score S>
+struct PromptScores {
+  EvictionPlan<S> plan{};
   const std::uint32_t* tokens = nullptr;
   std::uint32_t max_tokens = 0;
   std::uint32_t kv_heads = 0;
-  std::uint32_t rows = 0;    ///< in the block of rows
-  std::uint32_t voters = 0;  ///< of the policy
+  std::uint32_t rows = 0;  ///< in the block of rows
   const float* weights = nullptr;
-  std::uint64_t* keys = nullptr;
+  std::byte* scores = nullptr;
+  std::uint32_t stride = 0;
+  std::size_t cell_bytes = 0;
+  std::uint64_t* values = nullptr;
   std::uint64_t* pooled = nullptr;
+  Position* positions = nullptr;
+  const Position* first_positions = nullptr;
+
+  [[nodiscard]] __device__ Position first(std::size_t sequence) const {
+    return first_positions == nullptr ? 0 : first_positions[sequence];
+  }
+  [[nodiscard]] __device__ ScoreView columns(std::size_t cell) const {
+    return {scores + cell * cell_bytes, plan.score.memory(), stride, positions + cell * max_tokens};
+  }
 };
 
-inline constexpr unsigned vote_threads = 256;
+inline constexpr unsigned score_threads = 256;
 
-/// Adds the votes of a block of rows, from voter `first` on. Grid: (tiles of tokens, cells).
-static __global__ void __launch_bounds__(vote_threads)
-    add_votes_kernel(const __grid_constant__ PromptVotes a, std::uint32_t first) {
+/// Pushes a block of rows, from the scoring query `first` on. Grid: (tiles of tokens, cells). A
+/// thread serves one token, so that it sees its rows in their order.
+template <Score S>
+__global__ void __launch_bounds__(score_threads)
+    push_rows_kernel(const __grid_constant__ PromptScores<S> a, std::uint32_t first) {
   const std::size_t cell = blockIdx.y;
   const std::uint32_t tokens = a.tokens[cell / a.kv_heads];
   const std::uint32_t token = blockIdx.x * blockDim.x + threadIdx.x;
   if (token >= tokens) return;
-  const std::uint32_t voters = min(a.voters, tokens);
-  const std::uint32_t rows = first < voters ? min(a.rows, voters - first) : 0;
-  std::uint64_t& slot = a.keys[cell * a.max_tokens + token];
-  std::uint64_t key = first == 0 ? 0 : slot;
-  if (a.voters == 0) key = token;  // ranked by age
+  const std::uint32_t scoring = scoring_queries(a.plan.score, tokens);
+  const std::uint32_t rows = first < scoring ? min(a.rows, scoring - first) : 0;
+  const std::uint32_t distance = distance_of(a.plan.score);
+  const ScoreView columns = a.columns(cell);
   for (std::uint32_t r = 0; r < rows; ++r) {
-    key = add_vote(a.policy, key, a.weights[(cell * a.rows + r) * a.max_tokens + token]);
+    const std::uint32_t query = tokens - scoring + first + r;
+    if (token + distance == query) a.plan.score.start(columns, token, first + r);
+    const float weight = a.weights[(cell * a.rows + r) * a.max_tokens + token];
+    (void)with_block_row(a.plan.score, columns, first + r, [&](const auto& row) {
+      (void)row.push(token, weight, row.fetch(token));
+      return no_slot;
+    });
   }
-  slot = key;
 }
 
-/// Smooths the keys of the tokens that are judged. Grid: (tiles of tokens, cells).
-static __global__ void __launch_bounds__(vote_threads)
-    pool_votes_kernel(const __grid_constant__ PromptVotes a) {
+/// The value of every token. Grid: (tiles of tokens, cells).
+template <Score S>
+__global__ void __launch_bounds__(score_threads)
+    values_kernel(const __grid_constant__ PromptScores<S> a) {
   const std::size_t cell = blockIdx.y;
   const std::uint32_t tokens = a.tokens[cell / a.kv_heads];
-  const std::uint32_t judged = tokens - min(tokens, a.policy.recent);
   const std::uint32_t token = blockIdx.x * blockDim.x + threadIdx.x;
-  if (token >= judged) return;
-  const std::size_t begin = cell * a.max_tokens;
-  a.pooled[begin + token] = pooled_key(a.policy, a.keys + begin, judged, token);
+  if (token >= tokens) return;
+  const std::uint32_t scoring = scoring_queries(a.plan.score, tokens);
+  a.positions[cell * a.max_tokens + token] =
+      a.first(cell / a.kv_heads) + static_cast<Position>(token);
+  std::uint64_t value = 0;
+  (void)a.plan.score.with_row(a.columns(cell), scoring == 0 ? 0 : scoring - 1,
+                              [&](const auto& row) {
+                                value = row.value(token);
+                                return no_slot;
+                              });
+  a.values[cell * a.max_tokens + token] = value;
+}
+
+/// Pools the values of the tokens that compete. Grid: (tiles of tokens, cells).
+template <Score S>
+__global__ void __launch_bounds__(score_threads)
+    pool_kernel(const __grid_constant__ PromptScores<S> a) {
+  const std::size_t cell = blockIdx.y;
+  const std::uint32_t tokens = a.tokens[cell / a.kv_heads];
+  const std::uint32_t competing = tokens - min(tokens, a.plan.rules.recent);
+  const std::uint32_t token = blockIdx.x * blockDim.x + threadIdx.x;
+  if (token >= competing) return;
+  const std::uint64_t* values = a.values + cell * a.max_tokens;
+  a.pooled[cell * a.max_tokens + token] =
+      double_key(pooled(a.plan.rules, competing, token, [&](std::uint32_t rank) {
+        return a.plan.score.number(static_cast<typename S::Value>(values[rank]));
+      }));
 }
 
 /// Writes the tokens that stay, ascending. A block serves one cell.
-static __global__ void __launch_bounds__(top_k_threads)
-    select_kernel(const __grid_constant__ PromptVotes a, const std::uint32_t* bad,
+template <Score S>
+__global__ void __launch_bounds__(top_k_threads)
+    select_kernel(const __grid_constant__ PromptScores<S> a, const std::uint32_t* bad,
                   std::uint32_t* kept, std::uint32_t* counts, Status* statuses) {
   __shared__ TopKStorage<std::uint64_t> shared;
   const std::size_t cell = blockIdx.x;
+  const EvictionRules& rules = a.plan.rules;
   const std::uint32_t tokens = a.tokens[cell / a.kv_heads];
-  PromptCut cut = cut_prompt(a.policy, tokens);
-  if (bad[cell] != 0) cut.status = Status::bad_row;
-  if (cut.status != Status::ok) cut.stays = 0;
+  const bool cuts = cuts_block(rules, HeadState{}) && tokens > rules.capacity;
+  const std::uint32_t recent = cuts ? rules.recent : 0;
+  const std::uint32_t permanent = !cuts ? tokens : rules.protect_prompt ? tokens : rules.sinks;
+  Status status = Status::ok;
+  if (bad[cell] != 0) status = Status::bad_row;
+  if (tokens > rules.slots && !cuts) status = Status::full;
+  if (cuts && permanent + recent > rules.capacity) status = Status::nothing_to_evict;
+  const std::uint32_t stays = status != Status::ok ? 0 : cuts ? rules.capacity : tokens;
   if (threadIdx.x == 0) {
-    counts[cell] = cut.stays;
-    if (statuses != nullptr) statuses[cell] = cut.status;
+    counts[cell] = stays;
+    if (statuses != nullptr) statuses[cell] = status;
   }
-  std::uint32_t* out = kept + cell * a.policy.slots;
-  if (cut.status != Status::ok) return;
-  if (cut.stays == tokens) {
-    for (std::uint32_t i = threadIdx.x; i < tokens; i += blockDim.x) out[i] = i;
-    return;
+  if (status != Status::ok) return;
+  std::uint32_t* out = kept + cell * rules.slots;
+  for (std::uint32_t i = threadIdx.x; i < permanent; i += blockDim.x) out[i] = i;
+  for (std::uint32_t i = threadIdx.x; i < recent; i += blockDim.x) {
+    out[stays - recent + i] = tokens - recent + i;
   }
-  for (std::uint32_t i = threadIdx.x; i < cut.certain; i += blockDim.x) out[i] = i;
-  for (std::uint32_t i = threadIdx.x; i < cut.recent; i += blockDim.x) {
-    out[cut.stays - cut.recent + i] = tokens - cut.recent + i;
-  }
-  const std::uint64_t* keys =
-      (a.pooled != nullptr ? a.pooled : a.keys) + cell * a.max_tokens + cut.certain;
+  if (!cuts) return;
+  const std::uint64_t* values =
+      (a.pooled != nullptr ? a.pooled : a.values) + cell * a.max_tokens + permanent;
   block_top_k<std::uint64_t>(
-      tokens - cut.recent - cut.certain, cut.wanted, [&](std::uint32_t i) { return keys[i]; },
-      [&](std::uint32_t rank, std::uint32_t i) { out[cut.certain + rank] = cut.certain + i; },
-      shared);
+      tokens - recent - permanent, stays - recent - permanent,
+      [&](std::uint32_t i) { return values[i]; },
+      [&](std::uint32_t rank, std::uint32_t i) { out[permanent + rank] = permanent + i; }, shared);
 }
 
 /// The state of a head. A block serves one cell.
-static __global__ void __launch_bounds__(vote_threads)
-    admit_kernel(const __grid_constant__ PromptVotes a, const __grid_constant__ StateLayout layout,
-                 void* state_memory, const Position* first_positions, const std::uint32_t* kept,
-                 const std::uint32_t* counts) {
+template <Score S>
+__global__ void __launch_bounds__(score_threads)
+    commit_kernel(const __grid_constant__ PromptScores<S> a,
+                  const __grid_constant__ HeadLayout layout, void* state_memory,
+                  const std::uint32_t* kept, const std::uint32_t* counts) {
   __shared__ TeamStorage storage;
   const std::size_t cell = blockIdx.x;
   const std::size_t sequence = cell / a.kv_heads;
   const std::uint32_t tokens = a.tokens[sequence];
-  if (counts[cell] == 0) return;  // no prompt, or one that cannot be held: the state is empty
-  const PromptOutcome prompt{.tokens = tokens,
-                             .first = first_positions == nullptr ? 0 : first_positions[sequence],
-                             .kept = kept + cell * a.policy.slots,
-                             .stays = counts[cell],
-                             .rows = a.weights + cell * a.rows * a.max_tokens,
-                             .row_stride = a.max_tokens,
-                             .keys = a.keys + cell * a.max_tokens};
+  const std::uint32_t stays = counts[cell];
+  if (stays == 0) return;  // no prompt, or one that cannot be held: the state is empty
   const Cluster alone(1);
-  const BlockTeam team(storage, alone, a.policy.slots);
+  const BlockTeam team(storage, alone, a.plan.rules.slots);
   const HeadView view(state_memory, layout, cell);
-  HeadState state;
-  admit(team, a.policy, view, prompt, state);
+  HeadState state = *view.head;
+  const BlockOutcome outcome{
+      .columns = {.held = 0, .tokens = tokens, .arrived = 0, .first = a.first(sequence)},
+      .sources = kept + cell * a.plan.rules.slots,
+      .size = stays,
+      .scores = a.columns(cell),
+      .rows = a.plan.rules.evicts() ? scoring_queries(a.plan.score, tokens) : 0};
+  commit_block(
+      team, a.plan.rules, outcome, view,
+      [&](std::uint32_t token) { return stays - (tokens - token); }, view, state);
+  __syncthreads();
   if (threadIdx.x == 0) *view.head = state;
 }
 
-template <Element T>
-[[nodiscard]] cudaError_t move_tokens(const AdmitArguments<T>& a, const CacheRows<T>& from,
+template <Element T, Score S>
+[[nodiscard]] cudaError_t move_tokens(const AdmitArguments<T, S>& a, const CacheRows<T>& from,
                                       const CacheRows<T>& to, std::uint32_t head_dim,
                                       cudaStream_t stream) {
   const GatherArguments<T> rows{.from = from,
@@ -185,36 +242,37 @@ template <Element T>
                                 .head_dim = head_dim,
                                 .rows = a.kept,
                                 .counts = a.counts,
-                                .rows_stride = a.policy.slots};
+                                .rows_stride = a.policy.rules.slots};
   return a.in_place ? compact(rows, stream) : gather(rows, stream);
 }
 
 }  // namespace detail
 
 /// Bytes of device memory that admit_prompts works in; they begin on 128 bytes.
-[[nodiscard]] inline std::size_t admit_workspace(const Policy& policy, std::size_t sequences,
-                                                 std::size_t kv_heads, std::uint32_t max_tokens) {
+template <Score S>
+[[nodiscard]] std::size_t admit_workspace(const EvictionPlan<S>& policy, std::size_t sequences,
+                                          std::size_t kv_heads, std::uint32_t max_tokens) {
   return detail::prompt_workspace(policy, sequences * kv_heads, max_tokens).bytes;
 }
 
 /// Takes the first prompts of a batch in: KVCache::prefill of the portable library, but for the
 /// prompt's own attention, which the engine has computed.
 ///
-/// The prompt's last queries vote (see voters_of), and a prompt longer than the capacity is cut to
-/// it: the first and the most recent tokens stay with the best of the others; of equal ones the
-/// newest. Slot i receives the i-th token that stays. A head whose prompt cannot be held, or one of
-/// whose queries has no finite weights, says so in its status and is empty.
+/// The prompt's last queries score it (see scoring_queries), and a prompt longer than the capacity
+/// is cut to it: the first and the most recent tokens stay with the best of the others; of equal
+/// ones the newest. Slot i receives the i-th token that stays. A head whose prompt cannot be held,
+/// or one of whose queries has no finite weights, says so in its status and is empty.
 ///
 /// On the stream; it neither allocates nor synchronises; kernels are launched by max_tokens, so
-/// that a CUDA graph may capture it. A policy for which all queries vote (H2O) costs max_tokens /
+/// that a CUDA graph may capture it. A policy whose scores come from all queries costs max_tokens /
 /// 32 launches of 2 kernels and the square of the prompt's length. At most 65,535 heads in all.
 /// \param workspace admit_workspace() bytes, used until the stream has passed
-template <Element T, int head_dim>
-[[nodiscard]] cudaError_t admit_prompts(const AdmitArguments<T>& a, void* workspace,
+template <Element T, int head_dim, Score S = AnyScore>
+[[nodiscard]] cudaError_t admit_prompts(const AdmitArguments<T, S>& a, void* workspace,
                                         cudaStream_t stream) {
   const Prompts<T>& p = a.prompts;
   if (p.sequences == 0 || p.kv_heads == 0 || p.max_tokens == 0) return cudaSuccess;
-  if (!a.policy.is_valid() || p.group == 0 || a.state == nullptr || a.kept == nullptr ||
+  if (a.policy.rules.slots == 0 || p.group == 0 || a.state == nullptr || a.kept == nullptr ||
       a.counts == nullptr || p.tokens == nullptr || workspace == nullptr) {
     return cudaErrorInvalidValue;
   }
@@ -229,58 +287,65 @@ template <Element T, int head_dim>
   auto* memory = static_cast<std::byte*>(workspace);
   auto* weights = reinterpret_cast<float*>(memory + w.weights);
   auto* bad = reinterpret_cast<std::uint32_t*>(memory + w.bad);
-  const bool pools = a.policy.schedule == Schedule::after_prompt;
-  const detail::PromptVotes votes{
-      .policy = a.policy,
+  const bool pools = a.policy.rules.pooling_kernel > 1;
+  const detail::PromptScores<S> scores{
+      .plan = a.policy,
       .tokens = p.tokens,
       .max_tokens = p.max_tokens,
       .kv_heads = p.kv_heads,
       .rows = w.rows,
-      .voters = voters_of(a.policy),
       .weights = weights,
-      .keys = reinterpret_cast<std::uint64_t*>(memory + w.keys),
-      .pooled = pools ? reinterpret_cast<std::uint64_t*>(memory + w.pooled) : nullptr};
+      .scores = memory + w.scores,
+      .stride = w.stride,
+      .cell_bytes = w.cell,
+      .values = reinterpret_cast<std::uint64_t*>(memory + w.values),
+      .pooled = pools ? reinterpret_cast<std::uint64_t*>(memory + w.pooled) : nullptr,
+      .positions = reinterpret_cast<Position*>(memory + w.positions),
+      .first_positions = a.first_positions};
 
   cudaError_t error = cudaMemsetAsync(bad, 0, sizeof(*bad) * cells, stream);
   const auto after = [&](auto&& launch) {
     if (error == cudaSuccess) error = launch();
   };
-  const dim3 tiles((p.max_tokens + detail::vote_threads - 1) / detail::vote_threads, cells);
-  const std::uint32_t voters = (std::min)(votes.voters, p.max_tokens);
-  for (std::uint32_t first = 0; first == 0 || first < voters; first += w.rows) {
-    if (voters > 0) {
-      after([&] {
-        return detail::prompt_rows<T, head_dim>(p,
-                                                {.voters = votes.voters,
-                                                 .first = first,
-                                                 .rows = w.rows,
-                                                 .fusion = a.policy.group,
-                                                 .out = weights,
-                                                 .bad = bad},
-                                                stream);
-      });
-    }
+  after([&] { return cudaMemsetAsync(scores.scores, 0, w.cell * cells, stream); });
+  const dim3 tiles((p.max_tokens + detail::score_threads - 1) / detail::score_threads, cells);
+  const std::uint32_t queries = a.policy.score.scoring_queries();
+  const std::uint32_t max_scoring = scoring_queries(a.policy.score, p.max_tokens);
+  for (std::uint32_t first = 0; first < max_scoring; first += w.rows) {
     after([&] {
-      detail::add_votes_kernel<<<tiles, detail::vote_threads, 0, stream>>>(votes, first);
-      return cudaGetLastError();
+      return detail::prompt_rows<T, head_dim>(p,
+                                              {.voters = queries,
+                                               .first = first,
+                                               .rows = w.rows,
+                                               .fusion = a.policy.rules.group,
+                                               .out = weights,
+                                               .bad = bad},
+                                              stream);
     });
-    if (voters == 0) break;
-  }
-  if (pools) {
     after([&] {
-      detail::pool_votes_kernel<<<tiles, detail::vote_threads, 0, stream>>>(votes);
+      detail::push_rows_kernel<S><<<tiles, detail::score_threads, 0, stream>>>(scores, first);
       return cudaGetLastError();
     });
   }
   after([&] {
-    detail::select_kernel<<<cells, detail::top_k_threads, 0, stream>>>(votes, bad, a.kept, a.counts,
-                                                                       a.statuses);
+    detail::values_kernel<S><<<tiles, detail::score_threads, 0, stream>>>(scores);
+    return cudaGetLastError();
+  });
+  if (pools) {
+    after([&] {
+      detail::pool_kernel<S><<<tiles, detail::score_threads, 0, stream>>>(scores);
+      return cudaGetLastError();
+    });
+  }
+  after([&] {
+    detail::select_kernel<S>
+        <<<cells, detail::top_k_threads, 0, stream>>>(scores, bad, a.kept, a.counts, a.statuses);
     return cudaGetLastError();
   });
   after([&] { return reset_state(a.policy, a.state, 0, p.sequences, p.kv_heads, stream); });
   after([&] {
-    detail::admit_kernel<<<cells, detail::vote_threads, 0, stream>>>(
-        votes, layout_of(a.policy), a.state, a.first_positions, a.kept, a.counts);
+    detail::commit_kernel<S><<<cells, detail::score_threads, 0, stream>>>(
+        scores, layout_of(a.policy), a.state, a.kept, a.counts);
     return cudaGetLastError();
   });
   after([&] { return detail::move_tokens(a, p.keys, a.cache_keys, head_dim, stream); });

@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(prompt_threads)
           for (int h = 0; h < heads; ++h) {
             if (h >= static_cast<int>(count)) continue;
             const float weight = exp2f(logit.x[h] - logarithm[h]);
-            if (!(weight >= 0.0F && weight <= greatest_weight)) b.bad[cell] = 1;
+            if (!(weight >= 0.0F && weight <= max_weight)) b.bad[cell] = 1;
             fused = b.fusion == GroupFusion::max ? fmaxf(fused, weight) : fused + weight;
           }
           row[t] = factor * fused;

@@ -5,19 +5,13 @@
 #define MORPHKV_CUDA_RANKED_KEY_HPP
 
 #include <cstdint>
-#include <cstring>
 
 #include "morphkv/core/config.hpp"
+#include "morphkv/score/score.hpp"
 
 namespace morphkv { inline namespace v0 { namespace cuda {
 
-/// The two zeros are one. No NaN.
-[[nodiscard]] MORPHKV_HOST_DEVICE inline std::uint32_t ranked_key(float score) noexcept {
-  std::uint32_t bits = 0;
-  std::memcpy(&bits, &score, sizeof bits);
-  if (bits == 0x80000000U) bits = 0;
-  return (bits >> 31U) != 0 ? ~bits : bits | 0x80000000U;
-}
+using morphkv::ranked_key;
 [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t ranked_key(std::uint32_t score) noexcept {
   return score;
 }

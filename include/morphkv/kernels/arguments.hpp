@@ -5,6 +5,7 @@
 #define MORPHKV_KERNELS_ARGUMENTS_HPP
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
@@ -21,6 +22,7 @@ struct PrefetchHint {
   const void* data = nullptr;
   std::size_t bytes = 0;
 };
+using PrefetchHints = std::array<PrefetchHint, 4>;
 
 /// The arguments of decode_attention. Nothing is owned. Rows of keys and values lie as KvView says,
 /// the values by the same table as the keys.
@@ -43,7 +45,7 @@ struct DecodeAttention {
   float* output = nullptr;       ///< [group][head_dim], or null: then no value is read
   float* row = nullptr;          ///< [tokens]: the fused row, or null if not wanted
   float* log_sum_exp = nullptr;  ///< [group], or null if not wanted
-  PrefetchHint next[4] = {};  ///< what the caller reads next: a score's memory, another head's keys
+  PrefetchHints next{};  ///< what the caller reads next: a score's memory, another head's keys
 
   [[nodiscard]] KvView<const T> key_rows() const noexcept {
     return {keys, stride, pages, page_rows, page_stride};

@@ -24,7 +24,8 @@
 
 #include "morphkv/kernels/isa/cpu.hpp"
 
-#if !defined(MORPHKV_PORTABLE_KERNELS) && defined(__GNUC__) && !defined(_MSC_VER)
+#if !defined(MORPHKV_PORTABLE_KERNELS) && defined(__GNUC__) && !defined(_MSC_VER) && \
+    !defined(__CUDACC__)
 #if defined(__x86_64__)
 #define MORPHKV_KERNELS_X86 1
 #elif defined(__aarch64__) && defined(__ARM_NEON) && !defined(__AARCH64EB__)
@@ -34,7 +35,9 @@
 
 // Two translation units with different flags compile different code from one kernel. The name of an
 // inline namespace keeps the two apart, so that a linker never takes one for the other.
-#if defined(__AVX512BF16__)
+#if defined(__CUDACC__)
+#define MORPHKV_BUILD built_for_cuda
+#elif defined(__AVX512BF16__)
 #define MORPHKV_BUILD built_for_avx512_bf16
 #elif defined(__AVX512BW__)
 #define MORPHKV_BUILD built_for_avx512

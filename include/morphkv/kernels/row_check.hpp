@@ -11,7 +11,7 @@
 
 namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
 
-/// Whether every weight is a number from 0 to greatest_weight: false for NaN and for minus zero,
+/// Whether every weight is a number from 0 to max_weight: false for NaN and for minus zero,
 /// whose pattern would rank above all others. O(slots).
 [[nodiscard]] inline bool is_valid_row(const float* row, std::size_t slots) noexcept {
   MORPHKV_DISPATCH(is_valid_row(row, slots));

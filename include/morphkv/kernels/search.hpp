@@ -8,12 +8,14 @@
 #ifndef MORPHKV_KERNELS_SEARCH_HPP
 #define MORPHKV_KERNELS_SEARCH_HPP
 
+#include <array>
 #include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 
 #include "morphkv/core/bit_mask.hpp"
+#include "morphkv/core/config.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/core/weight_units.hpp"
 #include "morphkv/kernels/dispatch.hpp"
@@ -28,7 +30,19 @@
 
 namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
 
-using morphkv::greatest_weight;
+using morphkv::max_weight;
+
+/// A bijection of 32 bits without visible structure: two rounds of multiply and shift, with the
+/// constants of Wellons, "hash-prospector" (2018), lowbias32.
+[[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t random_mix(std::uint32_t x) noexcept {
+  x = (x ^ (x >> 16U)) * 0x7feb352dU;
+  x = (x ^ (x >> 15U)) * 0x846ca68bU;
+  return x ^ (x >> 16U);
+}
+[[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t random_draw(Position position,
+                                                                      std::uint32_t key) noexcept {
+  return random_mix(static_cast<std::uint32_t>(position) ^ key);
+}
 
 /// What scores are made of.
 template <class V>
@@ -40,13 +54,6 @@ template <ScoreValue Value>
 [[nodiscard]] Value lowest(const Value* values, std::size_t slots,
                            const std::uint64_t* protected_bits) noexcept {
   MORPHKV_DISPATCH(lowest(values, slots, protected_bits));
-}
-
-/// The lowest of the values max(prefix[slot], suffix[slot]).
-[[nodiscard]] inline std::uint16_t lowest_max(const std::uint16_t* prefix,
-                                              const std::uint16_t* suffix, std::size_t slots,
-                                              const std::uint64_t* protected_bits) noexcept {
-  MORPHKV_DISPATCH(lowest_max(prefix, suffix, slots, protected_bits));
 }
 
 /// The lowest of the values sums[slot] / max(step - births[slot], 1), the operands rounded to
@@ -65,12 +72,25 @@ template <ScoreValue Value>
   MORPHKV_DISPATCH(oldest_with(value, values, slots, protected_bits, positions));
 }
 
-/// The same for the values of lowest_max.
-[[nodiscard]] inline Slot oldest_with_max(std::uint16_t value, const std::uint16_t* prefix,
-                                          const std::uint16_t* suffix, std::size_t slots,
-                                          const std::uint64_t* protected_bits,
+/// The same for the maxima of three rows of binary16 patterns.
+[[nodiscard]] inline Slot oldest_with_max(std::uint16_t value,
+                                          const std::array<const std::uint16_t*, 3>& rows,
+                                          std::size_t slots, const std::uint64_t* protected_bits,
                                           const Position* positions) noexcept {
-  MORPHKV_DISPATCH(oldest_with_max(value, prefix, suffix, slots, protected_bits, positions));
+  MORPHKV_DISPATCH(oldest_with_max(value, rows, slots, protected_bits, positions));
+}
+
+/// The slot with the lowest random_draw(position, key), of equal ones the oldest; no_slot if there
+/// is none. Two passes.
+[[nodiscard]] inline Slot lowest_draw_slot(const Position* positions, std::uint32_t key,
+                                           std::size_t slots,
+                                           const std::uint64_t* protected_bits) noexcept {
+  const auto* numbers = reinterpret_cast<const std::uint32_t*>(positions);
+  const auto draw = [&]() noexcept -> std::uint32_t {
+    MORPHKV_DISPATCH(lowest_draw(numbers, key, slots, protected_bits));
+  };
+  const std::uint32_t lowest = draw();
+  MORPHKV_DISPATCH(oldest_with_draw(lowest, numbers, key, slots, protected_bits));
 }
 
 /// The same for the values of lowest_mean.

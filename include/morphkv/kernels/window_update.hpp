@@ -3,7 +3,7 @@
 /// Updates of scores by one attention row, in one pass over the slots that also finds the lowest
 /// score.
 ///
-/// All functions take a row of weights from 0 to kernels::greatest_weight, one per slot, and return
+/// All functions take a row of weights from 0 to kernels::max_weight, one per slot, and return
 /// the lowest score among the slots whose protection bit is clear, or the greatest value of its
 /// type (infinity for floats) if there is none; with null `protected_bits` nothing is searched for.
 /// kernels::oldest_with finds whose score it is. Weights are rounded to binary16, to nearest, ties
@@ -18,8 +18,26 @@
 #include <limits>
 #include <type_traits>
 
+#include "morphkv/core/weight_units.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/isa/portable.hpp"
+
+namespace morphkv { inline namespace v0 { namespace kernels {
+
+/// Rows of binary16 patterns that slide_max works on, one number per slot; null where a row of
+/// weights does not touch one. RecentWindow says what they are.
+struct MaxWindowRows {
+  std::uint16_t* newest = nullptr;             ///< max(newest, row), or row where a pane opens
+  std::uint16_t* prefix = nullptr;             ///< max(prefix, row), or row where a block opens
+  const std::uint16_t* middle = nullptr;       ///< read only
+  const std::uint16_t* old = nullptr;          ///< read only
+  std::uint16_t* suffix = nullptr;             ///< max(suffix, next_suffix)
+  const std::uint16_t* next_suffix = nullptr;  ///< read only
+  bool opens_pane = false;
+  bool opens_block = false;
+};
+
+}}}  // namespace morphkv::v0::kernels
 
 #define MORPHKV_ISA portable
 #include "morphkv/kernels/vector/window_update.hpp"
@@ -43,27 +61,12 @@ inline std::uint32_t add_to_pane(const float* row, std::size_t slots,
   MORPHKV_DISPATCH(add_to_pane(row, slots, protected_bits, pane, sums));
 }
 
-/// newest = half(row), prefix = max(prefix, newest); the score is max(prefix, suffix), or prefix
-/// where `suffix` is null.
+/// The window of maxima takes a row: see MaxWindowRows. The score is the maximum of prefix, middle
+/// and old.
 inline std::uint16_t slide_max(const float* row, std::size_t slots,
-                               const std::uint64_t* protected_bits, const std::uint16_t* suffix,
-                               std::uint16_t* newest, std::uint16_t* prefix) noexcept {
-  MORPHKV_DISPATCH(slide_maxima<false>(row, slots, protected_bits, suffix, newest, prefix));
-}
-
-/// The same with newest = max(newest, half(row)), for a pane of several rows.
-inline std::uint16_t slide_pane_max(const float* row, std::size_t slots,
-                                    const std::uint64_t* protected_bits,
-                                    const std::uint16_t* suffix, std::uint16_t* newest,
-                                    std::uint16_t* prefix) noexcept {
-  MORPHKV_DISPATCH(slide_maxima<true>(row, slots, protected_bits, suffix, newest, prefix));
-}
-
-/// rows[r] = max over rows r ... count - 1, for every r: the flip of a two-stack window.
-/// `stride` elements lie between two rows. O(count slots).
-inline void suffix_max(std::uint16_t* rows, std::size_t stride, std::size_t count,
-                       std::size_t slots) noexcept {
-  MORPHKV_DISPATCH(suffix_max(rows, stride, count, slots));
+                               const std::uint64_t* protected_bits,
+                               const MaxWindowRows& rows) noexcept {
+  MORPHKV_DISPATCH(slide_max(row, slots, protected_bits, rows));
 }
 
 /// scores = row.
@@ -78,7 +81,7 @@ inline float decay_max(const float* row, std::size_t slots, const std::uint64_t*
   MORPHKV_DISPATCH(decay_max(row, slots, protected_bits, decay, scores));
 }
 
-/// sums += row, in units of 2^-40, each rounded half up. Sums stay below 2^64.
+/// sums = min(sums + row, max_units), in units of 2^-40, each rounded half up.
 inline std::uint64_t add_row(const float* row, std::size_t slots,
                              const std::uint64_t* protected_bits, std::uint64_t* sums) noexcept {
   MORPHKV_DISPATCH(add_row(row, slots, protected_bits, sums));

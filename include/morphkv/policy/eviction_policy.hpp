@@ -7,6 +7,7 @@
 #include <concepts>
 #include <cstddef>
 #include <span>
+#include <vector>
 
 #include "morphkv/core/memory_usage.hpp"
 #include "morphkv/core/prompt_rows.hpp"
@@ -25,7 +26,7 @@ concept EvictionPolicy =
     std::copyable<P> &&
     requires(P policy, const P& constant, const typename P::Options& options, std::size_t head,
              Position position, std::span<const float> row, const PromptRows& rows,
-             typename P::Selection& selection, std::span<Slot> slots) {
+             typename P::Selection& selection) {
       /// `head` numbers the heads of a cache: seeds and phases differ from one to the next.
       P(options, head);
       { options.group } -> std::convertible_to<GroupFusion>;
@@ -45,10 +46,13 @@ concept EvictionPolicy =
       { constant.can_observe() } noexcept -> std::same_as<Status>;
       /// The attention row of the newest token.
       { policy.observe(row) } noexcept -> std::same_as<Status>;
-      /// A block of tokens: its vote, the decision, which both change nothing, and its admission.
+      /// A block of tokens is scored, then what stays is selected; both change nothing but the
+      /// selection, and may allocate. Then it is committed.
       { constant.score_block(position, rows) } -> std::same_as<typename P::Selection>;
       { constant.select(selection) } -> std::same_as<Status>;
-      { policy.commit(selection, slots) };
+      { policy.commit(selection) } noexcept;
+      /// [tokens], after select(): the slot of each of the block's tokens; no_slot: not kept.
+      { selection.slots[head] } -> std::convertible_to<Slot>;
       { policy.reset() } noexcept;
       { constant.memory() } -> std::same_as<MemoryUsage>;
     };
@@ -57,7 +61,8 @@ concept EvictionPolicy =
 template <class P>
 concept RevocablePolicy = EvictionPolicy<P> && requires(P policy, const P& constant) {
   { constant.recorded() } -> std::same_as<std::size_t>;
-  { policy.rollback() } noexcept -> std::same_as<Slot>;
+  { constant.undone_by(std::size_t{}) } -> std::same_as<std::size_t>;
+  { policy.rollback(std::size_t{}) } noexcept -> std::same_as<std::span<const Slot>>;
 };
 
 /// A policy whose empty heads can be given another capacity, by the scores of a selection; see
@@ -67,8 +72,8 @@ concept ResizablePolicy =
     EvictionPolicy<P> && requires(P policy, const P& constant, const typename P::Selection& selection,
                                   std::size_t count) {
       { policy.set_capacity(count) };
-      { constant.is_permanent(selection, count) } noexcept -> std::same_as<bool>;
-      { static_cast<double>(selection.values[count]) };
+      /// Of the tokens that compete, by position; infinity where one cannot be evicted.
+      { constant.competing_scores(selection) } -> std::same_as<std::vector<double>>;
     };
 
 /// A policy whose heads can pass slots on to each other while they decode; see ScoredEviction and

@@ -6,8 +6,8 @@
 
 #include <cstddef>
 
+#include "morphkv/eviction/scored_eviction.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
-#include "morphkv/policy/scored_eviction.hpp"
 #include "morphkv/score/age.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -22,13 +22,13 @@ class Full : public ScoredEviction<Age> {
   };
 
   /// \throws std::invalid_argument if max_tokens is 0.
+  [[nodiscard]] static Plan plan_of(const Options& o) {
+    return {make_rules({.schedule = Schedule::never, .group = o.group, .max_tokens = o.max_tokens}),
+            {}};
+  }
+
   explicit Full(const Options& options, std::size_t /*head*/ = 0)
-      : ScoredEviction{checked({.capacity = options.max_tokens,
-                                .schedule = Schedule::never,
-                                .protection = {0, false, 0},
-                                .max_tokens = options.max_tokens,
-                                .history = options.history}),
-                       Age()} {}
+      : ScoredEviction(plan_of(options), options.history) {}
 };
 
 static_assert(RevocablePolicy<Full>);

@@ -5,11 +5,10 @@
 #define MORPHKV_POLICY_H2O_HPP
 
 #include <cstddef>
-#include <limits>
 #include <string>
 
+#include "morphkv/eviction/scored_eviction.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
-#include "morphkv/policy/scored_eviction.hpp"
 #include "morphkv/score/running_sum.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -19,40 +18,38 @@ namespace morphkv { inline namespace v0 {
 /// attention of a step sees one token more.
 ///
 /// Old tokens have had more queries to gather from: that bias is the policy. `normalised` divides
-/// by the number of queries.
+/// by the number of queries. The authors' code defaults to 4 + 512.
 class H2O : public ScoredEviction<RunningSum> {
  public:
   struct Options {
-    std::size_t heavy = 4;  ///< the authors' default; for summaries they took 1024 + 1024
-    std::size_t recent = 512;
+    std::size_t heavy = 1024;  ///< heavy hitters, the sinks among them
+    std::size_t recent =
+        1024;  ///< newest tokens, which are kept; the paper splits a budget in halves
     bool normalised = false;
     GroupFusion group = GroupFusion::mean;
-    std::size_t sinks = default_sinks;  ///< taken out of `heavy`
+    std::size_t sinks = default_sinks;  ///< counted in `heavy`
     bool protect_prompt = false;
     std::size_t history = 0;  ///< how many tokens rollback() can take back
   };
 
   /// \throws std::invalid_argument if heavy is 0 or below sinks.
-  explicit H2O(const Options& options, std::size_t /*head*/ = 0)
-      : ScoredEviction{checked(rules_of(options)),
-                       RunningSum({.columns = options.heavy + options.recent + 1,
-                                   .normalised = options.normalised,
-                                   .history = options.history})} {}
-
- private:
-  [[nodiscard]] static EvictionRules rules_of(const Options& options) {
-    constexpr std::size_t most = std::numeric_limits<Position>::max() / 2;
-    const std::string range = " to " + std::to_string(most);
-    require(options.heavy > 0 && options.heavy <= most, "heavy", options.heavy, "from 1" + range);
-    require(options.recent <= most, "recent", options.recent, "from 0" + range);
-    require(options.sinks <= options.heavy, "sinks", options.sinks,
-            "at most heavy = " + std::to_string(options.heavy));
-    return {.capacity = options.heavy + options.recent,
-            .schedule = Schedule::after_attention,
-            .protection = {options.sinks, options.protect_prompt, options.recent},
-            .max_tokens = 0,
-            .history = options.history};
+  [[nodiscard]] static Plan plan_of(const Options& o) {
+    constexpr std::size_t max = 1U << 29U;
+    const std::string range = " to " + std::to_string(max);
+    require(o.heavy > 0 && o.heavy <= max, "heavy", o.heavy, "from 1" + range);
+    require(o.recent <= max, "recent", o.recent, "from 0" + range);
+    require(o.sinks <= o.heavy, "sinks", o.sinks, "at most heavy = " + std::to_string(o.heavy));
+    return {make_rules({.schedule = Schedule::after_attention,
+                        .group = o.group,
+                        .capacity = o.heavy + o.recent,
+                        .recent = o.recent,
+                        .sinks = o.sinks,
+                        .protect_prompt = o.protect_prompt}),
+            {.normalised = o.normalised}};
   }
+
+  explicit H2O(const Options& options, std::size_t /*head*/ = 0)
+      : ScoredEviction(plan_of(options), options.history) {}
 };
 
 static_assert(RevocablePolicy<H2O>);

@@ -6,8 +6,8 @@
 
 #include <cstddef>
 
+#include "morphkv/eviction/scored_eviction.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
-#include "morphkv/policy/scored_eviction.hpp"
 #include "morphkv/score/recent_window.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -17,36 +17,35 @@ namespace morphkv { inline namespace v0 {
 ///
 ///     F[j] = sum or max over i in window of a_i[j]      (section 3 of the paper)
 ///
-/// The new token is written over the one with the lowest F. A token votes once it has been
-/// attended.
+/// The new token overwrites the one with the lowest F. A query scores once its token has attended.
 class MorphKV : public ScoredEviction<RecentWindow> {
  public:
   struct Options {
     std::size_t capacity = 2048;  ///< M: tokens a head holds, the window included
-    std::size_t window = 32;      ///< R: recent tokens; they are kept, and they vote
+    std::size_t window = 32;      ///< R: newest tokens; they are kept, and their queries score
     Fusion fusion = Fusion::sum;
     GroupFusion group = GroupFusion::max;
     std::size_t sinks = default_sinks;  ///< 0 is the bare paper
     bool protect_prompt = false;
-    std::size_t panes = 0;    ///< of the window, 0 for exact; see RecentWindow
+    std::size_t panes = 0;    ///< of the window; 0: exact, see RecentWindow
     std::size_t history = 0;  ///< how many tokens rollback() can take back
   };
 
   /// \throws std::invalid_argument if capacity is below window + sinks or not above window, or the
   ///         window's options do not fit each other (see RecentWindow).
-  explicit MorphKV(const Options& options, std::size_t head = 0)
-      : ScoredEviction{
-            checked({.capacity = options.capacity,
-                     .schedule = Schedule::on_arrival,
-                     .protection = {options.sinks, options.protect_prompt, options.window},
-                     .max_tokens = 0,
-                     .history = options.history}),
-            RecentWindow({.columns = options.capacity,
-                          .rows = options.window,
-                          .fusion = options.fusion,
-                          .panes = options.panes,
-                          .history = options.history,
-                          .phase = head})} {}
+  [[nodiscard]] static Plan plan_of(const Options& o) {
+    return {make_rules({.schedule = Schedule::on_arrival,
+                        .group = o.group,
+                        .capacity = o.capacity,
+                        .recent = o.window,
+                        .sinks = o.sinks,
+                        .protect_prompt = o.protect_prompt,
+                        .recent_name = "window"}),
+            make_recent_window(o.window, o.panes, o.fusion)};
+  }
+
+  explicit MorphKV(const Options& options, std::size_t /*head*/ = 0)
+      : ScoredEviction(plan_of(options), options.history) {}
 };
 
 static_assert(RevocablePolicy<MorphKV>);

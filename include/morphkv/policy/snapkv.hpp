@@ -5,20 +5,22 @@
 #define MORPHKV_POLICY_SNAPKV_HPP
 
 #include <cstddef>
+#include <cstdint>
 
+#include "morphkv/core/error.hpp"
+#include "morphkv/eviction/scored_eviction.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
-#include "morphkv/policy/scored_eviction.hpp"
-#include "morphkv/score/pooled_sum.hpp"
+#include "morphkv/score/block_sum.hpp"
 
 namespace morphkv { inline namespace v0 {
 
-/// The prompt's last `window` queries vote by the sum of their rows, pooled along the prompt; the
-/// best capacity - window older tokens stay, with the last `window`. Generated tokens and later
-/// turns are appended as they are, up to `max_tokens`.
+/// The prompt's last `window` queries score its tokens by the sum of their rows, pooled along the
+/// prompt; the best capacity - window older tokens stay, with the last `window`. Generated tokens
+/// and later turns are appended as they are, up to `max_tokens`.
 ///
-/// The authors choose for each query head and store the group's tokens several times over; here the
+/// The authors select per query head and store the group's tokens several times over; here the
 /// group is fused first. A prompt given in chunks is cut after each of them.
-class SnapKV : public ScoredEviction<PooledSum> {
+class SnapKV : public ScoredEviction<BlockSum> {
  public:
   struct Options {
     std::size_t capacity = 2048;  ///< tokens of the prompt that stay, the window included
@@ -32,19 +34,26 @@ class SnapKV : public ScoredEviction<PooledSum> {
     std::size_t history = 0;        ///< how many tokens rollback() can take back
   };
 
-  /// \throws std::invalid_argument if capacity is below window + sinks or not above window, or the
-  ///         kernel is even.
+  /// \throws std::invalid_argument if capacity is below window + sinks or not above window, window
+  /// is
+  ///         0, or the kernel is even.
+  [[nodiscard]] static Plan plan_of(const Options& o) {
+    require(o.window > 0, "window", o.window, "at least 1");
+    return {make_rules({.schedule = Schedule::after_prompt,
+                        .group = o.group,
+                        .capacity = o.capacity,
+                        .recent = o.window,
+                        .sinks = o.sinks,
+                        .protect_prompt = o.protect_prompt,
+                        .max_tokens = o.max_tokens,
+                        .pooling_kernel = o.kernel,
+                        .pooling = o.pooling,
+                        .recent_name = "window"}),
+            {.queries = static_cast<std::uint32_t>(o.window)}};
+  }
+
   explicit SnapKV(const Options& options, std::size_t /*head*/ = 0)
-      : ScoredEviction{
-            checked({.capacity = options.capacity,
-                     .schedule = Schedule::after_prompt,
-                     .protection = {options.sinks, options.protect_prompt, options.window},
-                     .max_tokens = options.max_tokens,
-                     .history = options.history}),
-            PooledSum({.columns = 0,
-                       .rows = options.window,
-                       .kernel = options.kernel,
-                       .pooling = options.pooling})} {}
+      : ScoredEviction(plan_of(options), options.history) {}
 };
 
 static_assert(RevocablePolicy<SnapKV>);

@@ -6,8 +6,8 @@
 
 #include <cstddef>
 
+#include "morphkv/eviction/scored_eviction.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
-#include "morphkv/policy/scored_eviction.hpp"
 #include "morphkv/score/age.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -28,13 +28,18 @@ class StreamingLLM : public ScoredEviction<Age> {
   };
 
   /// \throws std::invalid_argument if capacity is not above sinks.
+  [[nodiscard]] static Plan plan_of(const Options& o) {
+    return {make_rules({.schedule = Schedule::on_arrival,
+                        .group = o.group,
+                        .capacity = o.capacity,
+                        .recent = 1,
+                        .sinks = o.sinks,
+                        .protect_prompt = o.protect_prompt}),
+            {}};
+  }
+
   explicit StreamingLLM(const Options& options, std::size_t /*head*/ = 0)
-      : ScoredEviction{checked({.capacity = options.capacity,
-                                .schedule = Schedule::on_arrival,
-                                .protection = {options.sinks, options.protect_prompt, 1},
-                                .max_tokens = 0,
-                                .history = options.history}),
-                       Age()} {}
+      : ScoredEviction(plan_of(options), options.history) {}
 };
 
 static_assert(RevocablePolicy<StreamingLLM>);

@@ -6,8 +6,8 @@
 
 #include <cstddef>
 
+#include "morphkv/eviction/scored_eviction.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
-#include "morphkv/policy/scored_eviction.hpp"
 #include "morphkv/score/last_row.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -20,22 +20,26 @@ class TOVA : public ScoredEviction<LastRow> {
  public:
   struct Options {
     std::size_t capacity = 2048;
-    std::size_t window = 1;  ///< recent tokens that are kept; 1 is the arriving token itself
+    std::size_t recent = 1;  ///< newest tokens, which are kept; 1 is the arriving token itself
     GroupFusion group = GroupFusion::mean;
     std::size_t sinks = default_sinks;  ///< 0 is the bare paper
     bool protect_prompt = false;
     std::size_t history = 0;  ///< how many tokens rollback() can take back
   };
 
-  /// \throws std::invalid_argument if capacity is below window + sinks or not above window.
+  /// \throws std::invalid_argument if capacity is below recent + sinks or not above recent.
+  [[nodiscard]] static Plan plan_of(const Options& o) {
+    return {make_rules({.schedule = Schedule::on_arrival,
+                        .group = o.group,
+                        .capacity = o.capacity,
+                        .recent = o.recent,
+                        .sinks = o.sinks,
+                        .protect_prompt = o.protect_prompt}),
+            {}};
+  }
+
   explicit TOVA(const Options& options, std::size_t /*head*/ = 0)
-      : ScoredEviction{
-            checked({.capacity = options.capacity,
-                     .schedule = Schedule::on_arrival,
-                     .protection = {options.sinks, options.protect_prompt, options.window},
-                     .max_tokens = 0,
-                     .history = options.history}),
-            LastRow({.columns = options.capacity, .history = options.history})} {}
+      : ScoredEviction(plan_of(options), options.history) {}
 };
 
 static_assert(RevocablePolicy<TOVA>);

@@ -1,39 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// No score at all: the oldest goes first.
+/// No score at all: the oldest token is evicted first.
 #ifndef MORPHKV_SCORE_AGE_HPP
 #define MORPHKV_SCORE_AGE_HPP
 
-#include <algorithm>
-#include <cstddef>
+#include <cstdint>
 #include <span>
 
+#include "morphkv/kernels/search.hpp"
 #include "morphkv/score/score.hpp"
 
 namespace morphkv { inline namespace v0 {
 
 /// Ranks tokens by position: StreamingLLM's score (arXiv 2309.17453). It needs no attention rows
 /// and no memory.
-class Age {
- public:
-  using Value = Position;
+struct Age {
+  using Value = std::uint32_t;
 
-  Slot push(std::span<const float>, const Candidates& candidates) noexcept {
-    return least(candidates);
+  class Row {
+   public:
+    using Value = Age::Value;
+    MORPHKV_HOST_DEVICE explicit Row(const Position* positions) noexcept : positions_(positions) {}
+
+    [[nodiscard]] MORPHKV_HOST_DEVICE Value fetch(Slot slot) const noexcept { return value(slot); }
+    [[nodiscard]] MORPHKV_HOST_DEVICE Value push(Slot, float, Value age) const noexcept {
+      return age;
+    }
+    [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept {
+      return static_cast<Value>(positions_[slot]);
+    }
+    [[nodiscard]] Slot push_row(std::span<const float>, const Candidates& c) const noexcept {
+      const auto* ages = reinterpret_cast<const Value*>(positions_);
+      const Value oldest = kernels::lowest(ages, c.slots, c.protected_bits);
+      return kernels::oldest_with(oldest, ages, c.slots, c.protected_bits, c.positions);
+    }
+
+   private:
+    const Position* positions_;
+  };
+
+  [[nodiscard]] MORPHKV_HOST_DEVICE static double number(Value value) noexcept { return value; }
+  [[nodiscard]] MORPHKV_HOST_DEVICE static constexpr ScoreMemory memory() noexcept { return {}; }
+  [[nodiscard]] MORPHKV_HOST_DEVICE static constexpr std::uint32_t scoring_queries() noexcept {
+    return 0;
   }
-  void skip() noexcept {}
-  [[nodiscard]] Slot least(const Candidates& candidates) const noexcept {
-    return least_wanted(candidates, [&](Slot slot) { return candidates.positions[slot]; });
+  MORPHKV_CALLS_FUNCTION
+  template <class Function>
+  MORPHKV_HOST_DEVICE auto with_row(const ScoreView& view, std::uint32_t,
+                                    const Function& function) const {
+    return function(Row(view.positions));
   }
-  void renew(Slot) noexcept {}
-  void pop(std::size_t) noexcept {}
-  void clear() noexcept {}
-  [[nodiscard]] std::size_t voters() const noexcept { return 0; }
-  void values(std::span<const Position> positions, std::span<Value> out) const noexcept {
-    std::copy_n(positions.data(), out.size(), out.data());
-  }
-  [[nodiscard]] Age remapped(std::span<const Slot>, std::size_t) const { return *this; }
-  [[nodiscard]] MemoryUsage memory() const noexcept { return {}; }
+  MORPHKV_HOST_DEVICE void start(const ScoreView&, Slot, std::uint32_t) const noexcept {}
 };
 
 static_assert(Score<Age>);

@@ -4,54 +4,61 @@
 #ifndef MORPHKV_SCORE_RANDOM_SCORE_HPP
 #define MORPHKV_SCORE_RANDOM_SCORE_HPP
 
-#include <cstddef>
 #include <cstdint>
 #include <span>
 
+#include "morphkv/kernels/search.hpp"
 #include "morphkv/score/score.hpp"
 
 namespace morphkv { inline namespace v0 {
 
-/// At every step each token draws a new number, so that the victim is uniform among the candidates.
-/// A draw is a hash (SplitMix64, Steele et al. 2014) of seed, step and position: the same on every
-/// machine, whatever the order of slots, and a rollback repeats it.
-class RandomScore {
- public:
-  using Value = std::uint64_t;
+/// At every row each token draws a new number, so that the victim is uniform among the candidates.
+/// A draw is a hash of seed, row number and position: the same on every machine, in whatever order
+/// the slots are. No memory.
+struct RandomScore {
+  using Value = std::uint32_t;
 
-  explicit RandomScore(std::uint64_t seed) : seed_(seed) {}
+  std::uint64_t seed = 0;
 
-  Slot push(std::span<const float>, const Candidates& candidates) noexcept {
-    skip();
-    return least(candidates);
-  }
-  void skip() noexcept { ++step_; }
-  [[nodiscard]] Slot least(const Candidates& candidates) const noexcept {
-    return least_wanted(candidates, [&](Slot slot) { return draw(candidates.positions[slot]); });
-  }
-  void renew(Slot) noexcept {}
-  void pop(std::size_t count) noexcept { step_ -= count; }
-  void clear() noexcept { step_ = 0; }
-  [[nodiscard]] std::size_t voters() const noexcept { return 0; }
-  void values(std::span<const Position> positions, std::span<Value> out) const noexcept {
-    for (std::size_t c = 0; c < out.size(); ++c) out[c] = draw(positions[c]);
-  }
-  [[nodiscard]] RandomScore remapped(std::span<const Slot>, std::size_t) const { return *this; }
-  [[nodiscard]] MemoryUsage memory() const noexcept { return {}; }
+  class Row {
+   public:
+    using Value = RandomScore::Value;
+    struct Fetched {};
+    MORPHKV_HOST_DEVICE Row(std::uint32_t key, const Position* positions) noexcept
+        : key_(key), positions_(positions) {}
 
- private:
-  [[nodiscard]] static constexpr std::uint64_t mix(std::uint64_t x) noexcept {
-    x += 0x9e3779b97f4a7c15U;
-    x = (x ^ (x >> 30U)) * 0xbf58476d1ce4e5b9U;
-    x = (x ^ (x >> 27U)) * 0x94d049bb133111ebU;
-    return x ^ (x >> 31U);
-  }
-  [[nodiscard]] std::uint64_t draw(Position position) const noexcept {
-    return mix(mix(mix(seed_) ^ step_) ^ static_cast<std::uint64_t>(position));
-  }
+    [[nodiscard]] MORPHKV_HOST_DEVICE Fetched fetch(Slot) const noexcept { return {}; }
+    [[nodiscard]] MORPHKV_HOST_DEVICE Value push(Slot slot, float, Fetched) const noexcept {
+      return value(slot);
+    }
+    [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept {
+      return kernels::random_draw(positions_[slot], key_);
+    }
 
-  std::uint64_t seed_;
-  std::uint64_t step_ = 0;
+    Slot push_row(std::span<const float>, const Candidates& c) const noexcept {
+      return kernels::lowest_draw_slot(positions_, key_, c.slots, c.protected_bits);
+    }
+
+   private:
+    std::uint32_t key_;
+    const Position* positions_;
+  };
+
+  [[nodiscard]] MORPHKV_HOST_DEVICE static double number(Value value) noexcept { return value; }
+  [[nodiscard]] MORPHKV_HOST_DEVICE static constexpr ScoreMemory memory() noexcept { return {}; }
+  [[nodiscard]] MORPHKV_HOST_DEVICE static constexpr std::uint32_t scoring_queries() noexcept {
+    return 0;
+  }
+  MORPHKV_CALLS_FUNCTION
+  template <class Function>
+  MORPHKV_HOST_DEVICE auto with_row(const ScoreView& view, std::uint32_t rows,
+                                    const Function& function) const {
+    const auto low = static_cast<std::uint32_t>(seed);
+    const auto high = static_cast<std::uint32_t>(seed >> 32U);
+    using kernels::random_mix;
+    return function(Row(random_mix(random_mix(random_mix(low) ^ high) ^ rows), view.positions));
+  }
+  MORPHKV_HOST_DEVICE void start(const ScoreView&, Slot, std::uint32_t) const noexcept {}
 };
 
 static_assert(Score<RandomScore>);

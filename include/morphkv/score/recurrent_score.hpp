@@ -1,130 +1,117 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// A score that each new row updates by a formula of yours: the shortest way to a new policy.
+/// A score that each new row updates by one formula: the shortest way to a new policy.
 #ifndef MORPHKV_SCORE_RECURRENT_SCORE_HPP
 #define MORPHKV_SCORE_RECURRENT_SCORE_HPP
 
-#include <algorithm>
 #include <concepts>
 #include <cstddef>
-#include <limits>
+#include <cstdint>
 #include <span>
+#include <type_traits>
 
-#include "morphkv/core/row_matrix.hpp"
+#include "morphkv/kernels/arguments.hpp"
+#include "morphkv/kernels/search.hpp"
+#include "morphkv/kernels/window_update.hpp"
 #include "morphkv/score/score.hpp"
 
 namespace morphkv { inline namespace v0 {
 
-/// A formula `(score, weight) -> score`: the old score of a slot and what the newest token paid to
-/// it. A new token's score is 0 before its own row. It must not throw, nor give NaN.
+/// A formula `(score, weight) -> score`: the old score of a slot and the weight of its token in the
+/// newest row. A token's score is 0 before its first row. The result must not be NaN. The formula
+/// is plain data; give its call operator MORPHKV_HOST_DEVICE to run on a device too.
 template <class U>
-concept ScoreUpdate = std::copyable<U> && requires(const U& update, float score, float weight) {
+concept ScoreUpdate = std::is_trivially_copyable_v<U> &&
+    requires(const U& update, float score, float weight) {
   { update(score, weight) } -> std::convertible_to<float>;
 };
 
-/// score[slot] = update(score[slot], row[slot]), at every step. A token that pays no attention
-/// updates with weights of 0, and so does one that is fewer than `distance` positions after the
-/// slot's: tokens attend to their neighbours whatever these say.
-///
-/// Memory: 4 bytes a slot; with `history` = D, 4 D more. Thread safety: none; one object a head.
-template <ScoreUpdate Update>
-class RecurrentScore {
- public:
-  using Value = float;
+/// score = max(decay x score, weight).
+struct DecayedMaximum {
+  float decay = 1;  ///< from 0 to 1
 
-  struct Options {
-    std::size_t columns = 0;
-    std::size_t voters = std::numeric_limits<std::size_t>::max();  ///< of a prompt's last queries
-    std::size_t history = 0;   ///< how many tokens pop() can take back
-    std::size_t distance = 0;  ///< from a token to the first one that votes for it
+  [[nodiscard]] MORPHKV_HOST_DEVICE float operator()(float score, float weight) const noexcept {
+    const float decayed = decay * score;
+    return decayed < weight ? weight : decayed;
+  }
+  /// The same for a whole row. \return the lowest score of the slots that are not protected
+  float update_row(std::span<const float> row, const std::uint64_t* protected_bits,
+                   float* scores) const noexcept {
+    return kernels::decay_max(row.data(), row.size(), protected_bits, decay, scores);
+  }
+};
+
+/// score[slot] = update(score[slot], row[slot]), at every row. A token without an attention row
+/// updates with weights of 0.
+///
+/// With `distance` = D a token is scored from the D-th token after it on: tokens attend to their
+/// neighbours whatever these are. Memory: 4 bytes per slot.
+template <ScoreUpdate Update>
+struct RecurrentScore {
+  using Value = std::uint32_t;
+
+  Update update;
+  std::uint32_t distance = 0;  ///< tokens between a token and the first query that scores it
+  std::uint32_t queries = ~std::uint32_t{0};  ///< of a block that score
+
+  class Row {
+   public:
+    using Value = RecurrentScore::Value;
+    MORPHKV_HOST_DEVICE Row(const Update& update, float* scores) noexcept
+        : update_(update), scores_(scores) {}
+
+    [[nodiscard]] MORPHKV_HOST_DEVICE float fetch(Slot slot) const noexcept {
+      return scores_[slot];
+    }
+    MORPHKV_HOST_DEVICE Value push(Slot slot, float weight, float before) const noexcept {
+      const float score = update_(before, weight);
+      scores_[slot] = score;
+      return ranked_key(score);
+    }
+    [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept {
+      return ranked_key(scores_[slot]);
+    }
+    /// What a row reads and writes.
+    [[nodiscard]] kernels::PrefetchHints prefetch_hints(std::size_t slots) const noexcept {
+      return {{{scores_, slots * sizeof *scores_}}};
+    }
+    Slot push_row(std::span<const float> row, const Candidates& c) const noexcept {
+      float lowest = 0;
+      if constexpr (requires { update_.update_row(row, c.protected_bits, scores_); }) {
+        lowest = update_.update_row(row, c.protected_bits, scores_);
+      } else {
+        for (std::size_t s = 0; s < row.size(); ++s) scores_[s] = update_(scores_[s], row[s]);
+        lowest = kernels::lowest(scores_, c.slots, c.protected_bits);
+      }
+      return kernels::oldest_with(lowest, scores_, c.slots, c.protected_bits, c.positions);
+    }
+
+   private:
+    Update update_;
+    float* scores_;
   };
 
-  RecurrentScore(const Options& options, const Update& update)
-      : options_(options), update_(update), scores_(options.history + 1, options.columns) {}
-
-  Slot push(std::span<const float> row, const Candidates& candidates) noexcept {
-    MORPHKV_ASSERT(row.size() <= options_.columns && candidates.slots <= row.size());
-    if (options_.distance == 0) {
-      advance([&](std::size_t slot) { return slot < row.size() ? row[slot] : 0.0F; });
-    } else {
-      MORPHKV_ASSERT(renewed_ < row.size());
-      const Position* positions = candidates.positions;
-      const Position last = positions[renewed_] - static_cast<Position>(options_.distance);
-      advance([&](std::size_t slot) {
-        return slot < row.size() && positions[slot] <= last ? row[slot] : 0.0F;
-      });
-    }
-    return least(candidates);
+  [[nodiscard]] MORPHKV_HOST_DEVICE static double number(Value value) noexcept {
+    return static_cast<double>(from_ranked_key(value));
   }
-
-  void skip() noexcept {
-    advance([](std::size_t) { return 0.0F; });
+  [[nodiscard]] MORPHKV_HOST_DEVICE static constexpr ScoreMemory memory() noexcept {
+    return {.rows32 = 1};
   }
-
-  [[nodiscard]] Slot least(const Candidates& candidates) const noexcept {
-    return least_wanted(candidates, [&](Slot slot) { return scores()[slot]; });
+  [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t scoring_queries() const noexcept {
+    return queries;
   }
-
-  void renew(Slot slot) noexcept { renewed_ = slot; }
-
-  [[nodiscard]] Value value(Slot slot) const noexcept { return scores()[slot]; }
-
-  /// The token of a slot lies in another one now. \pre there is no history
-  void move(Slot from, Slot to) noexcept {
-    MORPHKV_ASSERT(options_.history == 0);
-    scores_.row(0)[to] = scores_.row(0)[from];
-    if (renewed_ == from) renewed_ = to;
+  MORPHKV_CALLS_FUNCTION
+  template <class Function>
+  MORPHKV_HOST_DEVICE auto with_row(const ScoreView& view, std::uint32_t,
+                                    const Function& function) const {
+    return function(Row(update, view.row_float(0)));
   }
-
-  void pop(std::size_t count) noexcept {
-    MORPHKV_ASSERT(count <= options_.history);
-    step_ -= count;
-    renewed_ = no_slot;
+  MORPHKV_HOST_DEVICE void start(const ScoreView& view, Slot slot, std::uint32_t) const noexcept {
+    view.row_float(0)[slot] = 0;
   }
-
-  void clear() noexcept {
-    scores_.clear();
-    step_ = 0;
-    renewed_ = no_slot;
-  }
-
-  [[nodiscard]] std::size_t voters() const noexcept { return options_.voters; }
-
-  void values(std::span<const Position>, std::span<Value> out) const noexcept {
-    std::copy_n(scores(), out.size(), out.data());
-  }
-
-  [[nodiscard]] RecurrentScore remapped(std::span<const Slot> sources, std::size_t columns) const {
-    RecurrentScore result(*this);
-    result.options_.columns = columns;
-    result.scores_ = scores_.remapped(sources, columns);
-    return result;
-  }
-
-  [[nodiscard]] MemoryUsage memory() const noexcept {
-    const std::size_t row_bytes = scores_.bytes() / scores_.rows();
-    return {.scores = row_bytes, .history = scores_.bytes() - row_bytes};
-  }
-
- private:
-  [[nodiscard]] const float* scores() const noexcept { return scores_.row(step_ % scores_.rows()); }
-
-  template <class WeightAt>
-  void advance(const WeightAt& weight_at) noexcept {
-    const float* before = scores();
-    float* after = scores_.row(++step_ % scores_.rows());
-    for (std::size_t slot = 0; slot < options_.columns; ++slot) {
-      after[slot] = update_(slot == renewed_ ? 0.0F : before[slot], weight_at(slot));
-    }
-    renewed_ = no_slot;
-  }
-
-  Options options_;
-  Update update_;
-  std::size_t step_ = 0;
-  Slot renewed_ = no_slot;   ///< whose score begins anew with the next row
-  RowMatrix<float> scores_;  ///< the newest row, and those that pop() brings back
 };
+
+static_assert(Score<RecurrentScore<DecayedMaximum>>);
 
 }}  // namespace morphkv::v0
 

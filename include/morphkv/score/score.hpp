@@ -1,90 +1,169 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// What ranks tokens: the concept that every score meets, and what its searches look at.
+/// What ranks tokens: the concept that every score meets, and the plain memory that it works on.
+///
+/// A score is a small struct of parameters. Its numbers lie in plain memory, one column per slot,
+/// so that the same functions run on the host and on a device, and so that a head's state can be
+/// copied, saved and moved as bytes.
 #ifndef MORPHKV_SCORE_SCORE_HPP
 #define MORPHKV_SCORE_SCORE_HPP
 
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
+#include <type_traits>
 
-#include "morphkv/core/bit_mask.hpp"
-#include "morphkv/core/memory_usage.hpp"
+#include "morphkv/core/config.hpp"
 #include "morphkv/core/types.hpp"
 
 namespace morphkv { inline namespace v0 {
 
-/// The slots among which a victim is sought: those below `slots` whose protection bit is clear.
+/// The slots among which a victim is searched: those below `slots` whose protection bit is clear.
 struct Candidates {
   std::size_t slots = 0;
   const std::uint64_t* protected_bits = nullptr;
   const Position* positions = nullptr;
 };
 
-/// A score: one object a head, one number a slot, fed with the head's attention rows. The higher
-/// the number, the more a token is wanted. Columns and slots are the same thing, except while a
-/// prompt is judged, when there is a column for each of its tokens too.
+/// The numbers that a score keeps per slot, by width.
+struct ScoreMemory {
+  std::uint32_t rows64 = 0;
+  std::uint32_t rows32 = 0;
+  std::uint32_t rows16 = 0;
+
+  /// Bytes for `stride` slots.
+  [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::size_t bytes(std::size_t stride) const noexcept {
+    return stride * (8 * std::size_t{rows64} + 4 * std::size_t{rows32} + 2 * std::size_t{rows16});
+  }
+};
+
+/// Slots rounded up to whole cache lines of the narrowest number.
+[[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t score_stride(std::size_t slots) noexcept {
+  return static_cast<std::uint32_t>((slots + 63) / 64 * 64);
+}
+
+/// The memory of one head's score: rows of `stride` numbers, the widest first. Nothing is owned.
+struct ScoreView {
+  std::byte* memory = nullptr;
+  ScoreMemory layout{};
+  std::uint32_t stride = 0;
+  const Position* positions = nullptr;  ///< [slots]
+
+  [[nodiscard]] MORPHKV_HOST_DEVICE std::uint64_t* row64(std::size_t index) const noexcept {
+    return reinterpret_cast<std::uint64_t*>(memory) + index * stride;
+  }
+  [[nodiscard]] MORPHKV_HOST_DEVICE std::uint32_t* row32(std::size_t index) const noexcept {
+    return reinterpret_cast<std::uint32_t*>(row64(layout.rows64)) + index * stride;
+  }
+  [[nodiscard]] MORPHKV_HOST_DEVICE float* row_float(std::size_t index) const noexcept {
+    return reinterpret_cast<float*>(row32(index));
+  }
+  [[nodiscard]] MORPHKV_HOST_DEVICE std::uint16_t* row16(std::size_t index) const noexcept {
+    return reinterpret_cast<std::uint16_t*>(row32(layout.rows32)) + index * stride;
+  }
+};
+
+/// Calls function(row, row of `from`) for every row of numbers of `view`, which `from` has too.
+MORPHKV_CALLS_FUNCTION
+template <class Function>
+MORPHKV_HOST_DEVICE void for_each_row(const ScoreView& view, const ScoreView& from,
+                                      const Function& function) {
+  for (std::uint32_t r = 0; r < view.layout.rows64; ++r) function(view.row64(r), from.row64(r));
+  for (std::uint32_t r = 0; r < view.layout.rows32; ++r) function(view.row32(r), from.row32(r));
+  for (std::uint32_t r = 0; r < view.layout.rows16; ++r) function(view.row16(r), from.row16(r));
+}
+
+/// An unsigned integer that orders as the number does. The two zeros are one. No NaN.
+[[nodiscard]] MORPHKV_HOST_DEVICE inline std::uint32_t ranked_key(float score) noexcept {
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, &score, sizeof bits);
+  if (bits == 0x80000000U) bits = 0;
+  return (bits >> 31U) != 0 ? ~bits : bits | 0x80000000U;
+}
+
+/// The number behind ranked_key().
+[[nodiscard]] MORPHKV_HOST_DEVICE inline float from_ranked_key(std::uint32_t key) noexcept {
+  const std::uint32_t bits = (key >> 31U) != 0 ? key & 0x7fffffffU : ~key;
+  float score = 0;
+  std::memcpy(&score, &bits, sizeof score);
+  return score;
+}
+
+/// An unsigned integer that orders as a non-negative double does: its pattern.
+[[nodiscard]] MORPHKV_HOST_DEVICE inline std::uint64_t double_key(double number) noexcept {
+  std::uint64_t key = 0;
+  std::memcpy(&key, &number, sizeof key);
+  return key;
+}
+[[nodiscard]] MORPHKV_HOST_DEVICE inline double from_double_key(std::uint64_t key) noexcept {
+  double number = 0;
+  std::memcpy(&number, &key, sizeof number);
+  return number;
+}
+
+/// One attention row passes over the slots: what a score does with each. `push` takes the weight of
+/// a slot, from 0 to max_weight, and returns its new score; `value` returns the score again.
+/// `fetch` only reads, so that a device thread can have the reads of several slots under way before
+/// its first write. The functions of different slots are independent of each other.
+template <class R>
+concept ScoreRow = std::unsigned_integral<typename R::Value> &&
+    requires(const R& row, Slot slot, float weight) {
+  { row.push(slot, weight, row.fetch(slot)) } -> std::same_as<typename R::Value>;
+  { row.value(slot) } -> std::same_as<typename R::Value>;
+};
+
+namespace detail {
+struct AcceptRow {
+  MORPHKV_HOST_DEVICE Slot operator()(const ScoreRow auto&) const { return no_slot; }
+};
+}  // namespace detail
+
+/// A score: plain parameters of host and device. The higher a value, the longer its token stays.
 ///
-/// Rows reach a score checked: every weight is from 0 to kernels::greatest_weight.
+/// A ScoreRow may also have `Slot push_row(std::span<const float>, const Candidates&) const`, the
+/// vectorised form of a whole row on the host. It must give the bits that `push` gives. It returns
+/// the candidate with the lowest score; of equal scores the one with the lowest position; no_slot
+/// if every slot is protected.
 // clang-format off
 template <class S>
 concept Score =
-    std::copyable<S> && std::totally_ordered<typename S::Value> &&
-    requires(S score, const S& constant, std::span<const float> row, const Candidates& candidates,
-             Slot slot, std::span<const Slot> sources, std::size_t count,
-             std::span<const Position> positions, std::span<typename S::Value> values) {
-      /// One token's row, shorter than the columns while slots are still free.
-      /// Returns the slot with the lowest score; of equal ones that with the lowest position;
-      /// no_slot if every slot is protected.
-      { score.push(row, candidates) } noexcept -> std::same_as<Slot>;
-      /// A token that paid no attention: time passes, and nobody is voted for.
-      { score.skip() } noexcept;
-      /// The slot that push would return now, with no new row.
-      { constant.least(candidates) } noexcept -> std::same_as<Slot>;
-      /// A new token takes this slot over.
-      { score.renew(slot) } noexcept;
-      /// Undoes the newest `count` tokens (a push or skip, and the renew before it).
-      { score.pop(count) } noexcept;
-      /// Forgets everything.
-      { score.clear() } noexcept;
-      /// How many of the newest rows matter; so many of a prompt's last queries vote.
-      { constant.voters() } -> std::same_as<std::size_t>;
-      /// The scores of the first `values.size()` columns, which hold tokens at these positions.
-      { constant.values(positions, values) };
-      /// The same score over `count` columns: column c is column sources[c] of this one, or empty
-      /// where there is none or it is no_slot.
-      { constant.remapped(sources, count) } -> std::same_as<S>;
-      { constant.memory() } -> std::same_as<MemoryUsage>;
+    std::is_trivially_copyable_v<S> && std::unsigned_integral<typename S::Value> &&
+    requires(const S& score, const ScoreView& view, std::uint32_t rows, Slot slot) {
+      { score.memory() } -> std::same_as<ScoreMemory>;
+      /// The number behind a value: comparable between heads, and with the means of several.
+      { score.number(typename S::Value{}) } -> std::same_as<double>;
+      /// How many of a block's last queries score its tokens.
+      { score.scoring_queries() } -> std::same_as<std::uint32_t>;
+      /// Calls function(row) with the ScoreRow of row number `rows`, counted from 0.
+      { score.with_row(view, rows, detail::AcceptRow{}) } -> std::same_as<Slot>;
+      /// The token in `slot` is scored from row number `rows` on; what the slot held is void.
+      { score.start(view, slot, rows) };
     };
 // clang-format on
 
-/// The candidate with the lowest value; of equal ones that with the lowest position; no_slot if
-/// there is none. `value_at(slot)` gives the values. O(slots).
-template <class ValueAt>
-[[nodiscard]] Slot least_wanted(const Candidates& candidates, const ValueAt& value_at) noexcept {
-  Slot found = no_slot;
-  for (Slot slot = 0; slot < candidates.slots; ++slot) {
-    if (test_bit(candidates.protected_bits, slot)) continue;
-    if (found == no_slot || value_at(slot) < value_at(found) ||
-        (value_at(slot) == value_at(found) &&
-         candidates.positions[slot] < candidates.positions[found])) {
-      found = slot;
-    }
+/// Tokens between a token and the first query that scores it; 0 unless a score says otherwise.
+template <class S>
+[[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t distance_of(const S& score) noexcept {
+  if constexpr (requires { score.distance; }) {
+    return score.distance;
+  } else {
+    return 0;
   }
-  return found;
 }
 
-/// The candidate with exactly this value and the lowest position.
-template <class Value, class ValueAt>
-[[nodiscard]] Slot oldest_with(Value value, const Candidates& candidates,
-                               const ValueAt& value_at) noexcept {
-  Slot found = no_slot;
-  for (Slot slot = 0; slot < candidates.slots; ++slot) {
-    if (value_at(slot) != value || test_bit(candidates.protected_bits, slot)) continue;
-    if (found == no_slot || candidates.positions[slot] < candidates.positions[found]) found = slot;
+/// Calls function(row) with the ScoreRow of a block's query: score.with_block_row, where a score
+/// treats the rows of blocks in another way, or score.with_row.
+MORPHKV_CALLS_FUNCTION
+template <class S, class Function>
+MORPHKV_HOST_DEVICE auto with_block_row(const S& score, const ScoreView& view, std::uint32_t rows,
+                                        const Function& function) {
+  if constexpr (requires { score.with_block_row(view, rows, function); }) {
+    return score.with_block_row(view, rows, function);
+  } else {
+    return score.with_row(view, rows, function);
   }
-  return found;
 }
 
 }}  // namespace morphkv::v0

@@ -2,8 +2,7 @@
 // The decode step on a device, for one more shape.
 #include "cuda/decode_cases.cuh"
 
-namespace morphkv::testing {
-namespace {
+namespace morphkv::testing { namespace {
 
 class DecodeFloatx64 : public DeviceTest {};
 

@@ -165,6 +165,12 @@ MORPHKV_VECTOR_WORD void store(std::uint32_t* p, U32s a) noexcept {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.of);
 }
 MORPHKV_VECTOR_WORD U32s add(U32s a, U32s b) noexcept { return {_mm256_add_epi32(a.of, b.of)}; }
+/// The lower 32 bits.
+MORPHKV_VECTOR_WORD U32s mul(U32s a, U32s b) noexcept { return {_mm256_mullo_epi32(a.of, b.of)}; }
+template <int bits>
+MORPHKV_VECTOR_WORD U32s shift_right(U32s a) noexcept {
+  return {_mm256_srli_epi32(a.of, bits)};
+}
 MORPHKV_VECTOR_WORD U32s sub(U32s a, U32s b) noexcept { return {_mm256_sub_epi32(a.of, b.of)}; }
 MORPHKV_VECTOR_WORD U32s min(U32s a, U32s b) noexcept { return {_mm256_min_epu32(a.of, b.of)}; }
 MORPHKV_VECTOR_WORD U32s max(U32s a, U32s b) noexcept { return {_mm256_max_epu32(a.of, b.of)}; }
@@ -382,6 +388,10 @@ MORPHKV_VECTOR_WORD __m256i masked_min(__m256i at, __m256i a, __m256i b) noexcep
   const __m256i sign = _mm256_slli_epi64(_mm256_set1_epi64x(1), 63);
   const __m256i above = _mm256_cmpgt_epi64(_mm256_xor_si256(a, sign), _mm256_xor_si256(b, sign));
   return _mm256_blendv_epi8(a, b, _mm256_and_si256(at, above));
+}
+MORPHKV_VECTOR_WORD U64s min(U64s a, U64s b) noexcept {
+  const __m256i all = _mm256_set1_epi64x(-1);
+  return {masked_min(all, a.low, b.low), masked_min(all, a.high, b.high)};
 }
 MORPHKV_VECTOR_WORD U64s masked_min(Lanes at, U64s a, U64s b) noexcept {
   return {masked_min(low_half(at), a.low, b.low), masked_min(high_half(at), a.high, b.high)};

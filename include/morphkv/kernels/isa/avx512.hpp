@@ -131,6 +131,12 @@ MORPHKV_VECTOR_WORD U32s broadcast(std::uint32_t x) noexcept {
 MORPHKV_VECTOR_WORD U32s load(const std::uint32_t* p) noexcept { return _mm512_loadu_si512(p); }
 MORPHKV_VECTOR_WORD void store(std::uint32_t* p, U32s a) noexcept { _mm512_storeu_si512(p, a); }
 MORPHKV_VECTOR_WORD U32s add(U32s a, U32s b) noexcept { return _mm512_add_epi32(a, b); }
+/// The lower 32 bits.
+MORPHKV_VECTOR_WORD U32s mul(U32s a, U32s b) noexcept { return _mm512_mullo_epi32(a, b); }
+template <int bits>
+MORPHKV_VECTOR_WORD U32s shift_right(U32s a) noexcept {
+  return _mm512_srli_epi32(a, bits);
+}
 MORPHKV_VECTOR_WORD U32s sub(U32s a, U32s b) noexcept { return _mm512_sub_epi32(a, b); }
 MORPHKV_VECTOR_WORD U32s min(U32s a, U32s b) noexcept { return _mm512_min_epu32(a, b); }
 MORPHKV_VECTOR_WORD U32s max(U32s a, U32s b) noexcept { return _mm512_max_epu32(a, b); }
@@ -290,6 +296,9 @@ MORPHKV_VECTOR_WORD U64s add(U64s a, U64s b) noexcept {
 }
 MORPHKV_VECTOR_WORD Lanes equal(U64s a, U64s b) noexcept {
   return join(_mm512_cmpeq_epi64_mask(a.low, b.low), _mm512_cmpeq_epi64_mask(a.high, b.high));
+}
+MORPHKV_VECTOR_WORD U64s min(U64s a, U64s b) noexcept {
+  return {_mm512_min_epu64(a.low, b.low), _mm512_min_epu64(a.high, b.high)};
 }
 MORPHKV_VECTOR_WORD U64s masked_min(Lanes at, U64s a, U64s b) noexcept {
   return {_mm512_mask_min_epu64(a.low, low_half(at), a.low, b.low),

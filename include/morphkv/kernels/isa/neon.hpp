@@ -131,6 +131,12 @@ MORPHKV_VECTOR_WORD U32s broadcast(std::uint32_t x) noexcept { return vdupq_n_u3
 MORPHKV_VECTOR_WORD U32s load(const std::uint32_t* p) noexcept { return vld1q_u32(p); }
 MORPHKV_VECTOR_WORD void store(std::uint32_t* p, U32s a) noexcept { vst1q_u32(p, a); }
 MORPHKV_VECTOR_WORD U32s add(U32s a, U32s b) noexcept { return vaddq_u32(a, b); }
+/// The lower 32 bits.
+MORPHKV_VECTOR_WORD U32s mul(U32s a, U32s b) noexcept { return vmulq_u32(a, b); }
+template <int bits>
+MORPHKV_VECTOR_WORD U32s shift_right(U32s a) noexcept {
+  return vshrq_n_u32(a, bits);
+}
 MORPHKV_VECTOR_WORD U32s sub(U32s a, U32s b) noexcept { return vsubq_u32(a, b); }
 MORPHKV_VECTOR_WORD U32s min(U32s a, U32s b) noexcept { return vminq_u32(a, b); }
 MORPHKV_VECTOR_WORD U32s max(U32s a, U32s b) noexcept { return vmaxq_u32(a, b); }
@@ -297,6 +303,10 @@ MORPHKV_VECTOR_WORD Lanes equal(U64s a, U64s b) noexcept {
 }
 MORPHKV_VECTOR_WORD uint64x2_t masked_min(uint64x2_t at, uint64x2_t a, uint64x2_t b) noexcept {
   return vbslq_u64(vandq_u64(at, vcgtq_u64(a, b)), b, a);
+}
+MORPHKV_VECTOR_WORD U64s min(U64s a, U64s b) noexcept {
+  return {vbslq_u64(vcgtq_u64(a.low, b.low), b.low, a.low),
+          vbslq_u64(vcgtq_u64(a.high, b.high), b.high, a.high)};
 }
 MORPHKV_VECTOR_WORD U64s masked_min(Lanes at, U64s a, U64s b) noexcept {
   return {masked_min(low_half(at), a.low, b.low), masked_min(high_half(at), a.high, b.high)};

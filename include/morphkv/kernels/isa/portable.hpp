@@ -73,7 +73,17 @@ template <class T>
   return a - b;
 }
 [[nodiscard]] inline Floats mul(Floats a, Floats b) noexcept { return a * b; }
+[[nodiscard]] inline U32s mul(U32s a, U32s b) noexcept { return a * b; }
+template <int bits>
+[[nodiscard]] U32s shift_right(U32s a) noexcept {
+  return a >> bits;
+}
+[[nodiscard]] inline U32s bit_xor(U32s a, U32s b) noexcept { return a ^ b; }
 [[nodiscard]] inline F64s divide(F64s a, F64s b) noexcept { return a / b; }
+template <class T>
+[[nodiscard]] T min(T a, T b) noexcept {
+  return (std::min)(a, b);
+}
 template <class T>
 [[nodiscard]] T max(T a, T b) noexcept {
   return (std::max)(a, b);

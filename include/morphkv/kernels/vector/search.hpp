@@ -17,7 +17,7 @@ namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUIL
     highest[1] = max(highest[1], as_u32(load(row + s + lanes)));
   }
   for (; s + lanes <= slots; s += lanes) highest[0] = max(highest[0], as_u32(load(row + s)));
-  return reduce_max(max(highest[0], highest[1])) <= std::bit_cast<std::uint32_t>(greatest_weight) &&
+  return reduce_max(max(highest[0], highest[1])) <= std::bit_cast<std::uint32_t>(max_weight) &&
          (s == slots || portable::is_valid_row(row, slots, s));
 }
 
@@ -28,24 +28,6 @@ template <class Value>
   return lowest_of<Value>(
       begin, slots, protected_bits, [&](std::size_t s) noexcept { return load(values + s); },
       [&](std::size_t s) noexcept { return portable::lowest(values, slots, protected_bits, s); });
-}
-
-/// A vector of max(prefix, suffix).
-MORPHKV_VECTOR_WORD U16s maxima_at(const std::uint16_t* prefix, const std::uint16_t* suffix,
-                                   std::size_t slot) noexcept {
-  return max(load(prefix + slot), load(suffix + slot));
-}
-
-[[nodiscard]] inline std::uint16_t lowest_max(const std::uint16_t* prefix,
-                                              const std::uint16_t* suffix, std::size_t slots,
-                                              const std::uint64_t* protected_bits,
-                                              std::size_t begin = 0) noexcept {
-  return lowest_of<std::uint16_t>(
-      begin, slots, protected_bits,
-      [&](std::size_t s) noexcept { return maxima_at(prefix, suffix, s); },
-      [&](std::size_t s) noexcept {
-        return portable::lowest_max(prefix, suffix, slots, protected_bits, s);
-      });
 }
 
 /// A vector of sum / max(step - birth, 1).
@@ -118,16 +100,49 @@ template <class Value>
 }
 
 [[nodiscard, gnu::noinline]] inline Slot oldest_with_max(
-    std::uint16_t value, const std::uint16_t* prefix, const std::uint16_t* suffix,
-    std::size_t slots, const std::uint64_t* protected_bits, const Position* positions,
-    std::size_t begin = 0, Slot found = no_slot) noexcept {
+    std::uint16_t value, const std::array<const std::uint16_t*, 3>& rows, std::size_t slots,
+    const std::uint64_t* protected_bits, const Position* positions, std::size_t begin = 0,
+    Slot found = no_slot) noexcept {
   const U16s wanted = broadcast(value);
   return oldest_hit<u16_lanes>(
       begin, slots, protected_bits, positions, found,
-      [&](std::size_t s) noexcept { return equal(maxima_at(prefix, suffix, s), wanted); },
+      [&](std::size_t s) noexcept {
+        return equal(max(max(load(rows[0] + s), load(rows[1] + s)), load(rows[2] + s)), wanted);
+      },
       [&](std::size_t s, Slot before) noexcept {
-        return portable::oldest_with_max(value, prefix, suffix, slots, protected_bits, positions, s,
-                                         before);
+        return portable::oldest_with_max(value, rows, slots, protected_bits, positions, s, before);
+      });
+}
+
+/// A vector of hashes of positions and a key; see kernels::random_draw.
+MORPHKV_VECTOR_WORD U32s draws_at(const std::uint32_t* positions, std::uint32_t key,
+                                  std::size_t slot) noexcept {
+  U32s x = bit_xor(load(positions + slot), broadcast(key));
+  x = mul(bit_xor(x, shift_right<16>(x)), broadcast(0x7feb352dU));
+  x = mul(bit_xor(x, shift_right<15>(x)), broadcast(0x846ca68bU));
+  return bit_xor(x, shift_right<16>(x));
+}
+
+inline std::uint32_t lowest_draw(const std::uint32_t* positions, std::uint32_t key,
+                                 std::size_t slots, const std::uint64_t* protected_bits,
+                                 std::size_t begin = 0) noexcept {
+  return lowest_of<std::uint32_t>(
+      begin, slots, protected_bits,
+      [&](std::size_t s) noexcept { return draws_at(positions, key, s); },
+      [&](std::size_t s) noexcept {
+        return portable::lowest_draw(positions, key, slots, protected_bits, s);
+      });
+}
+
+[[nodiscard, gnu::noinline]] inline Slot oldest_with_draw(
+    std::uint32_t value, const std::uint32_t* positions, std::uint32_t key, std::size_t slots,
+    const std::uint64_t* protected_bits, std::size_t begin = 0, Slot found = no_slot) noexcept {
+  const U32s wanted = broadcast(value);
+  return oldest_hit<lanes>(
+      begin, slots, protected_bits, reinterpret_cast<const Position*>(positions), found,
+      [&](std::size_t s) noexcept { return equal(draws_at(positions, key, s), wanted); },
+      [&](std::size_t s, Slot before) noexcept {
+        return portable::oldest_with_draw(value, positions, key, slots, protected_bits, s, before);
       });
 }
 

@@ -76,44 +76,25 @@ inline std::uint32_t add_to_pane(const float* row, std::size_t slots,
       });
 }
 
-/// Of a window of maxima; `Pane` keeps the maximum of several rows in `newest`, not the row alone.
-template <bool Pane>
-std::uint16_t slide_maxima(const float* row, std::size_t slots, const std::uint64_t* protected_bits,
-                           const std::uint16_t* suffix, std::uint16_t* newest,
-                           std::uint16_t* prefix, std::size_t begin = 0) noexcept {
+inline std::uint16_t slide_max(const float* row, std::size_t slots,
+                               const std::uint64_t* protected_bits, const MaxWindowRows& r,
+                               std::size_t begin = 0) noexcept {
   return lowest_of<std::uint16_t>(
       begin, slots, protected_bits,
       [&](std::size_t s) noexcept {
-        U16s weights = load_rounded(row + s);
-        if constexpr (Pane) weights = max(weights, load(newest + s));
-        const U16s highest = max(load(prefix + s), weights);
-        store(newest + s, weights);
-        store(prefix + s, highest);
-        return suffix == nullptr ? highest : max(highest, load(suffix + s));
+        const U16s weights = load_rounded(row + s);
+        const U16s highest = r.opens_block ? weights : max(load(r.prefix + s), weights);
+        store(r.newest + s, r.opens_pane ? weights : max(load(r.newest + s), weights));
+        store(r.prefix + s, highest);
+        if (r.suffix != nullptr) {
+          store(r.suffix + s, max(load(r.suffix + s), load(r.next_suffix + s)));
+        }
+        const U16s score = r.middle == nullptr ? highest : max(highest, load(r.middle + s));
+        return r.old == nullptr ? score : max(score, load(r.old + s));
       },
       [&](std::size_t s) noexcept {
-        return portable::slide_maxima<Pane>(row, slots, protected_bits, suffix, newest, prefix, s);
+        return portable::slide_max(row, slots, protected_bits, r, s);
       });
-}
-
-/// Row by row from the last one up, over so many columns that two rows stay in the nearest cache;
-/// each step prefetches its place in the row that comes next.
-inline void suffix_max(std::uint16_t* rows, std::size_t stride, std::size_t count,
-                       std::size_t slots, std::size_t first = 0) noexcept {
-  constexpr std::size_t columns = 4096;
-  const std::size_t whole = slots - (slots - first) % u16_lanes;
-  for (std::size_t begin = first; begin < whole; begin += columns) {
-    const std::size_t end = (std::min)(whole, begin + columns);
-    for (std::size_t r = count - 1; r-- > 0;) {
-      std::uint16_t* row = rows + r * stride;
-      const std::uint16_t* ahead = r > 0 ? row - stride : row;
-      for (std::size_t s = begin; s < end; s += u16_lanes) {
-        if constexpr (u16_lanes > 1) __builtin_prefetch(ahead + s, 1);
-        store(row + s, max(load(row + s), load(row + s + stride)));
-      }
-    }
-  }
-  if (whole < slots) portable::suffix_max(rows, stride, count, slots, whole);
 }
 
 inline float replace_row(const float* row, std::size_t slots, const std::uint64_t* protected_bits,
@@ -148,10 +129,11 @@ inline float decay_max(const float* row, std::size_t slots, const std::uint64_t*
 inline std::uint64_t add_row(const float* row, std::size_t slots,
                              const std::uint64_t* protected_bits, std::uint64_t* sums,
                              std::size_t begin = 0) noexcept {
+  const U64s limit = broadcast(max_units);
   return lowest_of<std::uint64_t>(
       begin, slots, protected_bits,
       [&](std::size_t s) noexcept {
-        const U64s sum = add(load(sums + s), fine_units(load(row + s)));
+        const U64s sum = min(add(load(sums + s), fine_units(load(row + s))), limit);
         store(sums + s, sum);
         return sum;
       },

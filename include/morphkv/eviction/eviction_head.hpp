@@ -1,0 +1,507 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// One head of the host: a plan, rules and a score, that runs on plain memory.
+#ifndef MORPHKV_EVICTION_EVICTION_HEAD_HPP
+#define MORPHKV_EVICTION_EVICTION_HEAD_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <numeric>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "morphkv/core/aligned_buffer.hpp"
+#include "morphkv/core/memory_usage.hpp"
+#include "morphkv/core/prompt_rows.hpp"
+#include "morphkv/core/types.hpp"
+#include "morphkv/eviction/block.hpp"
+#include "morphkv/eviction/head_state.hpp"
+#include "morphkv/eviction/rules.hpp"
+#include "morphkv/eviction/slot_table.hpp"
+#include "morphkv/eviction/step.hpp"
+#include "morphkv/kernels/arguments.hpp"
+#include "morphkv/kernels/row_check.hpp"
+#include "morphkv/kernels/top_k.hpp"
+#include "morphkv/kernels/window_update.hpp"
+#include "morphkv/score/score.hpp"
+
+namespace morphkv { inline namespace v0 {
+
+/// The scores of a block's columns, and what is kept of them. The columns are the head's slots in
+/// use, then the tokens of the block. One that is used again allocates only for more columns.
+struct BlockSelection {
+  Status status = Status::ok;
+  BlockColumns columns{};
+  std::vector<Slot> slots;           ///< of the block's tokens, from select() on; no_slot: not kept
+  std::vector<Position> positions;   ///< of the columns; no_position where there is no token
+  std::vector<std::uint32_t> order;  ///< columns with a token, by position
+  std::uint32_t competing = 0;       ///< of them: all but the recent ones
+  std::vector<std::uint64_t> values;  ///< scores of the competing tokens, by rank in `order`
+  std::uint32_t rows = 0;             ///< rows that the columns' numbers have seen
+  AlignedBuffer<std::byte> memory;    ///< the numbers of the columns
+  AlignedBuffer<std::byte> next;      ///< the head's state after the block, from select() on
+
+  // Working memory.
+  std::vector<float> row;
+  std::vector<double> numbers;
+  std::vector<std::uint32_t> kept;
+  std::vector<std::uint32_t> ranks;
+  std::vector<std::uint64_t> compared;
+  std::vector<std::uint32_t> narrow;
+  std::vector<std::uint32_t> best;
+  std::vector<std::uint32_t> workspace;
+
+  /// Allocates all that a block of so many columns needs, in a head of so many bytes.
+  void reserve(std::size_t max_columns, ScoreMemory score, std::size_t head_bytes) {
+    slots.reserve(max_columns);
+    positions.reserve(max_columns);
+    order.reserve(max_columns);
+    values.reserve(max_columns);
+    row.reserve(max_columns);
+    numbers.reserve(max_columns);
+    kept.reserve(max_columns);
+    ranks.reserve(max_columns);
+    compared.reserve(max_columns);
+    narrow.reserve(max_columns);
+    best.reserve(max_columns);
+    workspace.reserve(kernels::top_k_workspace(max_columns));
+    memory = AlignedBuffer<std::byte>(score.bytes(score_stride(max_columns)));
+    next = AlignedBuffer<std::byte>(head_bytes);
+  }
+  /// Bytes of that.
+  [[nodiscard]] static constexpr std::size_t reserved_bytes(std::size_t max_columns,
+                                                            ScoreMemory score,
+                                                            std::size_t head_bytes) noexcept {
+    return (8 * 4 + 3 * 8) * max_columns + 4 * kernels::top_k_workspace(max_columns) +
+           score.bytes(score_stride(max_columns)) + head_bytes;
+  }
+};
+
+/// The eviction machine of one head: it evicts the token with the lowest score among those not
+/// protected; of equal scores, the one with the lowest position.
+///
+/// After a prompt longer than the capacity, the score's scoring_queries() last queries score its
+/// tokens, and the protected tokens stay with the best of the others. All of this holds for a block
+/// that is appended to a head in use: a later turn, or a chunk of a long prompt.
+///
+/// The state is one piece of plain memory, see head_state.hpp, and a device runs the same functions
+/// on the same bytes (cuda/). A score whose rows offer `push_row` is vectorised here.
+///
+/// Memory: 4 bytes and 2 bits per slot, 4 bytes per protected recent token, and the score's.
+/// Thread safety: none; one object per head, and heads are independent of each other.
+template <Score S>
+class EvictionHead {
+ public:
+  using Value = typename S::Value;
+  using Plan = EvictionPlan<S>;
+
+  using Selection = BlockSelection;
+
+  explicit EvictionHead(const Plan& plan)
+      : plan_(plan), layout_(layout_of(plan)), memory_(layout_.bytes) {
+    reset();
+  }
+
+  [[nodiscard]] const Plan& plan() const noexcept { return plan_; }
+  [[nodiscard]] std::size_t slots() const noexcept { return plan_.rules.slots; }
+  /// Tokens that stay.
+  [[nodiscard]] std::size_t capacity() const noexcept {
+    return plan_.rules.schedule == Schedule::on_arrival ? state().quota : plan_.rules.capacity;
+  }
+  /// Slots in use: attention runs over the first `size()` rows of keys and values.
+  [[nodiscard]] std::size_t size() const noexcept { return state().size; }
+  /// The position of every slot in use, in no order; no_position where a token has been evicted and
+  /// the next one has not yet come.
+  [[nodiscard]] std::span<const Position> positions() const noexcept {
+    return {view().positions, size()};
+  }
+  /// The greatest position that has come; no_position at first.
+  [[nodiscard]] Position newest() const noexcept { return state().newest; }
+  /// The state of the head, to be copied or saved. Its layout is layout_of(plan()).
+  [[nodiscard]] std::span<const std::byte> state_bytes() const noexcept { return memory_.span(); }
+
+  /// Gives a head that holds nothing another capacity; what it has beyond it stays. It allocates.
+  /// \pre capacity >= recent tokens + sinks, and no token has come
+  void set_capacity(std::size_t capacity) {
+    MORPHKV_ASSERT(state().arrived == 0);
+    EvictionHead resized(resized_plan(static_cast<std::uint32_t>(capacity)));
+    *this = std::move(resized);
+  }
+
+  // ---- Slots that heads share
+
+  /// The token that a full head can spare, with its score. O(slots) where no victim is known.
+  struct Cheapest {
+    Slot slot = no_slot;  ///< none: fewer than two tokens are unprotected, or a slot is free
+    double value = std::numeric_limits<double>::infinity();
+  };
+  [[nodiscard]] Cheapest cheapest() const noexcept {
+    if (has_free_slot() || count_candidates(view(), state().size, 2) < 2) return {};
+    const Slot slot = victim();
+    return {slot, plan_.score.number(value(slot))};
+  }
+  /// The token in `slot` is gone, the head's capacity is one less, and the token of the last slot
+  /// in use moves to its slot. \return the last slot. \pre cheapest().slot == slot
+  Slot release_slot(Slot slot) noexcept {
+    const Slot last = remove_token(plan_.rules, view(), slot, state());
+    --state().quota;
+    return last;
+  }
+  /// The capacity is one more. \pre capacity() < slots()
+  void add_slot() noexcept { ++state().quota; }
+  /// Whether the next token has a slot without an eviction.
+  [[nodiscard]] bool has_free_slot() const noexcept { return morphkv::has_free_slot(state()); }
+
+  // ---- Tokens one by one
+
+  /// What place() would report. O(1), but O(slots / 64) where no victim is known.
+  [[nodiscard]] Status can_place(Position position) const noexcept {
+    return morphkv::can_place(plan_.rules, view(), position, state());
+  }
+
+  /// The slot for the next token: a free one, or that of the victim. O(1), but O(slots) where the
+  /// token before was not observed.
+  [[nodiscard]] Placement place(Position position) noexcept {
+    return morphkv::place(SequentialTeam{}, plan_, view(), position, state());
+  }
+
+  /// Whether a row is expected: Status::ok, or Status::out_of_step if no token was placed since the
+  /// last one.
+  [[nodiscard]] Status can_observe() const noexcept {
+    return size() > 0 && (state().awaits_row != 0 || !plan_.rules.evicts()) ? Status::ok
+                                                                            : Status::out_of_step;
+  }
+
+  /// The memory that observe() reads, for whoever can prefetch it.
+  [[nodiscard]] kernels::PrefetchHints prefetch_hints() const noexcept {
+    kernels::PrefetchHints hints{};
+    if (!plan_.rules.evicts()) return hints;
+    (void)plan_.score.with_row(view().scores, state().rows, [&](const auto& row) {
+      if constexpr (requires { row.prefetch_hints(std::size_t{}); }) {
+        hints = row.prefetch_hints(size());
+      }
+      return no_slot;
+    });
+    return hints;
+  }
+
+  /// The attention row of the newest token, one weight per slot in use. O(slots).
+  /// A row with NaN, infinity, minus zero or a weight outside [0, 1] is refused: nothing changes,
+  /// and if no other row comes, the token scores no token.
+  Status observe(std::span<const float> row) noexcept {
+    if (row.size() != size()) return Status::wrong_size;
+    if (!kernels::is_valid_row(row.data(), row.size())) return Status::bad_row;
+    const Status status = can_observe();
+    if (status != Status::ok || !plan_.rules.evicts()) return status;
+    const Slot victim = plan_.score.with_row(view().scores, state().rows, [&](const auto& pushed) {
+      return push(pushed, row, view().candidates(row.size()));
+    });
+    finish_row(SequentialTeam{}, plan_.rules, view(), victim, state());
+    return Status::ok;
+  }
+
+  // ---- Blocks
+
+  /// Scores a block of tokens. Nothing changes; it allocates. O(scoring queries x columns).
+  /// \param first the position of the block's first token
+  [[nodiscard]] Selection score_block(Position first, const PromptRows& rows) const {
+    Selection selection;
+    score_block(first, rows, selection);
+    return selection;
+  }
+  void score_block(Position first, const PromptRows& rows, Selection& out) const {
+    out.status = Status::ok;
+    out.columns = {.held = state().size,
+                   .tokens = static_cast<std::uint32_t>(rows.tokens()),
+                   .arrived = state().arrived,
+                   .first = first};
+    if (first <= newest()) {
+      out.status = Status::position_backwards;
+    } else if (rows.tokens() > static_cast<std::size_t>(max_position - first) + 1) {
+      out.status = Status::position_too_large;
+    }
+    out.rows = state().rows;
+    if (out.status != Status::ok) return;
+    out.positions.assign(positions().begin(), positions().end());
+    out.positions.resize(rows.columns());
+    std::iota(out.positions.end() - static_cast<std::ptrdiff_t>(rows.tokens()), out.positions.end(),
+              first);
+    order_columns(out);
+    if (!cuts_block(plan_.rules, state())) return;
+    out.status = score_columns(rows, out);
+    if (out.status == Status::ok) rank_values(out);
+  }
+
+  /// Whether no score can evict the token of a column.
+  [[nodiscard]] bool is_permanent(const BlockSelection& block,
+                                  std::uint32_t column) const noexcept {
+    const BlockColumns& c = block.columns;
+    return column < c.held ? HeadView::test_bit(view().permanent, column)
+                           : is_permanent_arrival(plan_.rules, c.arrived + column - c.held);
+  }
+
+  /// The scores of a block's competing tokens, by position; infinity where one cannot be evicted.
+  [[nodiscard]] std::vector<double> competing_scores(const Selection& block) const {
+    std::vector<double> scores(block.values.size());
+    for (std::uint32_t rank = 0; rank < scores.size(); ++rank) {
+      const std::uint64_t value = block.values[rank];
+      scores[rank] =
+          is_permanent(block, block.order[rank]) ? std::numeric_limits<double>::infinity()
+          : plan_.rules.pooling_kernel > 1       ? from_double_key(value)
+                                                 : plan_.score.number(static_cast<Value>(value));
+    }
+    return scores;
+  }
+
+  /// Finds what stays of a block's columns, and the state of the head afterwards. It allocates, and
+  /// changes nothing but the selection. O(columns log columns).
+  /// \return Status::ok, or why the block cannot be held
+  [[nodiscard]] Status select(Selection& selection) const {
+    if (selection.status != Status::ok) return selection.status;
+    const Status status = choose(selection);
+    if (status == Status::ok) assign_slots(selection);
+    return status;
+  }
+
+  /// Takes over what select() has found. \pre select(selection) == Status::ok, and nothing has
+  /// changed since score_block()
+  void commit(Selection& selection) noexcept {
+    MORPHKV_ASSERT(selection.next.size() == memory_.size());
+    std::swap(memory_, selection.next);
+  }
+
+  /// Resets the sequence; options stay.
+  void reset() noexcept {
+    std::fill_n(memory_.data(), memory_.size(), std::byte{0});
+    state() = HeadState{.quota = plan_.rules.quota()};
+  }
+
+  [[nodiscard]] MemoryUsage memory() const noexcept {
+    std::size_t window = 0;
+    if constexpr (requires { plan_.score.window_memory(); }) {
+      if (plan_.rules.evicts()) window = plan_.score.window_memory().bytes(layout_.stride);
+    }
+    return {.positions = layout_.scores,
+            .window = window,
+            .scores = layout_.bytes - layout_.scores - window};
+  }
+
+ protected:
+  [[nodiscard]] HeadView view() const noexcept {
+    // The view of a head that is not const: whoever calls decides what is written.
+    return HeadView(const_cast<std::byte*>(memory_.data()), layout_);
+  }
+  [[nodiscard]] const HeadState& state() const noexcept { return *view().head; }
+  [[nodiscard]] HeadState& state() noexcept { return *view().head; }
+
+ private:
+  [[nodiscard]] Plan resized_plan(std::uint32_t capacity) const noexcept {
+    Plan plan = plan_;
+    plan.rules.slots = plan.rules.slots - plan.rules.capacity + capacity;
+    plan.rules.capacity = capacity;
+    return plan;
+  }
+
+  [[nodiscard]] Slot victim() const noexcept {
+    return state().victim != no_slot ? state().victim
+                                     : find_victim(SequentialTeam{}, plan_, view(), state());
+  }
+
+  /// The score of a slot.
+  [[nodiscard]] Value value(Slot slot) const noexcept {
+    Value result{};
+    const std::uint32_t last_row = state().rows == 0 ? 0 : state().rows - 1;
+    (void)plan_.score.with_row(view().scores, last_row, [&](const auto& row) {
+      result = row.value(slot);
+      return no_slot;
+    });
+    return result;
+  }
+
+  /// Pushes a row to all of its slots. \return the candidate with the lowest score
+  static Slot push(const auto& row, std::span<const float> weights, const Candidates& candidates) {
+    if constexpr (requires { row.push_row(weights, candidates); }) {
+      return row.push_row(weights, candidates);
+    } else {
+      Slot lowest = no_slot;
+      Value least{};
+      for (Slot s = 0; s < weights.size(); ++s) {
+        const Value value = row.push(s, weights[s], row.fetch(s));
+        if (s >= candidates.slots || HeadView::test_bit(candidates.protected_bits, s)) continue;
+        if (lowest == no_slot || value < least ||
+            (value == least && candidates.positions[s] < candidates.positions[lowest])) {
+          lowest = s;
+          least = value;
+        }
+      }
+      return lowest;
+    }
+  }
+  /// Pushes the row of a block's query to the columns.
+  void push_columns(BlockSelection& block, std::span<const float> weights) const {
+    (void)with_block_row(plan_.score, column_view(block), block.rows,
+                         [&](const auto& row) { return push(row, weights, Candidates{}); });
+    ++block.rows;
+  }
+
+  /// Live columns by position.
+  void order_columns(BlockSelection& block) const {
+    block.order.clear();
+    for (std::uint32_t c = 0; c < block.positions.size(); ++c) {
+      if (block.positions[c] != no_position) block.order.push_back(c);
+    }
+    const auto held_end =
+        std::lower_bound(block.order.begin(), block.order.end(), block.columns.held);
+    std::sort(block.order.begin(), held_end, [&](std::uint32_t a, std::uint32_t b) {
+      return block.positions[a] < block.positions[b];
+    });
+    const auto live = static_cast<std::uint32_t>(block.order.size());
+    block.competing = live - (std::min)(live, plan_.rules.recent);
+    block.values.clear();
+  }
+
+  [[nodiscard]] ScoreView column_view(BlockSelection& block) const noexcept {
+    return {block.memory.data(), plan_.score.memory(), score_stride(block.columns.size()),
+            block.positions.data()};
+  }
+
+  /// The numbers of the columns after the block's rows.
+  [[nodiscard]] Status score_columns(const PromptRows& rows, BlockSelection& block) const {
+    const BlockColumns& columns = block.columns;
+    const std::size_t bytes = plan_.score.memory().bytes(score_stride(columns.size()));
+    if (block.memory.size() < bytes) block.memory = AlignedBuffer<std::byte>(bytes);
+    std::fill_n(block.memory.data(), bytes, std::byte{0});
+    const ScoreView view = column_view(block);
+    for_each_row(HeadView(this->view()).scores, view,
+                 [&](const auto* from, auto* to) { std::copy_n(from, columns.held, to); });
+    block.row.assign(rows.columns(), 0.0F);
+    if (state().awaits_row != 0) push_columns(block, block.row);
+    const std::uint32_t scoring = scoring_queries(plan_.score, columns.tokens);
+    for (std::uint32_t query = 0; query < columns.tokens; ++query) {
+      start_column(plan_, columns, this->view(), view, query, block.rows);
+      if (query + scoring < columns.tokens) continue;
+      const Status status = rows.fused(query, block.row.data());
+      if (status != Status::ok) return status;
+      if (!kernels::is_valid_row(block.row.data(), block.row.size())) return Status::bad_row;
+      push_columns(block, std::span(block.row).first(columns.held + query + 1));
+    }
+    return Status::ok;
+  }
+
+  /// The values of the competing tokens, pooled where the rules say so.
+  void rank_values(BlockSelection& block) const {
+    block.values.resize(block.competing);
+    const std::uint32_t last_row = block.rows == 0 ? 0 : block.rows - 1;
+    (void)plan_.score.with_row(column_view(block), last_row, [&](const auto& row) {
+      for (std::uint32_t rank = 0; rank < block.competing; ++rank) {
+        block.values[rank] = row.value(block.order[rank]);
+      }
+      return no_slot;
+    });
+    if (plan_.rules.pooling_kernel == 1) return;
+    block.numbers.resize(block.competing);
+    for (std::uint32_t rank = 0; rank < block.competing; ++rank) {
+      block.numbers[rank] = plan_.score.number(static_cast<Value>(block.values[rank]));
+    }
+    for (std::uint32_t rank = 0; rank < block.competing; ++rank) {
+      block.values[rank] = double_key(pooled(plan_.rules, block.competing, rank,
+                                             [&](std::uint32_t r) { return block.numbers[r]; }));
+    }
+  }
+
+  /// block.kept: the columns that stay, ascending.
+  [[nodiscard]] Status choose(Selection& block) const {
+    const auto live = static_cast<std::uint32_t>(block.order.size());
+    block.kept.clear();
+    if (!cuts_block(plan_.rules, state())) {
+      if (live > slots()) return Status::full;
+      block.kept.assign(block.order.begin(), block.order.end());
+    } else if (live <= capacity()) {
+      block.kept.assign(block.order.begin(), block.order.end());
+    } else {
+      block.ranks.clear();  // of the tokens that compete
+      for (std::uint32_t rank = 0; rank < live; ++rank) {
+        const std::uint32_t column = block.order[rank];
+        const bool stays = rank >= block.competing || is_permanent(block, column);
+        stays ? block.kept.push_back(column) : block.ranks.push_back(rank);
+      }
+      if (block.kept.size() > capacity()) return Status::nothing_to_evict;
+      keep_best(block, capacity() - block.kept.size());
+    }
+    std::sort(block.kept.begin(), block.kept.end());
+    return Status::ok;
+  }
+
+  /// Of block.ranks, which are ascending, adds the columns of the `count` highest values to
+  /// block.kept.
+  static void keep_best(Selection& block, std::size_t count) {
+    const std::size_t size = block.ranks.size();
+    block.compared.resize(size);
+    for (std::size_t i = 0; i < size; ++i) block.compared[i] = block.values[block.ranks[i]];
+    block.best.resize(size);
+    if (std::all_of(block.compared.begin(), block.compared.end(),
+                    [](std::uint64_t value) { return value <= 0xffffffffU; })) {
+      block.narrow.assign(block.compared.begin(), block.compared.end());
+      block.workspace.resize(kernels::top_k_workspace(size));
+      (void)kernels::top_k(block.narrow.data(), size, count, block.best.data(),
+                           block.workspace.data());
+    } else {
+      std::iota(block.best.begin(), block.best.end(), 0U);
+      std::nth_element(block.best.begin(), block.best.begin() + static_cast<std::ptrdiff_t>(count),
+                       block.best.end(), [&](std::uint32_t a, std::uint32_t b) {
+                         return block.compared[a] != block.compared[b]
+                                    ? block.compared[a] > block.compared[b]
+                                    : a > b;
+                       });
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      block.kept.push_back(block.order[block.ranks[block.best[i]]]);
+    }
+  }
+
+  /// Tokens that are held keep their slots; those of the block take, in order, the slots that are
+  /// free then. Writes the head's state after the block.
+  void assign_slots(Selection& selection) const {
+    const BlockColumns& columns = selection.columns;
+    const auto first_new =
+        std::lower_bound(selection.kept.begin(), selection.kept.end(), columns.held);
+    std::vector<std::uint32_t>& sources = selection.ranks;
+    sources.assign((std::max)(size(), selection.kept.size()), no_slot);
+    for (auto column = selection.kept.begin(); column != first_new; ++column) {
+      sources[*column] = *column;
+    }
+    selection.slots.assign(columns.tokens, no_slot);
+    auto slot = sources.begin();
+    for (auto column = first_new; column != selection.kept.end(); ++column) {
+      slot = std::find(slot, sources.end(), no_slot);
+      *slot = *column;
+      selection.slots[*column - columns.held] = static_cast<Slot>(slot - sources.begin());
+    }
+    if (selection.next.size() != memory_.size()) {
+      selection.next = AlignedBuffer<std::byte>(memory_.size());
+    }
+    std::fill_n(selection.next.data(), selection.next.size(), std::byte{0});
+    const HeadView to(selection.next.data(), layout_);
+    HeadState next = state();
+    commit_block(
+        SequentialTeam{}, plan_.rules,
+        {.columns = columns,
+         .sources = sources.data(),
+         .size = static_cast<std::uint32_t>(sources.size()),
+         .scores = column_view(selection),
+         .rows = selection.rows},
+        view(), [&](std::uint32_t token) { return selection.slots[token]; }, to, next);
+    *to.head = next;
+  }
+
+  Plan plan_;
+  HeadLayout layout_;
+  AlignedBuffer<std::byte> memory_;
+};
+
+}}  // namespace morphkv::v0
+
+#endif  // MORPHKV_EVICTION_EVICTION_HEAD_HPP

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The rules of an eviction policy beside its score: how much a head holds, when it evicts, and
+/// which tokens no score can evict. Plain data of host and device.
+#ifndef MORPHKV_EVICTION_RULES_HPP
+#define MORPHKV_EVICTION_RULES_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include "morphkv/core/config.hpp"
+#include "morphkv/core/error.hpp"
+#include "morphkv/core/types.hpp"
+
+namespace morphkv { inline namespace v0 {
+
+/// Sinks that the library keeps unless told otherwise: real models collapse without the first
+/// tokens (StreamingLLM, arXiv 2309.17453, section 3).
+inline constexpr std::size_t default_sinks = 4;
+
+struct EvictionRules {
+  Schedule schedule = Schedule::on_arrival;
+  GroupFusion group = GroupFusion::mean;
+  bool protect_prompt = false;         ///< every token of a block is protected
+  Pooling pooling = Pooling::average;  ///< of the scores of a block, along positions
+  std::uint32_t pooling_kernel = 1;    ///< odd; 1 pools nothing
+  std::uint32_t capacity = 0;          ///< tokens that stay
+  std::uint32_t slots = 0;             ///< of keys and values
+  std::uint32_t recent = 0;            ///< newest tokens that stay, the arriving one among them
+  std::uint32_t sinks = 0;             ///< first tokens of the sequence that stay
+
+  /// Whether tokens are evicted while decoding.
+  [[nodiscard]] MORPHKV_HOST_DEVICE constexpr bool evicts() const noexcept {
+    return schedule == Schedule::on_arrival || schedule == Schedule::after_attention;
+  }
+  /// Protected recent tokens among those held while a victim is searched: where it makes place for
+  /// an arriving token, that one is the newest of the recent tokens.
+  [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t held_recent() const noexcept {
+    return schedule != Schedule::after_attention && recent > 0 ? recent - 1 : recent;
+  }
+  /// Slots that a head may use at first.
+  [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t quota() const noexcept {
+    return schedule == Schedule::on_arrival ? capacity : slots;
+  }
+};
+
+/// What a policy asks for, as its options give it.
+struct RuleOptions {
+  Schedule schedule = Schedule::on_arrival;
+  GroupFusion group = GroupFusion::mean;
+  std::size_t capacity = 0;
+  std::size_t recent = 0;
+  std::size_t sinks = default_sinks;
+  bool protect_prompt = false;
+  std::size_t max_tokens = 0;   ///< slots of a schedule that lets a head grow
+  std::size_t spare_slots = 0;  ///< slots beyond the capacity, for heads that share slots
+  std::size_t pooling_kernel = 1;
+  Pooling pooling = Pooling::average;
+  const char* recent_name = "recent";  ///< what the policy calls it, for messages
+};
+
+/// \throws std::invalid_argument if the capacity leaves no token to evict, or a number is too
+/// large.
+[[nodiscard]] inline EvictionRules make_rules(const RuleOptions& o) {
+  constexpr std::size_t max_slots = 1U << 30U;
+  const auto limit = [](std::size_t max) { return "at most " + std::to_string(max); };
+  const auto narrow = [](std::size_t x) { return static_cast<std::uint32_t>(x); };
+  EvictionRules rules{.schedule = o.schedule,
+                      .group = o.group,
+                      .protect_prompt = o.protect_prompt,
+                      .pooling = o.pooling,
+                      .pooling_kernel = narrow(o.pooling_kernel)};
+  if (o.schedule == Schedule::never) {
+    require(o.max_tokens > 0 && o.max_tokens <= max_slots, "max_tokens", o.max_tokens,
+            "from 1 to " + std::to_string(max_slots));
+    rules.capacity = rules.slots = narrow(o.max_tokens);
+    return rules;
+  }
+  const std::string name = o.recent_name;
+  require(o.capacity <= max_slots, "capacity", o.capacity, limit(max_slots));
+  require(o.capacity > o.recent, "capacity", o.capacity,
+          "above " + name + " = " + std::to_string(o.recent));
+  require(o.sinks <= o.capacity - o.recent, "sinks", o.sinks,
+          "at most capacity - " + name + " = " + std::to_string(o.capacity - o.recent));
+  require(o.max_tokens <= max_slots, "max_tokens", o.max_tokens, limit(max_slots));
+  require(o.spare_slots <= max_slots - o.capacity, "spare_slots", o.spare_slots,
+          limit(max_slots - o.capacity));
+  require(o.pooling_kernel % 2 == 1 && o.pooling_kernel <= max_slots, "kernel", o.pooling_kernel,
+          "odd, and at most " + std::to_string(max_slots));
+  rules.capacity = narrow(o.capacity);
+  rules.recent = narrow(o.recent);
+  rules.sinks = narrow(o.sinks);
+  rules.slots = rules.capacity + narrow(o.spare_slots);
+  if (o.schedule == Schedule::after_attention) rules.slots = rules.capacity + 1;
+  if (o.schedule == Schedule::after_prompt && o.max_tokens > o.capacity) {
+    rules.slots = narrow(o.max_tokens);
+  }
+  return rules;
+}
+
+/// What one head runs: rules and a score. Plain data: a kernel takes it by value. Every policy
+/// makes one from its options, and the same one drives the host and a device.
+template <class S>
+struct EvictionPlan {
+  using Score = S;
+  EvictionRules rules{};
+  S score{};
+};
+
+}}  // namespace morphkv::v0
+
+#endif  // MORPHKV_EVICTION_RULES_HPP

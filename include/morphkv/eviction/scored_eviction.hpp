@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// A plan as a policy: an eviction head whose newest tokens can be taken back.
+#ifndef MORPHKV_EVICTION_SCORED_EVICTION_HPP
+#define MORPHKV_EVICTION_SCORED_EVICTION_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "morphkv/core/error.hpp"
+#include "morphkv/core/memory_usage.hpp"
+#include "morphkv/core/prompt_rows.hpp"
+#include "morphkv/core/row_matrix.hpp"
+#include "morphkv/core/types.hpp"
+#include "morphkv/eviction/eviction_head.hpp"
+
+namespace morphkv { inline namespace v0 {
+
+/// The machine that every policy runs on: EvictionHead, with rollback.
+///
+/// With a history of D tokens, the newest tokens can be taken back as if they had never come: those
+/// that came one by one since the newest block, up to D; and the newest block, if it has no more
+/// than D tokens and no more than D came since it began, in whole or in part. For that it keeps the
+/// state before them and their attention rows, and runs what remains again: a score knows nothing
+/// of it. Memory: the head's state twice more, and D + 1 rows of 4 bytes per slot.
+template <Score S>
+class ScoredEviction : public EvictionHead<S> {
+  using Head = EvictionHead<S>;
+
+ public:
+  using typename Head::Plan;
+
+  struct Selection : BlockSelection {
+    RowMatrix<float> block_rows;  ///< the rows of a block that can be taken back
+  };
+
+  explicit ScoredEviction(const Plan& plan, std::size_t history = 0) : Head(plan) {
+    constexpr std::size_t max_history = 1U << 16U;
+    require(history <= max_history, "history", history, "at most " + std::to_string(max_history));
+    require(history == 0 || plan.rules.schedule != Schedule::on_arrival ||
+                plan.rules.slots == plan.rules.capacity,
+            "history", history, "0 where heads share their slots");
+    set_history(history);
+  }
+
+  void set_capacity(std::size_t capacity) {
+    Head::set_capacity(capacity);
+    set_history(history_);
+  }
+
+  [[nodiscard]] Placement place(Position position) noexcept {
+    if (history_ > 0) {
+      if (const Status status = this->can_place(position); status != Status::ok) {
+        return {status, no_slot, no_position};
+      }
+      if (recorded() == history_) drop_oldest();
+      tokens_[index_of(recorded())] = {position, false};
+      ++steps_;
+    }
+    return Head::place(position);
+  }
+
+  Status observe(std::span<const float> row) noexcept {
+    const Status status = Head::observe(row);
+    if (status == Status::ok && steps_ > 0 && this->plan().rules.evicts()) {
+      std::copy(row.begin(), row.end(), rows_.row(index_of(recorded() - 1)));
+      tokens_[index_of(recorded() - 1)].has_row = true;
+    }
+    return status;
+  }
+
+  [[nodiscard]] Selection score_block(Position first, const PromptRows& rows) const {
+    Selection selection;
+    if (!can_record(rows.tokens())) {
+      Head::score_block(first, rows, selection);
+      return selection;
+    }
+    // Any part of the block may be committed again, so all of its queries leave their rows.
+    selection.block_rows = RowMatrix<float>(rows.tokens(), rows.columns());
+    for (std::size_t query = 0; query < rows.tokens() && selection.status == Status::ok; ++query) {
+      selection.status = rows.fused(query, selection.block_rows.row(query));
+    }
+    if (selection.status == Status::ok) {
+      ComputedRows computed{&selection.block_rows, 0, rows.columns()};
+      Head::score_block(first, computed.view(rows.tokens()), selection);
+    }
+    return selection;
+  }
+
+  [[nodiscard]] Status select(Selection& selection) const { return Head::select(selection); }
+
+  void commit(Selection& selection) noexcept {
+    const std::size_t tokens = selection.columns.tokens;
+    const std::size_t columns = selection.columns.size();
+    first_ = steps_ = block_ = 0;
+    if (can_record(tokens)) {
+      for (std::size_t query = 0; query < tokens; ++query) {
+        std::copy_n(selection.block_rows.row(query), columns, rows_.row(query));
+      }
+      *before_ = *this;
+      block_ = tokens;
+      block_begin_ = selection.columns.first;
+    }
+    Head::commit(selection);
+    if (history_ > 0) *base_ = *this;
+  }
+
+  /// How many tokens can be taken back now.
+  [[nodiscard]] std::size_t recorded() const noexcept { return block_ + steps_; }
+
+  /// Tokens that rollback(count) undoes, at least `count`: a block is undone whole.
+  [[nodiscard]] std::size_t undone_by(std::size_t count) const noexcept {
+    return count > steps_ ? recorded() : count;
+  }
+
+  /// Undoes the newest undone_by(count) tokens, and commits the first of them again, all but the
+  /// newest `count`. The owner restores, newest first, the keys and values that the undone tokens
+  /// had overwritten, and then writes those of the tokens that are committed again.
+  /// \return the slots of the tokens that are committed again; no_slot where one is not kept. Valid
+  ///         until the next call.
+  /// \pre count <= recorded()
+  /// It neither allocates nor throws. O(history x slots).
+  std::span<const Slot> rollback(std::size_t count) noexcept {
+    MORPHKV_ASSERT(count <= recorded());
+    work_.of.slots.clear();
+    if (count == 0) return work_.of.slots;
+    Head& head = *this;
+    if (count <= steps_) {
+      head = *base_;
+      steps_ -= count;
+      for (std::size_t step = 0; step < steps_; ++step) replay(head, block_ + step);
+      return work_.of.slots;
+    }
+    block_ = recorded() - count;
+    steps_ = 0;
+    head = *before_;
+    if (block_ > 0) {
+      ComputedRows rows{&rows_, first_, this->size() + block_};
+      Head::score_block(block_begin_, rows.view(block_), work_.of);
+      const Status status = Head::select(work_.of);
+      MORPHKV_ASSERT(status == Status::ok);  // fewer tokens fit where more did
+      if (status == Status::ok) Head::commit(work_.of);
+    }
+    *base_ = head;
+    return work_.of.slots;
+  }
+
+  void reset() noexcept {
+    Head::reset();
+    steps_ = block_ = 0;
+    if (history_ > 0) *base_ = *this;
+  }
+
+  [[nodiscard]] MemoryUsage memory() const noexcept {
+    MemoryUsage usage = Head::memory();
+    if (history_ > 0) {
+      usage.history = 2 * this->state_bytes().size() + rows_.bytes() +
+                      tokens_.size() * sizeof(Token) +
+                      BlockSelection::reserved_bytes(max_columns(), this->plan().score.memory(),
+                                                     this->state_bytes().size());
+    }
+    return usage;
+  }
+
+ private:
+  /// A recorded token that came alone.
+  struct Token {
+    Position position = 0;
+    bool has_row = false;
+  };
+
+  /// A block's rows, from rows that were computed before: a ring of `from`, first row `first`.
+  struct ComputedRows {
+    const RowMatrix<float>* from;
+    std::size_t first;
+    std::size_t columns;
+
+    [[nodiscard]] PromptRows view(std::size_t tokens) noexcept {
+      return {tokens, columns, this, [](void* self, std::size_t query, float* row) {
+                const ComputedRows& rows = *static_cast<const ComputedRows*>(self);
+                const std::size_t index = (rows.first + query) % rows.from->rows();
+                std::copy_n(rows.from->row(index), rows.columns, row);
+                return Status::ok;
+              }};
+    }
+  };
+
+  /// A selection that never allocates, and neither do copies of it.
+  struct ReservedSelection {
+    std::size_t columns = 0;
+    ScoreMemory score{};
+    std::size_t head_bytes = 0;
+    BlockSelection of;
+
+    ReservedSelection() = default;
+    ReservedSelection(ReservedSelection&&) noexcept = default;
+    ReservedSelection& operator=(ReservedSelection&&) noexcept = default;
+    ReservedSelection(const ReservedSelection& other)
+        : columns(other.columns), score(other.score), head_bytes(other.head_bytes) {
+      reserve();
+    }
+    ReservedSelection& operator=(const ReservedSelection& other) {
+      const bool same = columns == other.columns && head_bytes == other.head_bytes;
+      if (!same) *this = ReservedSelection(other);
+      return *this;
+    }
+    ~ReservedSelection() = default;
+
+    void reserve() { of.reserve(columns, score, head_bytes); }
+  };
+
+  /// Columns of the largest block that can be taken back.
+  [[nodiscard]] std::size_t max_columns() const noexcept { return this->slots() + history_; }
+
+  void set_history(std::size_t history) {
+    history_ = history;
+    if (history == 0) return;
+    tokens_.resize(history);
+    rows_ = RowMatrix<float>(history, max_columns());
+    work_.columns = max_columns();
+    work_.score = this->plan().score.memory();
+    work_.head_bytes = this->state_bytes().size();
+    work_.reserve();
+    before_.emplace(*this);
+    base_.emplace(*this);
+  }
+
+  [[nodiscard]] bool can_record(std::size_t tokens) const noexcept {
+    return tokens > 0 && tokens <= history_;
+  }
+
+  /// Where the recorded token number `k`, counted from the oldest, is in tokens_ and rows_.
+  [[nodiscard]] std::size_t index_of(std::size_t k) const noexcept {
+    return (first_ + k) % history_;
+  }
+
+  /// Makes place for one more token.
+  void drop_oldest() noexcept {
+    const std::size_t dropped = block_ > 0 ? block_ : 1;
+    if (block_ == 0) {  // else base_ is the state after the block already
+      replay(*base_, 0);
+      --steps_;
+    }
+    block_ = 0;
+    first_ = index_of(dropped);
+  }
+
+  void replay(Head& head, std::size_t k) const noexcept {
+    const Token& token = tokens_[index_of(k)];
+    (void)head.place(token.position);
+    if (token.has_row) (void)head.observe({rows_.row(index_of(k)), head.size()});
+  }
+
+  std::size_t history_ = 0;
+  std::size_t first_ = 0;       ///< of the oldest recorded token; see index_of
+  std::size_t block_ = 0;       ///< recorded tokens that came as one block; they are the oldest
+  Position block_begin_ = 0;    ///< the position of the first of them
+  std::size_t steps_ = 0;       ///< recorded tokens that came alone
+  std::vector<Token> tokens_;   ///< [history]
+  RowMatrix<float> rows_;       ///< [history]: rows of the recorded tokens
+  std::optional<Head> before_;  ///< the head before the block
+  std::optional<Head> base_;    ///< the head before the first step
+  ReservedSelection work_;
+};
+
+}}  // namespace morphkv::v0
+
+#endif  // MORPHKV_EVICTION_SCORED_EVICTION_HPP

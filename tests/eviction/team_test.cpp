@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host's driver of the eviction machine, which is vectorised, against teams of threads, which
+// is how a device runs it: the same script, and the same bytes after every step.
+// (tests/policy compares the host's driver with oracles in double.)
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <barrier>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <thread>
+#include <vector>
+
+#include "morphkv/core/aligned_buffer.hpp"
+#include "morphkv/eviction/step.hpp"
+#include "support/contenders.hpp"
+#include "support/random.hpp"
+#include "support/weights.hpp"
+
+namespace morphkv::testing::team_test { namespace {
+
+/// Threads that share the slots as the blocks of a cluster do.
+struct TeamMemory {
+  explicit TeamMemory(std::uint32_t threads) : barrier(threads), values(threads) {}
+  std::barrier<> barrier;
+  std::vector<std::uint64_t> values;
+};
+
+class ThreadTeam {
+ public:
+  ThreadTeam(TeamMemory& memory, std::uint32_t rank) : memory_(memory), rank_(rank) {}
+
+  [[nodiscard]] std::uint32_t begin() const { return rank_; }
+  [[nodiscard]] static std::uint32_t end(std::uint32_t slots) { return slots; }
+  [[nodiscard]] std::uint32_t stride() const {
+    return static_cast<std::uint32_t>(memory_.values.size());
+  }
+  [[nodiscard]] bool is_leader() const { return rank_ == 0; }
+  template <class T>
+  [[nodiscard]] T least(T x) const {
+    memory_.values[rank_] = x;
+    memory_.barrier.arrive_and_wait();
+    const auto lowest = static_cast<T>(*std::ranges::min_element(memory_.values));
+    memory_.barrier.arrive_and_wait();
+    return lowest;
+  }
+  void sync() const { memory_.barrier.arrive_and_wait(); }
+
+ private:
+  TeamMemory& memory_;
+  std::uint32_t rank_;
+};
+
+/// A head whose steps run on a team.
+template <Score S>
+class TeamHead {
+ public:
+  TeamHead(const EvictionPlan<S>& plan, std::uint32_t threads)
+      : plan_(plan), layout_(layout_of(plan)), memory_(layout_.bytes), threads_(threads) {
+    *view().head = HeadState{.quota = plan.rules.quota()};
+  }
+
+  [[nodiscard]] HeadView view() { return {memory_.data(), layout_}; }
+  [[nodiscard]] std::span<const std::byte> state_bytes() const { return memory_.span(); }
+  [[nodiscard]] std::size_t size() { return view().head->size; }
+  [[nodiscard]] Position newest() { return view().head->newest; }
+
+  Placement place(Position position) {
+    Placement result;
+    run([&](const auto& team, HeadState& state) {
+      const Placement placement = morphkv::place(team, plan_, view(), position, state);
+      if (team.is_leader()) result = placement;
+    });
+    return result;
+  }
+
+  Status observe(std::span<const float> row) {
+    Status status = Status::ok;
+    run([&](const auto& team, HeadState& state) {
+      const auto weight_at = [&](Slot slot) { return row[slot]; };
+      Status found = Status::ok;
+      if (!is_valid_row(team, static_cast<std::uint32_t>(row.size()), weight_at)) {
+        found = Status::bad_row;
+      } else if (plan_.rules.evicts() && state.awaits_row == 0) {
+        found = Status::out_of_step;
+      } else if (plan_.rules.evicts()) {
+        morphkv::observe(team, plan_, view(), state, weight_at);
+      }
+      if (team.is_leader()) status = found;
+    });
+    return status;
+  }
+
+ private:
+  template <class Body>
+  void run(const Body& body) {
+    if (threads_ == 0) {
+      HeadState state = *view().head;
+      body(SequentialTeam{}, state);
+      *view().head = state;
+      return;
+    }
+    TeamMemory memory(threads_);
+    std::vector<std::jthread> threads;
+    HeadState result;
+    for (std::uint32_t rank = 0; rank < threads_; ++rank) {
+      threads.emplace_back([&, rank] {
+        const ThreadTeam team(memory, rank);
+        HeadState state = *view().head;
+        body(team, state);
+        team.sync();
+        if (team.is_leader()) result = state;
+      });
+    }
+    threads.clear();
+    *view().head = result;
+  }
+
+  EvictionPlan<S> plan_;
+  HeadLayout layout_;
+  AlignedBuffer<std::byte> memory_;
+  std::uint32_t threads_;
+};
+
+template <class Contender>
+class TeamTest : public ::testing::Test {
+ protected:
+  using Policy = typename Contender::Policy;
+
+  static void play(const Setting& setting, std::size_t steps, Weights kind, std::uint32_t threads,
+                   std::size_t mute_every = 0) {
+    SCOPED_TRACE(::testing::Message() << setting << ", " << kind << ", threads " << threads);
+    Policy host(Contender::options(setting));
+    TeamHead team(host.plan(), threads);
+    testing::Random random(1 + setting.capacity);
+    for (std::size_t s = 1; s <= steps; ++s) {
+      const Position position = host.newest() + 1 + static_cast<Position>(random.below(2));
+      const Placement expected = host.place(position);
+      const Placement placement = team.place(position);
+      ASSERT_EQ(placement.status, expected.status) << "token " << position;
+      ASSERT_EQ(placement.slot, expected.slot) << "token " << position;
+      ASSERT_EQ(placement.evicted, expected.evicted) << "token " << position;
+      ASSERT_TRUE(std::ranges::equal(team.state_bytes(), host.state_bytes()))
+          << "placed " << position;
+      if (expected.status != Status::ok || (mute_every > 0 && s % mute_every == 0)) continue;
+      std::vector<float> row(host.size());
+      for (float& weight : row) weight = draw_weight(kind, random);
+      for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -0.0F, 1.5F}) {
+        std::vector<float> broken = row;
+        broken[random.below(row.size())] = bad;
+        ASSERT_EQ(team.observe(broken), Status::bad_row);
+        ASSERT_EQ(host.observe(broken), Status::bad_row);
+      }
+      ASSERT_EQ(team.observe(row), host.observe(row));
+      ASSERT_TRUE(std::ranges::equal(team.state_bytes(), host.state_bytes()))
+          << "row of " << position;
+    }
+  }
+};
+
+TYPED_TEST_SUITE(TeamTest, AllContenders);
+
+TYPED_TEST(TeamTest, SmallSizesAllWeights) {
+  for (const std::size_t window : {1U, 2U, 3U, 8U}) {
+    for (const std::size_t distant : {1U, 5U, 12U}) {
+      for (const std::size_t sinks : {0U, 1U, 4U}) {
+        if (sinks > distant) continue;
+        for (const Weights kind : all_weights) {
+          this->play({.capacity = window + distant, .window = window, .sinks = sinks},
+                     4 * (window + distant), kind, 0);
+          if (this->HasFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(TeamTest, WindowsOfThePapersAndTheirLimits) {
+  for (const std::size_t window : {31U, 32U, 200U, 255U}) {
+    const Setting setting{.capacity = window + 37, .window = window, .max_tokens = 4 * window};
+    this->play(setting, 3 * window + 140, Weights::fine, 0);
+    this->play(setting, 3 * window + 140, Weights::coarse, 0);
+    if (this->HasFailure()) return;
+  }
+}
+
+TYPED_TEST(TeamTest, TokensWithoutARow) {
+  for (const std::size_t mute_every : {1U, 2U, 3U, 5U}) {
+    this->play({.capacity = 13, .window = 5, .sinks = 2, .max_tokens = 200}, 150, Weights::grid, 0,
+               mute_every);
+  }
+}
+
+TYPED_TEST(TeamTest, OfSeveralThreads) {
+  for (const std::uint32_t threads : {2U, 5U}) {
+    this->play({.capacity = 21, .window = 5, .sinks = 2, .max_tokens = 200}, 60, Weights::sparse,
+               threads, 7);
+  }
+}
+
+}  // namespace
+}  // namespace morphkv::testing::team_test
