@@ -108,11 +108,11 @@ void measure_alone(const Device& device, std::uint32_t slots) {
 void measure_top_k(const Device& device) {
   constexpr std::uint32_t segments = 64;
   constexpr std::uint32_t count = 8192;
-  constexpr std::uint32_t wanted = 512;
+  constexpr std::uint32_t k = 512;
   const std::size_t sets = 1 + 4 * static_cast<std::size_t>(device.properties.l2CacheSize) /
                                    (sizeof(float) * segments * count);
   const Buffer<float> scores(sets * segments * count);
-  const Buffer<std::uint32_t> indices(segments * wanted);
+  const Buffer<std::uint32_t> indices(segments * k);
   draw(scores, 1.0F, 5);
   const Graph graph(device.stream, [&] {
     for (std::size_t s = 0; s < sets; ++s) {
@@ -120,7 +120,7 @@ void measure_top_k(const Device& device) {
                                 .score_stride = count,
                                 .segments = segments,
                                 .count = count,
-                                .wanted = wanted,
+                                .k = k,
                                 .indices = indices.data()},
                                device.stream),
             "top_k");

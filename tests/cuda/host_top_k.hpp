@@ -14,10 +14,10 @@ namespace morphkv::testing {
 
 /// The indices of the highest keys, by the steps of detail::block_top_k.
 template <class Key>
-std::vector<std::uint32_t> host_top_k(const std::vector<Key>& keys, std::uint32_t wanted) {
+std::vector<std::uint32_t> host_top_k(const std::vector<Key>& keys, std::uint32_t k) {
   std::vector<std::uint32_t> indices;
-  if (wanted == 0) return indices;
-  auto search = cuda::DigitSearch<Key>::of(wanted);
+  if (k == 0) return indices;
+  auto search = cuda::DigitSearch<Key>::of(k);
   std::uint32_t equals = 0;
   while (!search.is_done()) {
     search.next_digit();
@@ -27,20 +27,20 @@ std::vector<std::uint32_t> host_top_k(const std::vector<Key>& keys, std::uint32_
     }
     std::uint32_t above = 0;
     std::uint32_t digit = 255;
-    while (above + bins[digit] < search.wanted) above += bins[digit--];
+    while (above + bins[digit] < search.k) above += bins[digit--];
     search.found(digit, above);
     equals = bins[digit];
   }
   std::uint32_t higher = 0;
   std::uint32_t equal = 0;
-  indices.resize(wanted);
+  indices.resize(k);
   for (std::uint32_t i = 0; i < keys.size(); ++i) {
-    const std::uint32_t rank = cuda::kept_before(higher, equal, equals, search.wanted);
+    const std::uint32_t rank = cuda::kept_before(higher, equal, equals, search.k);
     if (keys[i] > search.prefix) {
       indices[rank] = i;
       ++higher;
     } else if (keys[i] == search.prefix) {
-      if (equal >= equals - search.wanted) indices[rank] = i;
+      if (equal >= equals - search.k) indices[rank] = i;
       ++equal;
     }
   }

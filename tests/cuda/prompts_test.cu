@@ -144,7 +144,7 @@ class PromptMatch {
     DeviceBuffer<float> rows(cells_ * longest_ * longest_);
     DeviceBuffer<std::uint32_t> bad(std::vector<std::uint32_t>(cells_, 0));
     MORPHKV_EXPECT_CUDA((cuda::detail::prompt_rows<Half, head_dim>(prompts(gives_log_sum_exp_),
-                                                                   {.voters = longest_,
+                                                                   {.scoring = longest_,
                                                                     .first = 0,
                                                                     .rows = longest_,
                                                                     .fusion = policy_.rules.group,

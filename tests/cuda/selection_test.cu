@@ -51,25 +51,25 @@ TEST_F(SelectionOnDevice, WeightsRoundAsOnTheHost) {
 
 template <class Score>
 void expect_top_k(const std::vector<Score>& scores, std::uint32_t segments, std::uint32_t count,
-                  std::uint32_t wanted) {
+                  std::uint32_t k) {
   using Key = decltype(cuda::ranked_key(Score{}));
   DeviceBuffer<Score> device_scores(scores);
-  DeviceBuffer<std::uint32_t> device_indices(std::size_t{segments} * wanted);
+  DeviceBuffer<std::uint32_t> device_indices(std::size_t{segments} * k);
   MORPHKV_EXPECT_CUDA(cuda::top_k<Score>({.scores = device_scores.data(),
                                           .score_stride = count,
                                           .segments = segments,
                                           .count = count,
-                                          .wanted = wanted,
+                                          .k = k,
                                           .indices = device_indices.data()},
                                          nullptr));
   const auto indices = device_indices.download();
   for (std::size_t s = 0; s < segments; ++s) {
     std::vector<Key> keys;
     for (std::size_t i = 0; i < count; ++i) keys.push_back(cuda::ranked_key(scores[s * count + i]));
-    const auto expected = host_top_k(keys, std::min(wanted, count));
-    for (std::size_t i = 0; i < wanted; ++i) {
-      ASSERT_EQ(indices[s * wanted + i], i < expected.size() ? expected[i] : no_slot)
-          << count << " scores, " << wanted << " wanted, segment " << s;
+    const auto expected = host_top_k(keys, std::min(k, count));
+    for (std::size_t i = 0; i < k; ++i) {
+      ASSERT_EQ(indices[s * k + i], i < expected.size() ? expected[i] : no_slot)
+          << count << " scores, k = " << k << ", segment " << s;
     }
   }
 }
@@ -87,11 +87,11 @@ TEST_F(SelectionOnDevice, TopKWithTies) {
         integers[i] = static_cast<std::uint32_t>(random.below(values));
         longs[i] = random.below(values) << 31U;
       }
-      for (const std::uint32_t wanted : {1U, count / 2, count - 1, count, count + 3}) {
-        if (wanted == 0) continue;
-        expect_top_k(numbers, segments, count, wanted);
-        expect_top_k(integers, segments, count, wanted);
-        expect_top_k(longs, segments, count, wanted);
+      for (const std::uint32_t k : {1U, count / 2, count - 1, count, count + 3}) {
+        if (k == 0) continue;
+        expect_top_k(numbers, segments, count, k);
+        expect_top_k(integers, segments, count, k);
+        expect_top_k(longs, segments, count, k);
         if (HasFatalFailure()) return;
       }
     }

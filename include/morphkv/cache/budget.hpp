@@ -108,7 +108,7 @@ class Budget {
                                                     const Options& options) const {
     if (per_head_) {
       require(capacities_.size() == shape.heads(), "capacities", capacities_.size(),
-              "one a head: " + std::to_string(shape.heads()));
+              "one per head: " + std::to_string(shape.heads()));
       return capacities_;
     }
     std::vector<std::size_t> result(shape.heads(), capacity_of(options));

@@ -38,7 +38,7 @@ class DraftHistory {
     std::copy_n(values[slot], head_dim_, values_.data() + at);
   }
 
-  /// Restores what the head's newest token was written over, and forgets it.
+  /// Restores what the newest token of the head has overwritten, and drops it from the history.
   /// \pre at most `tokens` tokens are restored without a save in between
   void restore(std::size_t head, const KvView<T>& keys, const KvView<T>& values) noexcept {
     const std::size_t at = offset(head, --saved_[head]);

@@ -12,7 +12,7 @@
 
 namespace morphkv { inline namespace v0 {
 
-/// A row a token, of one head: KvView<const T> to read, KvView<T> to write too. Nothing is owned.
+/// A vector per token, of one head: KvView<const T> to read, KvView<T> to write too. Nothing is owned.
 ///
 /// Row t lies at data + t * stride; with a block table at
 /// data + pages[t / page_rows] * page_stride + t % page_rows * stride.

@@ -38,7 +38,7 @@ enum class Pooling { average, max };
 
 /// When a policy evicts.
 enum class Schedule {
-  on_arrival,       ///< a new token is written over the least wanted: `capacity` tokens, always
+  on_arrival,       ///< a new token is overwrites the victim: `capacity` tokens, always
   after_attention,  ///< the step's attention still sees it: one token more than `capacity`
   after_prompt,     ///< once, when the first prompt is longer than `capacity`
   never

@@ -214,7 +214,7 @@ struct OutputPart {
 /// output = the sum of all warps and blocks, as weights. All threads; it begins and ends with a
 /// barrier of the cluster.
 /// \param sums [warps][heads][head_dim] of shared memory, which the warps have stored
-/// \param count heads that are wanted
+/// \param count heads to store
 template <Element T, int head_dim, int heads>
 __device__ void store_output(const Cluster& cluster, float* sums,
                              const SoftmaxStorage<heads>& shared, std::uint32_t count, T* output) {

@@ -144,7 +144,7 @@ template <Score S = AnyScore>
 
 /// Lets the policy learn from the attention of the tokens that place() took: `observe` of a
 /// policy. The weights of a group are fused after softmax; a row with NaN, infinity or a weight
-/// outside [0, 1] is refused, and the token votes for nobody. On the stream; no allocation, no
+/// outside [0, 1] is refused, and the token scores no token. On the stream; no allocation, no
 /// synchronisation; a CUDA graph may capture it. With the same probabilities in float a head keeps
 /// the tokens that the portable library keeps.
 template <Element Weight, Score S = AnyScore>

@@ -241,7 +241,7 @@ template <Element T, int head_dim, int heads, Score S>
 /// The outputs' rounding aside, a head keeps the tokens that the portable library keeps for the
 /// same rows. A head whose token cannot be placed is left as it was, its output too; one whose
 /// attention has no finite weights reports Status::bad_row, its output means nothing, and the token
-/// votes for nobody.
+/// scores no token.
 ///
 /// On the stream; it neither allocates nor synchronises, all that changes from step to step lies on
 /// the device, and a CUDA graph may capture it. Groups of more than 8 query heads read keys and

@@ -314,7 +314,7 @@ template <Element T, int head_dim, Score S = AnyScore>
   for (std::uint32_t first = 0; first < max_scoring; first += w.rows) {
     after([&] {
       return detail::prompt_rows<T, head_dim>(p,
-                                              {.voters = queries,
+                                              {.scoring = queries,
                                                .first = first,
                                                .rows = w.rows,
                                                .fusion = a.policy.rules.group,

@@ -101,10 +101,10 @@ __device__ void log_sums(const QueryPart<heads, RowLanes<T, head_dim>::elements>
   __syncthreads();
 }
 
-/// Fused rows of the voters from `first` on, counted among the last `voters` queries of each
-/// prompt. Grid: (rows, cells).
+/// Fused rows of the scoring queries from `first` on, counted among the last `scoring` queries of
+/// each prompt. Grid: (rows, cells).
 struct RowBlock {
-  std::uint32_t voters = 0;
+  std::uint32_t scoring = 0;
   std::uint32_t first = 0;
   std::uint32_t rows = 0;
   GroupFusion fusion = GroupFusion::mean;
@@ -122,10 +122,10 @@ __global__ void __launch_bounds__(prompt_threads)
   const std::size_t sequence = cell / a.kv_heads;
   const std::size_t head = cell % a.kv_heads;
   const std::uint32_t tokens = a.tokens[sequence];
-  const std::uint32_t voters = min(b.voters, tokens);
-  const std::uint32_t voter = b.first + blockIdx.x;
-  if (voter >= voters) return;
-  const std::uint32_t token = tokens - voters + voter;
+  const std::uint32_t scoring = min(b.scoring, tokens);
+  const std::uint32_t rank = b.first + blockIdx.x;
+  if (rank >= scoring) return;
+  const std::uint32_t token = tokens - scoring + rank;
   const std::uint32_t visible = token + 1;
   const KvView<T> keys = a.keys.head(sequence, head);
   const std::uint32_t column =

@@ -21,16 +21,16 @@ using morphkv::ranked_key;
 
 /// What a pass of a selection by digits looks for: the keys that agree with `prefix` above `shift`
 /// bits, 8 bits a pass, the highest first. After the last pass `prefix` is the least key that
-/// stays, and `wanted` of its equals do.
+/// stays, and `k` of its equals do.
 template <class Key>
 struct DigitSearch {
   Key prefix;
   int shift;
-  std::uint32_t wanted;
+  std::uint32_t k;
 
-  /// For the `wanted` highest keys. (No constructor: the search lies in shared memory.)
-  [[nodiscard]] MORPHKV_HOST_DEVICE static constexpr DigitSearch of(std::uint32_t wanted) noexcept {
-    return {0, 8 * static_cast<int>(sizeof(Key)), wanted};
+  /// For the `k` highest keys. (No constructor: the search lies in shared memory.)
+  [[nodiscard]] MORPHKV_HOST_DEVICE static constexpr DigitSearch of(std::uint32_t k) noexcept {
+    return {0, 8 * static_cast<int>(sizeof(Key)), k};
   }
   [[nodiscard]] MORPHKV_HOST_DEVICE constexpr bool is_done() const noexcept { return shift == 0; }
   MORPHKV_HOST_DEVICE constexpr void next_digit() noexcept { shift -= 8; }
@@ -45,15 +45,17 @@ struct DigitSearch {
   /// The digit of the least key that stays, above which there are `above` keys.
   MORPHKV_HOST_DEVICE constexpr void found(std::uint32_t digit, std::uint32_t above) noexcept {
     prefix |= static_cast<Key>(digit) << shift;
-    wanted -= above;
+    k -= above;
   }
 };
 
 /// Of keys counted in their order, how many stay: all those above the least, and of the `equals`
-/// that are its equal the last `wanted`.
-[[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t kept_before(
-    std::uint32_t above, std::uint32_t equal, std::uint32_t equals, std::uint32_t wanted) noexcept {
-  const std::uint32_t dropped = equals - wanted;
+/// that are its equal the last `k`.
+[[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t kept_before(std::uint32_t above,
+                                                                      std::uint32_t equal,
+                                                                      std::uint32_t equals,
+                                                                      std::uint32_t k) noexcept {
+  const std::uint32_t dropped = equals - k;
   return above + (equal > dropped ? equal - dropped : 0);
 }
 

@@ -50,11 +50,11 @@ __device__ void count_digits(std::uint32_t count, const DigitSearch<Key>& search
 
 /// The least key that stays, and how many keys equal it. All threads of a block; it ends with a
 /// barrier.
-/// \pre 0 < wanted <= count
+/// \pre 0 < k <= count
 template <class Key, class KeyAt>
-__device__ void find_least_kept(std::uint32_t count, std::uint32_t wanted, const KeyAt& key_at,
+__device__ void find_least_kept(std::uint32_t count, std::uint32_t k, const KeyAt& key_at,
                                 TopKStorage<Key>& shared) {
-  auto search = DigitSearch<Key>::of(wanted);
+  auto search = DigitSearch<Key>::of(k);
   while (!search.is_done()) {
     search.next_digit();
     count_digits(count, search, key_at, shared.bins);
@@ -63,7 +63,7 @@ __device__ void find_least_kept(std::uint32_t count, std::uint32_t wanted, const
     const std::uint64_t here = threadIdx.x < 256 ? shared.bins[digit] : 0;
     std::uint64_t above = 0;
     typename TopKStorage<Key>::Scan(shared.scan).ExclusiveSum(here, above);
-    if (above < search.wanted && search.wanted <= above + here) {  // of one thread
+    if (above < search.k && search.k <= above + here) {  // of one thread
       shared.search = search;
       shared.search.found(digit, static_cast<std::uint32_t>(above));
       shared.equals = static_cast<std::uint32_t>(here);
@@ -73,14 +73,14 @@ __device__ void find_least_kept(std::uint32_t count, std::uint32_t wanted, const
   }
 }
 
-/// Calls emit(rank, index) for each of the `wanted` indices with the highest keys, rank ascending
+/// Calls emit(rank, index) for each of the `k` indices with the highest keys, rank ascending
 /// with the index. Of equal keys the higher index stays. All threads of a block of top_k_threads.
-/// \pre wanted <= count
+/// \pre k <= count
 template <class Key, class KeyAt, class Emit>
-__device__ void block_top_k(std::uint32_t count, std::uint32_t wanted, const KeyAt& key_at,
+__device__ void block_top_k(std::uint32_t count, std::uint32_t k, const KeyAt& key_at,
                             const Emit& emit, TopKStorage<Key>& shared) {
-  if (wanted == 0) return;
-  find_least_kept(count, wanted, key_at, shared);
+  if (k == 0) return;
+  find_least_kept(count, k, key_at, shared);
   const DigitSearch<Key> search = shared.search;
   const std::uint32_t equals = shared.equals;
   std::uint64_t before = 0;  // keys equal to the least that stays, and in the low half those above
@@ -98,8 +98,8 @@ __device__ void block_top_k(std::uint32_t count, std::uint32_t wanted, const Key
     before += total;
     const auto high = static_cast<std::uint32_t>(rank >> 32U);
     const auto low = static_cast<std::uint32_t>(rank);
-    const bool stays = above || (equal && high >= equals - search.wanted);
-    if (stays) emit(kept_before(low, high, equals, search.wanted), i);
+    const bool stays = above || (equal && high >= equals - search.k);
+    if (stays) emit(kept_before(low, high, equals, search.k), i);
   }
 }
 
@@ -113,8 +113,8 @@ struct TopKArguments {
   std::uint32_t segments = 0;
   std::uint32_t count = 0;                ///< scores of each segment
   const std::uint32_t* counts = nullptr;  ///< [segments], if they differ; else null
-  std::uint32_t wanted = 0;
-  std::uint32_t* indices = nullptr;  ///< [segments][wanted], ascending; no_slot past the scores
+  std::uint32_t k = 0;
+  std::uint32_t* indices = nullptr;  ///< [segments][k], ascending; no_slot past the scores
 };
 
 namespace detail {
@@ -127,16 +127,16 @@ __global__ void __launch_bounds__(top_k_threads)
   __shared__ TopKStorage<Key> shared;
   const std::size_t segment = blockIdx.x;
   const Score* scores = a.scores + segment * a.score_stride;
-  std::uint32_t* indices = a.indices + segment * a.wanted;
+  std::uint32_t* indices = a.indices + segment * a.k;
   const std::uint32_t count = a.counts == nullptr ? a.count : a.counts[segment];
-  if (count <= a.wanted) {
-    for (std::uint32_t i = threadIdx.x; i < a.wanted; i += blockDim.x) {
+  if (count <= a.k) {
+    for (std::uint32_t i = threadIdx.x; i < a.k; i += blockDim.x) {
       indices[i] = i < count ? i : no_slot;
     }
     return;
   }
   block_top_k<Key>(
-      count, a.wanted, [&](std::uint32_t i) { return ranked_key(scores[i]); },
+      count, a.k, [&](std::uint32_t i) { return ranked_key(scores[i]); },
       [&](std::uint32_t rank, std::uint32_t i) { indices[rank] = i; }, shared);
 }
 
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(top_k_threads)
 /// synchronisation.
 template <class Score>
 [[nodiscard]] cudaError_t top_k(const TopKArguments<Score>& a, cudaStream_t stream) {
-  if (a.segments == 0 || a.wanted == 0) return cudaSuccess;
+  if (a.segments == 0 || a.k == 0) return cudaSuccess;
   if (a.scores == nullptr || a.indices == nullptr || a.score_stride < a.count) {
     return cudaErrorInvalidValue;
   }
