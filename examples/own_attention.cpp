@@ -20,9 +20,9 @@ constexpr morphkv::CacheShape shape{.layers = 1, .query_heads = 2, .kv_heads = 1
 constexpr std::size_t group = shape.query_heads, head_dim = shape.head_dim;
 constexpr morphkv::MorphKV::Options options{.capacity = 48, .window = 8};
 
-/// The engine's kernel: one token's query heads over the first `count` keys and values. It returns
-/// the outputs and the attention row: the softmax weights of the group, fused by their maximum
-/// (GroupFusion::max, MorphKV's default).
+/// The engine's kernel: one token's query heads over the first `count` keys and values. Beside the
+/// outputs it computes the row that the policy observes: the softmax weights of the group, fused by
+/// their maximum (GroupFusion::max, MorphKV's default).
 void attend(const float* queries, const float* keys, const float* values, std::size_t count,
             float* outputs, float* row) {
   std::fill_n(row, count, 0.0F);

@@ -13,8 +13,9 @@
 
 namespace morphkv::examples {
 
-/// What a layer's projections give for some tokens, and room for the attention's outputs: tokens
-/// outermost, heads side by side. An engine has these already; here they are drawn at random.
+/// What a layer's projections compute for some tokens, and memory for the attention's outputs:
+/// tokens outermost, heads side by side. An engine has these already; here they are drawn at
+/// random.
 struct Tokens {
   Tokens(const CacheShape& shape, std::size_t count, std::uint32_t seed)
       : queries(count * shape.query_heads * shape.head_dim),

@@ -132,7 +132,7 @@ class AdaptiveBudgetTest : public ::testing::Test {
   }
 
  private:
-  /// The first head looks everywhere alike, so that it wants many tokens, and the others few.
+  /// The first head attends evenly, so that its budget is many tokens, and the others' few.
   static void flatten_first_head(const CacheShape& shape, Tokens& block) {
     for (std::size_t t = 0; t < prompt; ++t) {
       for (std::size_t i = 0; i < shape.group() * shape.head_dim; ++i) {

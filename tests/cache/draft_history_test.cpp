@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What was written over comes back, newest first, against a log of all rows.
+// What was replaced comes back, newest first, against a log of all rows.
 #include "morphkv/cache/draft_history.hpp"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "support/random.hpp"
@@ -21,6 +23,19 @@ struct Rows {
 
   KvView<float> key_view() { return {.data = keys.data(), .stride = dim}; }
   KvView<float> value_view() { return {.data = values.data(), .stride = dim}; }
+  void write(Slot slot, const std::vector<float>& key, const std::vector<float>& value) {
+    if (slot == no_slot) return;
+    std::copy(key.begin(), key.end(), keys.begin() + static_cast<std::ptrdiff_t>(slot * dim));
+    std::copy(value.begin(), value.end(), values.begin() + static_cast<std::ptrdiff_t>(slot * dim));
+  }
+};
+
+/// Stands for a policy: what it is asked for, it answers.
+struct FakePolicy {
+  std::size_t undone;
+  std::vector<Slot> slots;  ///< of the tokens that are committed again
+  [[nodiscard]] std::size_t undone_by(std::size_t) const { return undone; }
+  std::span<const Slot> rollback(std::size_t) noexcept { return slots; }
 };
 
 TEST(DraftHistory, RestoresWhatWasWrittenOver) {
@@ -29,34 +44,66 @@ TEST(DraftHistory, RestoresWhatWasWrittenOver) {
     DraftHistory<float> drafts(heads, history, dim);
     std::vector<Rows> rows(heads);
     std::vector<std::vector<Rows>> before(heads);  // states, oldest first
-    std::vector<std::size_t> left(heads);          // tokens that can be restored
+    std::vector<std::size_t> left(heads);          // tokens that can be taken back
     Random random(history);
     for (int event = 0; event < 500; ++event) {
       const std::size_t head = random.below(heads);
       if (left[head] > 0 && random.chance(0.4)) {
-        drafts.restore(head, rows[head].key_view(), rows[head].value_view());
-        ASSERT_EQ(rows[head], before[head].back());
-        before[head].pop_back();
-        --left[head];
+        const std::size_t count = 1 + random.below(left[head]);
+        FakePolicy policy{count, {}};
+        drafts.rollback(head, count, policy, rows[head].key_view(), rows[head].value_view());
+        ASSERT_EQ(rows[head], before[head][before[head].size() - count]);
+        before[head].resize(before[head].size() - count);
+        left[head] -= count;
       } else {
         const auto slot = static_cast<Slot>(random.below(slots));
         before[head].push_back(rows[head]);
-        drafts.save(head, rows[head].key_view(), rows[head].value_view(), slot);
-        for (std::size_t d = 0; d < dim; ++d) {
-          rows[head].keys[slot * dim + d] = random.normal();
-          rows[head].values[slot * dim + d] = random.normal();
-        }
+        (void)drafts.save(head, rows[head].key_view(), rows[head].value_view(), slot);
+        rows[head].write(slot, random.normals(dim), random.normals(dim));
         left[head] = std::min(left[head] + 1, history);
       }
     }
   }
 }
 
-TEST(DraftHistory, WithoutTokensItHoldsNothing) {
-  DraftHistory<float> drafts(4, 0, dim);
+/// A block of four tokens of which the last two are taken back: the first two are committed again,
+/// to slots of their own.
+TEST(DraftHistory, ABlockThatIsTakenBackInPartIsWrittenAgain) {
+  DraftHistory<float> drafts(1, 6, dim);
   Rows rows;
-  drafts.save(3, rows.key_view(), rows.value_view(), 0);
-  EXPECT_EQ(drafts.bytes(), 0U);
+  Random random(1);
+  for (Slot slot = 0; slot < slots; ++slot) {
+    rows.write(slot, random.normals(dim), random.normals(dim));
+  }
+  const Rows before = rows;
+  std::vector<std::vector<float>> keys;
+  std::vector<std::vector<float>> values;
+  const std::vector<Slot> block{3, no_slot, 0, 4};
+  for (std::size_t t = 0; t < block.size(); ++t) {
+    keys.push_back(random.normals(dim));
+    values.push_back(random.normals(dim));
+    const auto kept = drafts.save(0, rows.key_view(), rows.value_view(), block[t]);
+    std::copy(keys[t].begin(), keys[t].end(), kept.key);
+    std::copy(values[t].begin(), values[t].end(), kept.value);
+    rows.write(block[t], keys[t], values[t]);
+  }
+  (void)drafts.save(0, rows.key_view(), rows.value_view(), 3);  // a step after the block
+  rows.write(3, random.normals(dim), random.normals(dim));
+
+  FakePolicy policy{5, {1, 3}};
+  drafts.rollback(0, 3, policy, rows.key_view(), rows.value_view());
+  Rows expected = before;
+  expected.write(1, keys[0], values[0]);
+  expected.write(3, keys[1], values[1]);
+  EXPECT_EQ(rows, expected);
+
+  policy = {2, {}};
+  drafts.rollback(0, 2, policy, rows.key_view(), rows.value_view());
+  EXPECT_EQ(rows, before) << "what was committed again can be taken back too";
+}
+
+TEST(DraftHistory, WithoutTokensItHoldsNothing) {
+  EXPECT_EQ(DraftHistory<float>(4, 0, dim).bytes(), 0U);
 }
 
 }  // namespace

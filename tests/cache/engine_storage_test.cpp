@@ -99,8 +99,8 @@ TEST(EngineStorage, PagesComeWhenTheyAreNeeded) {
     EXPECT_EQ(cache.prefill(0, token.queries, token.keys, token.values), Status::no_memory);
     EXPECT_EQ(state_of(cache), before);
     cache.storage().set_pages(std::span(memory.pages()).first(pages + 1));
-    const std::size_t room = std::min<std::size_t>(16, 40 - 16 * pages);
-    ASSERT_EQ(script.decode(cache, room), script.decode(owned, room));
+    const std::size_t steps = std::min<std::size_t>(16, 40 - 16 * pages);
+    ASSERT_EQ(script.decode(cache, steps), script.decode(owned, steps));
   }
   ASSERT_EQ(script.decode(cache, 50), script.decode(owned, 50));  // from here on, victims
   ASSERT_EQ(state_of(cache), state_of(owned));
@@ -245,6 +245,26 @@ TEST(EngineStorage, NumbersOfTheMemoryAreChecked) {
       },
       "stride of a page = 23");
   expect_refused([&] { (void)Storage({.head_dim = 0}, two, 40, HeadOrder::nhd); }, "head_dim = 0");
+}
+
+TEST(EngineStorage, AForkNeedsTheSameOptions) {
+  EngineMemory<float> first(shape, 40, memory_kinds[0]);
+  EngineMemory<float> second(shape, 40, memory_kinds[1]);
+  Cache origin(shape, small, first.storage());
+  (void)live(origin, 50);
+  const auto refuses = [&](MorphKV::Options options) {
+    Cache fork(shape, options, second.storage());
+    (void)Script(4).decode(fork, 3);
+    const auto before = state_of(fork);
+    expect_refused([&] { fork.copy_from(origin); }, "other = a cache of other options or budget");
+    EXPECT_EQ(state_of(fork), before);
+  };
+  refuses({.capacity = 40, .window = 6, .fusion = Fusion::max, .history = 3});
+  refuses({.capacity = 40, .window = 5, .history = 3});
+  refuses({.capacity = 40, .window = 6, .group = GroupFusion::mean, .history = 3});
+  refuses({.capacity = 40, .window = 6, .sinks = 3, .history = 3});
+  refuses({.capacity = 40, .window = 6, .history = 4});
+  refuses({.capacity = 39, .window = 6, .history = 3});
 }
 
 TEST(PagedBatch, TablesAreCheckedByEntry) {

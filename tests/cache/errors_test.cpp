@@ -153,7 +153,7 @@ TYPED_TEST(CacheErrorsTest, ABlockWithAQueryThatIsNaN) {
   }
 }
 
-/// One head's bad row keeps the others from voting, too.
+/// One head's bad row keeps the scores of the others as they were, too.
 TYPED_TEST(CacheErrorsTest, ABadRowOfOneHead) {
   auto& cache = this->cache_;
   Script().append(cache);
@@ -169,7 +169,7 @@ TYPED_TEST(CacheErrorsTest, ABadRowOfOneHead) {
   EXPECT_EQ(state_of(cache), state_of(other));
 }
 
-/// What does not evict counts no votes, so only these notice.
+/// A policy that does not evict keeps no scores, so only these notice.
 template <class Contender>
 class AttendTwiceTest : public CacheErrorsTest<Contender> {};
 TYPED_TEST_SUITE(AttendTwiceTest, BoundedContenders);

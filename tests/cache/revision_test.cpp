@@ -119,13 +119,63 @@ TYPED_TEST(RevisionTest, TheHistoryEnds) {
   EXPECT_EQ(cache.rollback(5), Status::ok);
   refuses(1);
   (void)Script().decode(cache, 2);
-  (void)Script().prefill(cache, 1);
+  (void)Script().prefill(cache, 6);  // longer than the history
   refuses(1);
   (void)Script().decode(cache, 2);
   refuses(3);
   EXPECT_EQ(cache.rollback(0), Status::ok);
   EXPECT_EQ(cache.rollback(2), Status::ok);
-  EXPECT_EQ(cache.next_position(0), 41);
+  EXPECT_EQ(cache.next_position(0), 46);
+  (void)Script().prefill(cache, 3);  // what came before a block cannot be taken back
+  refuses(4);
+  EXPECT_EQ(cache.rollback(3), Status::ok);
+  EXPECT_EQ(cache.next_position(0), 46);
+}
+
+/// A draft that is verified as one block: of its tokens the first ones may be right.
+TYPED_TEST(RevisionTest, ABlockIsTakenBackWholeOrInPart) {
+  const Script script(2);
+  for (const std::size_t history : {1U, 2U, 5U, 8U}) {
+    for (const std::size_t window : {1U, 5U}) {
+      for (std::size_t block = 1; block <= history; ++block) {
+        SCOPED_TRACE(::testing::Message()
+                     << "history " << history << ", window " << window << ", block " << block);
+        auto cache = this->make(history, window);
+        (void)Script().decode(cache, 33);
+        Script().append(cache);  // a token that has not attended
+        auto before = cache;
+        for (std::size_t taken = 1; taken <= block; ++taken) {
+          for (const std::size_t steps : {std::size_t{0}, history - block}) {
+            auto draft = before;
+            auto expected = before;
+            (void)script.prefill(draft, block);
+            (void)script.decode(draft, steps);
+            ASSERT_EQ(draft.rollback(steps + taken), Status::ok);
+            if (block > taken) (void)script.prefill(expected, block - taken);
+            ASSERT_EQ(state_of(draft), state_of(expected)) << "taken " << taken;
+            if (block > taken) {  // and what was committed again can be taken back too
+              auto less = draft;
+              ASSERT_EQ(less.rollback(block - taken), Status::ok);
+              ASSERT_EQ(state_of(less), state_of(before));
+              auto original = before;
+              ASSERT_EQ(script.decode(less, 9), script.decode(original, 9));
+            }
+            ASSERT_EQ(Script(3).decode(draft, 12), Script(3).decode(expected, 12));
+            ASSERT_EQ(state_of(draft), state_of(expected));
+          }
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(RevisionTest, ATokenThatIsTakenBackLeavesNoTraceInALaterPrompt) {
+  auto cache = this->make(4);
+  auto expected = cache;
+  (void)Script(2).decode(cache, 3);
+  ASSERT_EQ(cache.rollback(3), Status::ok);
+  EXPECT_EQ(Script().prefill(cache, 40), Script().prefill(expected, 40));
+  EXPECT_EQ(state_of(cache), state_of(expected));
 }
 
 TYPED_TEST(RevisionTest, WithoutHistoryNothingIsTakenBack) {

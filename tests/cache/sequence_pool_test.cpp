@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/allocation_counter.hpp"
 #include "support/contenders.hpp"
 #include "support/errors.hpp"
 #include "support/random.hpp"
@@ -150,7 +151,7 @@ TEST(SequencePool, OneSequenceMayFailAlone) {
   std::vector<float> outputs(queries.size());
   EXPECT_EQ(pool.attend(0, ids, queries, outputs, statuses), Status::bad_row);
   EXPECT_EQ(statuses, (std::vector{Status::ok, Status::bad_row}));
-  EXPECT_EQ(pool[ids[1]].policy(0, 0).can_observe(), Status::ok) << "no head has voted";
+  EXPECT_EQ(pool[ids[1]].policy(0, 0).can_observe(), Status::ok) << "no score has changed";
   EXPECT_EQ(pool[ids[0]].policy(0, 0).can_observe(), Status::out_of_step);
 }
 
@@ -237,6 +238,33 @@ TEST(SequencePool, AnIdNamesOneSequenceForAsLongAsItLives) {
   EXPECT_EQ(statuses[0], Status::no_sequence);
   EXPECT_EQ(statuses[2], Status::no_sequence);
   EXPECT_EQ(outputs[0], 7.0F);
+}
+
+TEST(SequencePool, NothingAllocatesBetweenPrompts) {
+  std::vector<Eigen::half> memory = memory_for(3);
+  MorphKV::Options with_history = options;
+  with_history.history = 2;
+  Pool pool(shape, with_history, memory);
+  std::vector<Pool::Id> ids{*pool.create(), *pool.create()};
+  for (const Pool::Id id : ids) (void)Script().prefill(pool[id], 30);
+  const std::vector<float> keys(2 * 24, 0.5F);
+  const std::vector<float> queries(2 * 48, 0.5F);
+  std::vector<float> outputs(2 * 48);
+  std::vector<Status> statuses(2);
+  bool ok = true;
+  const std::size_t before = allocations.count;
+  for (int round = 0; round < 50; ++round) {
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+      ok &= pool.append(layer, ids, keys, keys, statuses) == Status::ok;
+      ok &= pool.attend(layer, ids, queries, outputs, statuses) == Status::ok;
+    }
+    if (round % 5 == 4) ok &= pool[ids[0]].rollback(2) == Status::ok;
+    if (round % 5 == 4) ok &= pool[ids[1]].rollback(2) == Status::ok;
+    pool.release(ids[1]);
+    ids[1] = *pool.fork(ids[0]);
+  }
+  EXPECT_EQ(allocations.count, before);
+  EXPECT_TRUE(ok);
 }
 
 TEST(SequencePool, CountsItsBytes) {

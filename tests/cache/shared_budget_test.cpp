@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One total of slots for all heads and layers: who goes is what a brute-force search over all
-// tokens of all heads says.
+// One total of slots for all heads and layers: the token that is evicted is the one that a
+// brute-force search over all tokens of all heads finds.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -31,7 +31,7 @@ class SharedOracle {
 
   void append(std::size_t layer, Position position) {
     for (std::size_t head = layer * 2; head < layer * 2 + 2; ++head) {
-      if (heads_[head].scores.size() == heads_[head].capacity) make_room(head);
+      if (heads_[head].scores.size() == heads_[head].capacity) free_slot(head);
       heads_[head].scores[position] = 0;
       heads_[head].observed = false;
     }
@@ -70,29 +70,29 @@ class SharedOracle {
     return found;
   }
 
-  void make_room(std::size_t taker) {
-    std::size_t giver = taker;
-    const auto least = [&](std::size_t head) {
-      const auto found = candidates(heads_[head]);
+  void free_slot(std::size_t head) {
+    std::size_t donor = head;
+    const auto least = [&](std::size_t h) {
+      const auto found = candidates(heads_[h]);
       return *std::min_element(found.begin(), found.end());
     };
     // A head with a single candidate left keeps it from the others, and from itself cannot.
-    const auto spare = [&](std::size_t head) {
-      return candidates(heads_[head]).size() < 2 ? std::numeric_limits<float>::infinity()
-                                                 : least(head).first;
+    const auto spare = [&](std::size_t h) {
+      return candidates(heads_[h]).size() < 2 ? std::numeric_limits<float>::infinity()
+                                              : least(h).first;
     };
-    if (heads_[taker].capacity < 32) {
-      for (std::size_t head = 0; head < heads_.size(); ++head) {
-        const Head& other = heads_[head];
+    if (heads_[head].capacity < 32) {
+      for (std::size_t h = 0; h < heads_.size(); ++h) {
+        const Head& other = heads_[h];
         if (!other.observed || other.scores.size() < other.capacity || other.capacity <= 8)
           continue;
-        if (spare(head) < spare(giver)) giver = head;
+        if (spare(h) < spare(donor)) donor = h;
       }
     }
-    heads_[giver].scores.erase(least(giver).second);
-    if (giver == taker) return;
-    --heads_[giver].capacity;
-    ++heads_[taker].capacity;
+    heads_[donor].scores.erase(least(donor).second);
+    if (donor == head) return;
+    --heads_[donor].capacity;
+    ++heads_[head].capacity;
     ++passed_;
   }
 
@@ -162,7 +162,7 @@ void check_rows(const Cache& cache, const Script& script) {
   }
 }
 
-TEST(SharedBudget, TheLeastWantedOfAllHeadsGoes) {
+TEST(SharedBudget, TheLowestScoreOfAllHeadsIsEvicted) {
   for (const bool coarse : {false, true}) {
     Cache cache(shape, options, budget);
     SharedOracle oracle;

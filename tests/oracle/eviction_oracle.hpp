@@ -57,7 +57,7 @@ inline double weight(const Row& row, Position position) {
   return index < row.size() ? row[index] : 0.0;
 }
 
-/// Scores of the first `count` of the held tokens; the higher, the more wanted.
+/// Scores of the first `count` of the held tokens; the lowest is evicted first.
 using Scoring = std::function<std::vector<double>(const History&, std::size_t count)>;
 
 struct OracleOptions {
@@ -67,7 +67,7 @@ struct OracleOptions {
   Protected protection;
   std::size_t memory = std::numeric_limits<std::size_t>::max();  ///< rows that may matter
   Scoring scoring;
-  double (*rounding)(double) = nullptr;  ///< of a weight before it votes
+  double (*rounding)(double) = nullptr;  ///< of a weight before it scores
 };
 
 /// One head.
@@ -104,7 +104,7 @@ class EvictionOracle {
   /// One token comes.
   Status arrive(Position position) {
     if (position <= newest_) return Status::position_backwards;
-    const Status status = room();
+    const Status status = can_arrive();
     if (status != Status::ok) return status;
     settle();
     if (takes_a_place()) evict_least(places_kept());
@@ -114,7 +114,7 @@ class EvictionOracle {
     return Status::ok;
   }
 
-  /// It attends. (If the next one comes before it does, it has voted with zeros.)
+  /// It attends. (If the next one comes before it does, its row was zeros.)
   void attend(const Row& row) {
     record(row);
     awaits_row_ = false;
@@ -181,7 +181,7 @@ class EvictionOracle {
     return options_.protection.recent - (options_.timing == Timing::before_arrival ? 1 : 0);
   }
 
-  [[nodiscard]] Status room() const {
+  [[nodiscard]] Status can_arrive() const {
     if (options_.timing == Timing::after_prompt || options_.timing == Timing::never) {
       return history_.tokens.size() < options_.slots ? Status::ok : Status::full;
     }
@@ -211,7 +211,7 @@ class EvictionOracle {
     return indices;
   }
 
-  /// The `count` least wanted of a judged block, ascending; nothing if there are not so many.
+  /// The `count` lowest scores of a block that is cut, ascending; nothing if there are not so many.
   [[nodiscard]] std::vector<std::size_t> leaving(std::size_t count) {
     const std::size_t recent = std::min(options_.protection.recent, history_.tokens.size());
     std::vector<std::size_t> order = candidates(recent);

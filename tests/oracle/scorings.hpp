@@ -21,8 +21,8 @@ enum class Combine { sum, max };
 inline Scoring window_score(std::size_t window, Combine combine) {
   return [=](const History& history, std::size_t count) {
     std::vector<double> scores(count, 0.0);
-    const std::size_t voters = std::min(window, history.rows.size());
-    for (std::size_t i = history.rows.size() - voters; i < history.rows.size(); ++i) {
+    const std::size_t scoring = std::min(window, history.rows.size());
+    for (std::size_t i = history.rows.size() - scoring; i < history.rows.size(); ++i) {
       for (std::size_t t = 0; t < count; ++t) {
         const double a = weight(history.rows[i], history.tokens[t].position);
         scores[t] = combine == Combine::sum ? scores[t] + a : std::max(scores[t], a);
@@ -107,8 +107,8 @@ inline std::vector<double> pool1d(const std::vector<double>& s, std::size_t kern
 inline Scoring snap_score(std::size_t window, std::size_t kernel, Combine combine) {
   return [=](const History& history, std::size_t count) {
     std::vector<double> sums(count, 0.0);
-    const std::size_t voters = std::min({window, history.block, history.rows.size()});
-    for (std::size_t i = history.rows.size() - voters; i < history.rows.size(); ++i) {
+    const std::size_t scoring = std::min({window, history.block, history.rows.size()});
+    for (std::size_t i = history.rows.size() - scoring; i < history.rows.size(); ++i) {
       for (std::size_t t = 0; t < count; ++t) {
         sums[t] += weight(history.rows[i], history.tokens[t].position);
       }

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "morphkv/core/aligned_buffer.hpp"
-#include "morphkv/core/bit_mask.hpp"
 #include "morphkv/score/score.hpp"
+#include "support/bit_mask.hpp"
 #include "support/random.hpp"
 #include "support/weights.hpp"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Attention weights to vote with.
+/// Attention weights that tests draw.
 #ifndef MORPHKV_TESTS_SUPPORT_WEIGHTS_HPP
 #define MORPHKV_TESTS_SUPPORT_WEIGHTS_HPP
 

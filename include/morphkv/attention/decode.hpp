@@ -1,72 +1,128 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// One decode step of attention over one KV head.
+/// A decode step: the attention of one token, and the rows that policies observe.
 #ifndef MORPHKV_ATTENTION_DECODE_HPP
 #define MORPHKV_ATTENTION_DECODE_HPP
 
-#include <algorithm>
 #include <cstddef>
+#include <span>
+#include <vector>
 
+#include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
+#include "morphkv/kernels/convert.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 
 namespace morphkv { inline namespace v0 {
 
-/// Working space of one head's step, in floats. Nothing is owned; see scratch_floats.
-struct DecodeScratch {
-  float* query = nullptr;    ///< [group][head_dim]
-  float* output = nullptr;   ///< [group][head_dim]
-  float* weights = nullptr;  ///< [group][stride]
-  float* row = nullptr;      ///< [stride]
-  std::size_t stride = 0;    ///< at least the slots of the head
-};
-
-/// What one KV head holds. Nothing is owned: the rows may lie in a KVCache or in the engine's
-/// memory.
+/// What the attention of one KV head reads. Nothing is owned.
 template <Scalar T>
 struct DecodeHead {
   KvView<const T> keys;    ///< [slots]
   KvView<const T> values;  ///< [slots], where the keys are: the same strides and pages
-  std::size_t group = 1;
-  std::size_t head_dim = 1;
   float scale = 1;
   GroupFusion fusion = GroupFusion::max;
 };
 
-/// Attends with scratch.query: writes scratch.output, and scratch.row for the policy.
-/// \return Status::bad_row if a weight is not finite, and then the output means nothing;
-///         Status::out_of_step, and no output, if no token was placed since the last step. The
-///         policy does not change.
-/// O(slots x group x head_dim); it neither allocates nor throws.
-template <Scalar T, EvictionPolicy Policy>
-Status attend_head(const DecodeHead<T>& head, const Policy& policy,
-                   const DecodeScratch& scratch) noexcept {
-  if (const Status status = policy.can_observe(); status != Status::ok) return status;
-  kernels::DecodeAttention<T> arguments{.query = scratch.query,
-                                        .keys = head.keys.data,
-                                        .values = head.values.data,
-                                        .tokens = policy.size(),
-                                        .group = head.group,
-                                        .head_dim = head.head_dim,
-                                        .stride = head.keys.stride,
-                                        .pages = head.keys.pages,
-                                        .page_rows = head.keys.page_rows,
-                                        .page_stride = head.keys.page_stride,
-                                        .scale = head.scale,
-                                        .fusion = head.fusion,
-                                        .weights = scratch.weights,
-                                        .weight_stride = scratch.stride,
-                                        .output = scratch.output,
-                                        .row = scratch.row,
-                                        .log_sum_exp = nullptr};
-  if constexpr (requires { policy.prefetch_hints(); }) {
-    arguments.next = policy.prefetch_hints();
+/// Working space of one token's attention over the KV heads of a layer, which all layers share.
+/// Each head's attention leaves its row here, for the head's policy to observe.
+///
+/// Thread safety: different heads may attend at the same time.
+class DecodeWorkspace {
+ public:
+  /// \param slots of the largest head
+  DecodeWorkspace(std::size_t kv_heads, std::size_t group, std::size_t head_dim, std::size_t slots)
+      : group_(group),
+        head_dim_(head_dim),
+        width_(aligned_stride<float>(group * head_dim)),
+        stride_(aligned_stride<float>(slots)),
+        numbers_(kv_heads * floats_per_head()),
+        heads_(kv_heads) {}
+
+  /// Attention of a token over the slots in use. Leaves the row of `head` in `layer`.
+  /// \param query, output [group][head_dim]
+  /// \return wrong_size, out_of_step if no token was placed since the last row, or bad_row if a
+  ///         weight is not finite; and `output` is untouched. The policy does not change.
+  /// O(slots x group x head_dim); it neither allocates nor throws.
+  template <Scalar T, ElementOf<T> E, EvictionPolicy Policy>
+  Status attend(std::size_t layer, std::size_t head, const DecodeHead<T>& stored,
+                const Policy& policy, std::span<const E> query, std::span<E> output) noexcept {
+    Status& status = heads_[head].status;
+    heads_[head] = {Status::wrong_size, layer};
+    if (query.size() != group_ * head_dim_ || output.size() != query.size()) return status;
+    if (status = policy.can_observe(); status != Status::ok) return status;
+    kernels::convert(query.data(), query.size(), begin(head));
+    kernels::DecodeAttention<T> arguments{.query = begin(head),
+                                          .keys = stored.keys.data,
+                                          .values = stored.values.data,
+                                          .tokens = policy.size(),
+                                          .group = group_,
+                                          .head_dim = head_dim_,
+                                          .stride = stored.keys.stride,
+                                          .pages = stored.keys.pages,
+                                          .page_rows = stored.keys.page_rows,
+                                          .page_stride = stored.keys.page_stride,
+                                          .scale = stored.scale,
+                                          .fusion = stored.fusion,
+                                          .weights = row(head) + stride_,
+                                          .weight_stride = stride_,
+                                          .output = begin(head) + width_,
+                                          .row = row(head),
+                                          .log_sum_exp = nullptr};
+    if constexpr (requires { policy.prefetch_hints(); }) {
+      arguments.next = policy.prefetch_hints();
+    }
+    if (!kernels::decode_attention(arguments)) return status = Status::bad_row;
+    kernels::convert(arguments.output, output.size(), output.data());
+    return status;
   }
-  return kernels::decode_attention(arguments) ? Status::ok : Status::bad_row;
-}
+
+  /// ok if every head holds a row of `layer` that was not observed, else what keeps one from it.
+  [[nodiscard]] Status check_rows(std::size_t layer) const noexcept {
+    for (const Head& head : heads_) {
+      if (head.status != Status::ok) return head.status;
+      if (head.layer != layer) return Status::out_of_step;
+    }
+    return Status::ok;
+  }
+  /// One weight per slot in use.
+  [[nodiscard]] float* row(std::size_t head) noexcept { return begin(head) + 2 * width_; }
+  /// 2 x head_dim numbers, free between steps.
+  [[nodiscard]] float* spare(std::size_t head) noexcept { return begin(head); }
+
+  /// Discards the rows of a layer: a new token has come to it, or they were observed.
+  void discard(std::size_t layer) noexcept {
+    for (Head& head : heads_) {
+      if (head.layer == layer) head = {};
+    }
+  }
+  void discard() noexcept { heads_.assign(heads_.size(), {}); }
+
+  [[nodiscard]] std::size_t bytes() const noexcept { return numbers_.bytes(); }
+
+ private:
+  struct Head {
+    Status status = Status::out_of_step;
+    std::size_t layer = 0;
+  };
+
+  [[nodiscard]] std::size_t floats_per_head() const noexcept {
+    return 2 * width_ + (group_ + 1) * stride_;
+  }
+  [[nodiscard]] float* begin(std::size_t head) noexcept {
+    return numbers_.data() + head * floats_per_head();
+  }
+
+  std::size_t group_;
+  std::size_t head_dim_;
+  std::size_t width_;             ///< of a query and of an output
+  std::size_t stride_;            ///< of a row
+  AlignedBuffer<float> numbers_;  ///< per head: query, output, the row, the group's weights
+  std::vector<Head> heads_;
+};
 
 }}  // namespace morphkv::v0
 

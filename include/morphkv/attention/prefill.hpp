@@ -29,10 +29,10 @@ struct PrefillHead {
   const E* block_queries = nullptr;     ///< [tokens], [group][head_dim] each
   const E* block_keys = nullptr;        ///< [tokens], [head_dim] each
   const E* block_values = nullptr;      ///< [tokens], [head_dim] each
-  E* block_outputs = nullptr;           ///< as the queries, or null if not wanted
+  E* block_outputs = nullptr;           ///< as the queries, or null for none
   /// [tokens], [group] each, or null: what the engine's own attention kernel returned for the same
   /// queries over all that they see, the slots included; see BlockAttention::known_log_sum_exp.
-  /// Used where no outputs are wanted.
+  /// Used where no outputs are asked for.
   const float* block_log_sum_exp = nullptr;
   std::size_t log_sum_exp_stride = 0;
   std::size_t query_stride = 0;
@@ -52,8 +52,8 @@ struct PrefillHead {
 /// kernel's log-sum-exp, without values and outputs.
 ///
 /// Memory: a copy of the head's keys and of the block's, and of the values where outputs are
-/// wanted; for rows 320 to 512 bytes per column. Complexity: O(slots + tokens) x head_dim x group
-/// per query. Thread safety: none.
+/// asked for; for rows 320 to 512 bytes per column. Complexity: O(slots + tokens) x head_dim x
+/// group per query. Thread safety: none.
 template <Scalar T, ElementOf<T> E>
 class PrefillAttention {
  public:
@@ -77,12 +77,24 @@ class PrefillAttention {
   /// The rows, for a policy to score. They refer to this object. In ascending order, as policies
   /// ask for them, each is computed once. The first one allocates.
   [[nodiscard]] PromptRows rows() noexcept {
-    return PromptRows(head_.tokens, columns(), this, [](void* self, std::size_t query, float* row) {
-      return static_cast<PrefillAttention*>(self)->fused_row(query, row);
-    });
+    using Self = PrefillAttention;
+    return PromptRows(
+        head_.tokens, columns(), this,
+        [](void* self, std::size_t query, float* row) {
+          return static_cast<Self*>(self)->fused_row(query, row);
+        },
+        head_.head_dim,
+        [](void* self, std::size_t column, float* key) {
+          const PrefillHead<T, E>& head = static_cast<Self*>(self)->head_;
+          write_stored(head, head.keys, head.block_keys, column, key);
+        },
+        [](void* self, std::size_t column, float* value) {
+          const PrefillHead<T, E>& head = static_cast<Self*>(self)->head_;
+          write_stored(head, head.values, head.block_values, column, value);
+        });
   }
 
-  /// Computes the outputs that are wanted and did not come with rows. Their bits do not depend on
+  /// Computes the outputs that did not come with rows. Their bits do not depend on
   /// who asked for which row.
   Status finish_outputs() {
     if (head_.block_outputs == nullptr) return Status::ok;
@@ -107,6 +119,17 @@ class PrefillAttention {
   /// Tokens that are alive among the slots; they come first in keys_ and values_.
   [[nodiscard]] std::size_t live() const noexcept { return held_ - holes_; }
 
+  /// Key or value of a column: of a slot, or of a token of the block as the cache will store it.
+  static void write_stored(const PrefillHead<T, E>& head, const KvView<const T>& held,
+                           const E* block, std::size_t column, float* to) noexcept {
+    const std::size_t slots = head.positions.size();
+    for (std::size_t d = 0; d < head.head_dim; ++d) {
+      to[d] = static_cast<float>(
+          column < slots ? held[column][d]
+                         : static_cast<T>(block[(column - slots) * head.key_stride + d]));
+    }
+  }
+
   void copy_tokens(const KvView<const T>& held, const E* block, T* out) const {
     const std::size_t dim = head_.head_dim;
     for (std::size_t slot = 0; slot < held_; ++slot) {
@@ -120,8 +143,8 @@ class PrefillAttention {
     }
   }
 
-  /// Attention of the queries from `begin` to `end`: their outputs if wanted, and their rows over
-  /// the tokens that the last one sees, if `rows` is not null.
+  /// Attention of the queries from `begin` to `end`: their outputs if there are any, and their rows
+  /// over the tokens that the last one sees, if `rows` is not null.
   [[nodiscard]] Status attend(std::size_t begin, std::size_t end, float* rows) noexcept {
     const std::size_t width = head_.group * head_.head_dim;
     for (std::size_t q = begin; q < end; ++q) {

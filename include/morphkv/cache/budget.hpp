@@ -43,7 +43,7 @@ template <class Options>
 }
 
 /// The same options for a head that keeps `capacity` tokens. What a head has beyond its capacity
-/// (SnapKV's room for the response) stays.
+/// (SnapKV's slots for the response) stays.
 template <class Options>
 [[nodiscard]] Options with_capacity(Options options, std::size_t capacity) {
   if constexpr (requires { options.capacity; }) {
@@ -140,7 +140,7 @@ class Budget {
 /// AdaKV's division of one layer's budget, without the recent tokens.
 /// \param scores  of each head's older tokens, by position; infinity where a token must stay
 /// \param distant C: what a head keeps of them on average
-/// Of equal scores the newer token wins, then the lower head.
+/// Of equal scores the newer token counts, then the lower head.
 [[nodiscard]] inline std::vector<std::size_t> adaptive_capacities(
     std::span<const std::vector<double>> scores, std::size_t distant, double floor) {
   struct Entry {

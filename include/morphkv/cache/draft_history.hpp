@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The keys and values that a draft was written over.
+/// The keys and values that a draft has replaced.
 #ifndef MORPHKV_CACHE_DRAFT_HISTORY_HPP
 #define MORPHKV_CACHE_DRAFT_HISTORY_HPP
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "morphkv/core/aligned_buffer.hpp"
@@ -15,62 +16,80 @@
 
 namespace morphkv { inline namespace v0 {
 
-/// For every head, the keys and values that its newest `tokens` tokens have replaced. Heads are
-/// numbered through all layers. It allocates in its constructor alone.
+/// For every head, what its newest tokens have replaced: a ring of as many tokens as the policy's
+/// history. Heads are numbered through all layers. Memory: 4 rows of head_dim per token, since a
+/// token of a block may be written again. It allocates in its constructor alone.
 template <Scalar T>
 class DraftHistory {
  public:
   DraftHistory(std::size_t heads, std::size_t tokens, std::size_t head_dim)
       : tokens_(tokens),
         head_dim_(head_dim),
-        saved_(tokens == 0 ? 0 : heads),
+        next_(tokens == 0 ? 0 : heads),
         slots_(heads * tokens),
-        keys_(heads * tokens * head_dim),
-        values_(keys_.size()) {}
+        rows_(heads * tokens * rows_per_token * head_dim) {}
 
-  /// Saves what lies in `slot` before the head's next token is written there.
-  void save(std::size_t head, const KvView<const T>& keys, const KvView<const T>& values,
-            Slot slot) noexcept {
-    if (tokens_ == 0) return;
-    const std::size_t at = offset(head, saved_[head]++);
-    slots_[at / head_dim_] = slot;
-    std::copy_n(keys[slot], head_dim_, keys_.data() + at);
-    std::copy_n(values[slot], head_dim_, values_.data() + at);
+  [[nodiscard]] std::size_t tokens() const noexcept { return tokens_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return rows_.bytes() + slots_.bytes(); }
+
+  /// The key and the value of a token that comes in a block.
+  struct NewRows {
+    T* key;
+    T* value;
+  };
+
+  /// Saves what the head's next token replaces.
+  /// \param slot of the token, which nothing has been written to; no_slot if it is not kept
+  /// \return where to leave its key and value, if it comes in a block. \pre tokens() > 0
+  NewRows save(std::size_t head, const KvView<const T>& keys, const KvView<const T>& values,
+               Slot slot) noexcept {
+    const std::size_t at = entry(head, next_[head]++);
+    slots_[at] = slot;
+    if (slot != no_slot) {
+      std::copy_n(keys[slot], head_dim_, row(at, old_key));
+      std::copy_n(values[slot], head_dim_, row(at, old_value));
+    }
+    return {row(at, new_key), row(at, new_value)};
   }
 
-  /// Restores what the newest token of the head has overwritten, and drops it from the history.
-  /// \pre at most `tokens` tokens are restored without a save in between
-  void restore(std::size_t head, const KvView<T>& keys, const KvView<T>& values) noexcept {
-    const std::size_t at = offset(head, --saved_[head]);
-    const Slot slot = slots_[at / head_dim_];
-    std::copy_n(keys_.data() + at, head_dim_, keys[slot]);
-    std::copy_n(values_.data() + at, head_dim_, values[slot]);
-  }
-
-  /// A block has come to the head: what came before it cannot be restored.
-  void clear(std::size_t head) noexcept {
-    if (tokens_ > 0) saved_[head] = 0;
-  }
-  /// Tokens of the head that were saved since then, and not restored.
-  [[nodiscard]] std::size_t saved(std::size_t head) const noexcept {
-    return tokens_ == 0 ? 0 : saved_[head];
-  }
-
-  [[nodiscard]] std::size_t bytes() const noexcept {
-    return keys_.bytes() + values_.bytes() + slots_.size() * sizeof(Slot);
+  /// Takes the newest `count` tokens of a head back.
+  /// \param policy of the head. \pre policy.recorded() >= count
+  template <class Policy>
+  void rollback(std::size_t head, std::size_t count, Policy& policy, const KvView<T>& keys,
+                const KvView<T>& values) noexcept {
+    for (std::size_t undone = policy.undone_by(count); undone > 0; --undone) {
+      const std::size_t at = entry(head, --next_[head]);
+      write(at, old_key, keys, values);
+    }
+    // The first tokens of a block that was taken back in part, whose slots may differ now.
+    for (const Slot slot : std::span<const Slot>(policy.rollback(count))) {
+      const std::size_t at = entry(head, next_[head]);
+      (void)save(head, keys, values, slot);
+      write(at, new_key, keys, values);
+    }
   }
 
  private:
-  [[nodiscard]] std::size_t offset(std::size_t head, std::size_t token) const noexcept {
-    return (head * tokens_ + token % tokens_) * head_dim_;
+  enum Row : std::size_t { old_key, old_value, new_key, new_value, rows_per_token };
+
+  [[nodiscard]] std::size_t entry(std::size_t head, std::size_t token) const noexcept {
+    return head * tokens_ + token % tokens_;
+  }
+  [[nodiscard]] T* row(std::size_t entry, std::size_t which) noexcept {
+    return rows_.data() + (entry * rows_per_token + which) * head_dim_;
+  }
+  /// Writes a token's key, row `key`, and its value, the row after it, to its slot.
+  void write(std::size_t entry, Row key, const KvView<T>& keys, const KvView<T>& values) noexcept {
+    if (slots_[entry] == no_slot) return;
+    std::copy_n(row(entry, key), head_dim_, keys[slots_[entry]]);
+    std::copy_n(row(entry, key + 1), head_dim_, values[slots_[entry]]);
   }
 
   std::size_t tokens_;
   std::size_t head_dim_;
-  std::vector<std::size_t> saved_;  ///< tokens saved and not restored, per head
-  std::vector<Slot> slots_;         ///< [heads][tokens]: where the tokens were written
-  AlignedBuffer<T> keys_;           ///< [heads][tokens][head_dim], a ring per head
-  AlignedBuffer<T> values_;
+  std::vector<std::size_t> next_;  ///< [heads]: tokens saved and not taken back
+  AlignedBuffer<Slot> slots_;      ///< [heads][tokens]
+  AlignedBuffer<T> rows_;          ///< [heads][tokens][rows_per_token][head_dim]
 };
 
 }}  // namespace morphkv::v0

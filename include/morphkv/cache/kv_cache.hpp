@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The container: keys and values of one sequence, for all layers and heads, with one policy per
-/// head.
+/// The container: keys and values of one sequence, for all layers and heads, and their policies.
 #ifndef MORPHKV_CACHE_KV_CACHE_HPP
 #define MORPHKV_CACHE_KV_CACHE_HPP
 
@@ -9,7 +8,6 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
-#include <limits>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -26,7 +24,6 @@
 #include "morphkv/cache/shared_storage.hpp"
 #include "morphkv/cache/slot_allocator.hpp"
 #include "morphkv/cache/storage.hpp"
-#include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/executor.hpp"
 #include "morphkv/core/fetch.hpp"
 #include "morphkv/core/memory_usage.hpp"
@@ -52,10 +49,8 @@ namespace morphkv { inline namespace v0 {
 /// elements are the cache's scalar or float. Keys are rotated already (RoPE at the absolute
 /// position); logits are scaled by 1 / sqrt(head_dim).
 ///
-/// Storage, see CacheStorage: OwnedStorage has a head's keys in one piece, [slot][head_dim], and
-/// all layers in one allocation. EngineStorage is a view of memory that the engine owns, strided or
-/// in pages. In SharedStorage all heads and layers share one total of slots. In each, a new token
-/// is written over a victim, and no key ever moves.
+/// The storage is OwnedStorage, EngineStorage, SharedStorage, or another CacheStorage. In each, a
+/// new token overwrites a victim, and no key ever moves.
 ///
 /// Copies are independent: a copy forks the sequence (a cache over EngineStorage moves only; see
 /// copy_from). Steps neither allocate nor throw: they report a Status, and unless it is Status::ok
@@ -67,6 +62,7 @@ namespace morphkv { inline namespace v0 {
 template <Scalar T, EvictionPolicy Policy, CacheStorage<T> Storage = OwnedStorage<T>>
 class KVCache {
   static constexpr bool shares_slots = SharingStorage<Storage> && SharingPolicy<Policy>;
+  static constexpr bool divides_layers = DivisibleStorage<Storage> && ResizablePolicy<Policy>;
 
  public:
   using Options = typename Policy::Options;
@@ -77,7 +73,7 @@ class KVCache {
   ///         option, its value and the values allowed; std::bad_alloc
   KVCache(const CacheShape& shape, const Options& options,
           const Budget& budget = Budget::uniform()) requires OwningStorage<Storage>
-      : KVCache(shape, options, budget, [&](std::span<const std::size_t> slots) {
+      : KVCache(shape, options, budget, {}, [&](std::span<const std::size_t> slots) {
           return Storage(shape, slots);
         }) {}
 
@@ -87,36 +83,31 @@ class KVCache {
   KVCache(const CacheShape& shape, const Options& options, Storage storage,
           const Budget& budget = Budget::uniform())
           requires (!OwningStorage<Storage> && !SharingStorage<Storage>)
-      : KVCache(shape, options, budget,
-                [&](std::span<const std::size_t>) { return std::move(storage); }) {
-    for (std::size_t head = 0; head < shape_.heads(); ++head) {
-      const std::size_t slots = storage_.slots(head / shape_.kv_heads, head % shape_.kv_heads);
-      require(slots >= policies_[head].slots() || can_grow(), "slots of memory", slots,
-              "at least those of the policy: " + std::to_string(policies_[head].slots()));
-    }
-  }
+      : KVCache(shape, options, budget, {}, [&](std::span<const std::size_t>) {
+          return std::move(storage);
+        }) {}
 
   /// A cache whose heads share one constant total of slots; see SlotAllocator and SharedBudget. A
   /// block of tokens is cut to what its head has at the time.
   /// \throws std::invalid_argument likewise, also unless 0 <= min_ratio <= 1 <= max_ratio <= 1024
   KVCache(const CacheShape& shape, const Options& options, const SharedBudget& shared)
           requires shares_slots
-      : KVCache(shape, with_spare_slots(options, shared), Budget::uniform(),
+      : KVCache(shape, with_spare_slots(options, shared), Budget::uniform(), shared,
                 [&](std::span<const std::size_t> slots) {
                   return Storage(shape, options.capacity, slots[0]);
-                }, shared) {}
+                }) {}
   // clang-format on
 
   /// Appends a block of tokens at the next positions: a prompt, a chunk of one, or a later turn.
   /// Queries attend causally to what each head holds and to the block. Then the policy scores the
-  /// tokens by the block's last queries, and those that it does not keep are dropped: a long prompt
-  /// given in chunks never needs more than the capacity and a chunk.
+  /// tokens by the block's last queries and drops those that it does not keep: a long prompt given
+  /// in chunks never needs more than the capacity and a chunk.
   ///
   /// \param queries [tokens][query_heads][head_dim]
   /// \param keys, values [tokens][kv_heads][head_dim]
   /// \param outputs [tokens][query_heads][head_dim], or empty if the engine has its own attention
-  /// \return wrong_size, not_finite, bad_row, full, nothing_to_evict or no_memory, and nothing has
-  ///         changed but `outputs`
+  /// \return wrong_size, not_finite, bad_row, full, nothing_to_evict, no_memory or
+  ///         position_too_large, and nothing has changed but `outputs`
   /// \throws std::bad_alloc, or what the executor throws, and nothing has changed but `outputs`
   /// It allocates: a copy of each head's block and of what the head holds, while that head is
   /// scored. O(tokens x (slots + tokens)) with outputs, O(scoring queries x (slots + tokens))
@@ -166,7 +157,8 @@ class KVCache {
 
   /// The same for an engine that writes keys and values itself, to the slots in `placements`,
   /// [kv_heads]. (With a history, what lay there is saved first.)
-  Status place(std::size_t layer, Position position, std::span<Placement> placements) noexcept {
+  Status place(std::size_t layer, Position position, std::span<Placement> placements) noexcept
+      requires(!StoringPolicy<Policy>) {
     if (placements.size() != shape_.kv_heads) return Status::wrong_size;
     return place_token(layer, position, placements, [](std::size_t, Slot) {});
   }
@@ -176,7 +168,7 @@ class KVCache {
   /// \return wrong_size, or out_of_step if no token was appended since the last step, and `output`
   ///         is untouched; bad_row if a weight is not finite, and `output` holds the heads that are
   ///         finite. No score has changed in either case.
-  /// The executor must not throw here: that ends the program. O(query_heads x slots x head_dim).
+  /// An executor that throws here ends the program. O(query_heads x slots x head_dim).
   template <class Execute = SerialExecutor>
   Status attend(std::size_t layer, std::span<const float> query, std::span<float> output,
                 Execute&& execute = {}) noexcept {
@@ -201,18 +193,15 @@ class KVCache {
     return attend_one<T>(layer, head, query, output);
   }
   /// Updates the scores of all heads of the layer by the rows of attend_head.
-  /// \return the status of the first head that could not attend, out_of_step if attend_head was not
-  ///         called for one since its token was placed, wrong_size if there is no such layer; and
-  ///         no score has changed
+  /// \return the status of the first head that could not attend, or out_of_step if attend_head was
+  ///         not called for one since its token was placed; and no score has changed
   template <class Execute = SerialExecutor>
   Status observe_heads(std::size_t layer, Execute&& execute = {}) noexcept {
     if (layer >= shape_.layers) return Status::wrong_size;
-    for (const Attended& head : attended_) {
-      if (head.status != Status::ok) return head.status;
-      if (head.layer != layer) return Status::out_of_step;
-    }
+    const Status status = workspace_.check_rows(layer);
+    if (status != Status::ok) return status;
     execute(shape_.kv_heads, [&](std::size_t head) { observe_row(layer, head); });
-    update_allocator(layer);
+    finish(layer);
     return Status::ok;
   }
 
@@ -229,43 +218,36 @@ class KVCache {
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
       kernels::portable::fuse_group(weights.data() + head * shape_.group() * stride, stride,
                                     policies_[index(layer, head)].size(), shape_.group(),
-                                    options_.group, scratch(head).row);
+                                    options_.group, workspace_.row(head));
       observe_row(layer, head);
     }
-    update_allocator(layer);
+    finish(layer);
     return Status::ok;
   }
 
   /// Takes the newest `tokens` tokens back, as if they had never come: the victims that they
-  /// replaced are alive again. For a rejected draft, and for a step that failed in some layer: the
-  /// tokens are counted in the layer that has most, and all layers end at the same token.
-  /// \return too_far_back if a layer's part is not within the options' history and since its last
-  ///         prefill, or out_of_step if a layer does not have the token to end at; and nothing has
-  ///         changed
-  /// O(tokens x slots) per head, or what the policy says.
+  /// replaced are alive again. For a rejected draft, appended one by one or as a block, and for a
+  /// step that failed in some layer: the tokens are counted in the layer that has most, and all
+  /// layers end at the same token.
+  /// \return too_far_back if the history of a layer does not hold them (a block longer than the
+  ///         options' history ends it), or out_of_step if a layer does not have the token to end
+  ///         at; and nothing has changed
+  /// O(history x slots) per head, or what the policy says.
   Status rollback(std::size_t tokens) noexcept requires RevocablePolicy<Policy> {
     const std::size_t most = *std::max_element(tokens_.begin(), tokens_.end());
     if (tokens > most) return Status::too_far_back;
     for (std::size_t head = 0; head < policies_.size(); ++head) {
       const std::size_t held = tokens_[head / shape_.kv_heads];
       if (held < most - tokens) return Status::out_of_step;
-      const std::size_t count = held - (most - tokens);
-      if ((std::min)(policies_[head].recorded(), history_.saved(head)) < count) {
-        return Status::too_far_back;
-      }
+      if (policies_[head].recorded() < held - (most - tokens)) return Status::too_far_back;
     }
-    for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
-      forget_rows(layer);
-      const std::size_t count = tokens_[layer] - (most - tokens);
-      for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
-        for (std::size_t token = 0; token < count; ++token) {
-          history_.restore(index(layer, head), storage_.keys(layer, head),
-                           storage_.values(layer, head));
-        }
-        (void)policies_[index(layer, head)].rollback(count);
-      }
-      tokens_[layer] -= count;
+    for (std::size_t head = 0; head < policies_.size(); ++head) {
+      const std::size_t count = tokens_[head / shape_.kv_heads] - (most - tokens);
+      if (count == 0) continue;
+      history_.rollback(head, count, policies_[head], keys_of(head), values_of(head));
     }
+    std::fill(tokens_.begin(), tokens_.end(), most - tokens);
+    workspace_.discard();
     return Status::ok;
   }
 
@@ -275,7 +257,7 @@ class KVCache {
       *this = KVCache(shape_, options_, shared_);
       return;
     }
-    if constexpr (DivisibleStorage<Storage>) {
+    if constexpr (divides_layers) {
       if (budget_.is_adaptive()) {
         *this = KVCache(shape_, options_, budget_);
         return;
@@ -283,35 +265,36 @@ class KVCache {
     }
     for (Policy& policy : policies_) policy.reset();
     std::fill(tokens_.begin(), tokens_.end(), std::size_t{0});
-    std::fill(attended_.begin(), attended_.end(), Attended{});
+    workspace_.discard();
   }
 
   /// Becomes a fork of another cache of the same shape, options and budget, in memory of its own.
   /// It allocates nothing over EngineStorage. O(slots in use x head_dim) per head.
   /// \throws std::invalid_argument if they are not the same, or this one's pages are too few; and
   ///         nothing has changed
-  void copy_from(const KVCache& other) {
+  void copy_from(const KVCache& other) requires std::equality_comparable<Options> {
     if (this == &other) return;
     require(shape_ == other.shape_, "other", "a cache of another shape", "one of the same shape");
-    bool is_same = budget_ == other.budget_ && shared_ == other.shared_;
-    if constexpr (std::equality_comparable<Options>) {
-      is_same = is_same && options_ == other.options_;
-    }
-    require(is_same, "other", "a cache of other options or budget",
-            "one of the same options and budget");
+    require(options_ == other.options_ && budget_ == other.budget_ && shared_ == other.shared_,
+            "other", "a cache of other options or budget", "one of the same options and budget");
     if constexpr (std::copyable<Storage>) {
       *this = KVCache(other);
     } else {
       for (std::size_t head = 0; head < policies_.size(); ++head) {
         const std::size_t slots = storage_.slots(head / shape_.kv_heads, head % shape_.kv_heads);
         require(slots >= other.policies_[head].size(), "slots of memory", slots,
-                "enough for the other's tokens: " + std::to_string(other.policies_[head].size()));
+                "enough for the tokens of the other cache");
       }
       policies_ = other.policies_;
       history_ = other.history_;
       tokens_ = other.tokens_;
-      std::fill(attended_.begin(), attended_.end(), Attended{});
-      for (std::size_t head = 0; head < policies_.size(); ++head) copy_slots(other, head);
+      workspace_.discard();
+      for (std::size_t head = 0; head < policies_.size(); ++head) {
+        for (std::size_t slot = 0; slot < policies_[head].size(); ++slot) {
+          std::copy_n(other.keys_of(head)[slot], shape_.head_dim, keys_of(head)[slot]);
+          std::copy_n(other.values_of(head)[slot], shape_.head_dim, values_of(head)[slot]);
+        }
+      }
     }
   }
 
@@ -321,8 +304,8 @@ class KVCache {
   [[nodiscard]] const Storage& storage() const noexcept { return storage_; }
   [[nodiscard]] const Options& options() const noexcept { return options_; }
   [[nodiscard]] const Policy& policy(std::size_t layer, std::size_t head) const {
-    require(layer < shape_.layers, "layer", layer, "below " + std::to_string(shape_.layers));
-    require(head < shape_.kv_heads, "head", head, "below " + std::to_string(shape_.kv_heads));
+    require_below("layer", layer, shape_.layers);
+    require_below("head", head, shape_.kv_heads);
     return policies_[index(layer, head)];
   }
 
@@ -341,11 +324,13 @@ class KVCache {
   /// [head_dim]: of one slot in use.
   [[nodiscard]] std::span<const T> key(std::size_t layer, std::size_t head,
                                        std::size_t slot) const {
-    return {storage_.keys(layer, head)[checked_slot(layer, head, slot)], shape_.head_dim};
+    require_below("slot", slot, size(layer, head));
+    return {storage_.keys(layer, head)[slot], shape_.head_dim};
   }
   [[nodiscard]] std::span<const T> value(std::size_t layer, std::size_t head,
                                          std::size_t slot) const {
-    return {storage_.values(layer, head)[checked_slot(layer, head, slot)], shape_.head_dim};
+    require_below("slot", slot, size(layer, head));
+    return {storage_.values(layer, head)[slot], shape_.head_dim};
   }
   /// [size][head_dim], in slot order; valid until the next prefill.
   [[nodiscard]] std::span<const T> keys(std::size_t layer, std::size_t head) const requires
@@ -362,7 +347,7 @@ class KVCache {
   /// All bytes that the cache holds, by kind; keys and values only where the memory is its own.
   [[nodiscard]] MemoryUsage memory() const noexcept {
     MemoryUsage usage = storage_.memory();
-    usage += {.history = history_.bytes(), .scratch = scratch_.bytes()};
+    usage += {.history = history_.bytes(), .scratch = workspace_.bytes()};
     for (const Policy& policy : policies_) usage += policy.memory();
     return usage;
   }
@@ -370,29 +355,27 @@ class KVCache {
  private:
   using Allocator = std::conditional_t<shares_slots, SlotAllocator<Policy>, std::monostate>;
 
-  /// What lies in a head's scratch: the row of a layer whose attention it computed last.
-  struct Attended {
-    Status status = Status::out_of_step;
-    std::size_t layer = 0;
-  };
-
-  /// \param make_storage called with the slots of every head
+  /// \param make_storage called with the slots of every head, [layers][kv_heads]
   template <class MakeStorage>
   KVCache(const CacheShape& shape, const Options& options, const Budget& budget,
-          const MakeStorage& make_storage, const SharedBudget& shared = {})
+          const SharedBudget& shared, const MakeStorage& make_storage)
       : shape_((validate(shape), shape)),
         options_(options),
         budget_(budget),
+        shared_(shared),
         policies_(make_policies()),
         storage_(make_storage(slots_of_memory())),
         history_(shape_.heads(), history_of(options), shape_.head_dim),
-        weight_stride_(aligned_stride<float>(max_slots())),
-        scratch_(shape_.kv_heads * scratch_floats()),
-        attended_(shape_.kv_heads),
+        workspace_(shape_.kv_heads, shape_.group(), shape_.head_dim, max_slots()),
         placed_(shape_.kv_heads),
         tokens_(shape_.layers),
-        shared_(shared),
-        allocator_(make_allocator()) {}
+        allocator_(make_allocator()) {
+    for (std::size_t head = 0; head < policies_.size(); ++head) {
+      const std::size_t slots = storage_.slots(head / shape_.kv_heads, head % shape_.kv_heads);
+      require(slots >= policies_[head].slots() || can_grow(), "slots of memory", slots,
+              "at least those of the policy: " + std::to_string(policies_[head].slots()));
+    }
+  }
 
   [[nodiscard]] static std::size_t history_of(const Options& options) noexcept {
     if constexpr (requires { options.history; })
@@ -424,27 +407,25 @@ class KVCache {
   }
 
   [[nodiscard]] std::vector<Policy> make_policies() const {
-    require(!budget_.is_adaptive() || (ResizablePolicy<Policy> && DivisibleStorage<Storage>),
-            "budget", "adaptive",
+    require(!budget_.is_adaptive() || divides_layers, "budget", "adaptive",
             "another one: heads are divided only in memory of the cache's own, and only under a "
             "policy that scores prompts");
-    std::vector<Policy> policies;
-    policies.reserve(shape_.heads());
     (void)Policy(options_, 0);  // so that a wrong option is reported as it was given
     const std::vector<std::size_t> capacities = budget_.capacities(shape_, options_);
+    std::vector<Policy> policies;
+    policies.reserve(shape_.heads());
     for (std::size_t head = 0; head < shape_.heads(); ++head) {
       policies.emplace_back(with_capacity(options_, capacities[head]), head);
     }
     return policies;
   }
 
-  /// [layers][kv_heads]: slots that every head needs memory for.
   [[nodiscard]] std::vector<std::size_t> slots_of_memory() const {
     std::vector<std::size_t> result;
-    for (const Policy& policy : policies_) result.push_back(policy.slots());
-    if constexpr (DivisibleStorage<Storage>) {
-      for (std::size_t& slots : result) {
-        if (budget_.is_adaptive()) slots = Storage::divisible_slots(shape_, slots);
+    for (const Policy& policy : policies_) {
+      result.push_back(policy.slots());
+      if constexpr (divides_layers) {
+        if (budget_.is_adaptive()) result.back() = Storage::divisible_slots(shape_, result.back());
       }
     }
     return result;
@@ -457,14 +438,25 @@ class KVCache {
            (budget_.is_adaptive() ? shape_.kv_heads : 1);
   }
 
+  static void require_below(const char* name, std::size_t number, std::size_t bound) {
+    if (number < bound) return;  // before a message is composed
+    require(false, name, number, "below " + std::to_string(bound));
+  }
   [[nodiscard]] std::size_t index(std::size_t layer, std::size_t head) const noexcept {
     return layer * shape_.kv_heads + head;
   }
-  [[nodiscard]] std::size_t checked_slot(std::size_t layer, std::size_t head,
-                                         std::size_t slot) const {
-    const std::size_t slots = size(layer, head);
-    require(slot < slots, "slot", slot, "below the slots in use: " + std::to_string(slots));
-    return slot;
+  /// The rows of head `at`, numbered through all layers.
+  [[nodiscard]] auto keys_of(std::size_t at) noexcept {
+    return storage_.keys(at / shape_.kv_heads, at % shape_.kv_heads);
+  }
+  [[nodiscard]] auto keys_of(std::size_t at) const noexcept {
+    return storage_.keys(at / shape_.kv_heads, at % shape_.kv_heads);
+  }
+  [[nodiscard]] auto values_of(std::size_t at) noexcept {
+    return storage_.values(at / shape_.kv_heads, at % shape_.kv_heads);
+  }
+  [[nodiscard]] auto values_of(std::size_t at) const noexcept {
+    return storage_.values(at / shape_.kv_heads, at % shape_.kv_heads);
   }
   [[nodiscard]] bool can_grow() const noexcept {
     if constexpr (GrowingStorage<Storage>)
@@ -475,8 +467,6 @@ class KVCache {
   [[nodiscard]] float scale() const noexcept {
     return 1.0F / std::sqrt(static_cast<float>(shape_.head_dim));
   }
-
-  // ---- blocks
 
   template <ElementOf<T> E, class Execute>
   Status prefill_block(std::size_t layer, LayerBlock<E> block, Execute& execute) {
@@ -489,31 +479,23 @@ class KVCache {
     }
     if (tokens == 0) return Status::ok;
     if (!are_finite<T>(block.keys) || !are_finite<T>(block.values)) return Status::not_finite;
-    const Position first = policies_[index(layer, 0)].newest() + 1;
-    if (tokens > static_cast<std::size_t>(std::numeric_limits<Position>::max() - first)) {
-      return Status::full;
-    }
     PendingBlock<T, Policy, Storage, E> pending(
         shape_, layer, std::span(policies_).subspan(index(layer, 0), shape_.kv_heads), storage_,
         block);
     Status status = pending.score(scale(), options_.group, execute);
     if (status != Status::ok) return status;
-    if constexpr (ResizablePolicy<Policy> && DivisibleStorage<Storage>) {
+    if constexpr (divides_layers) {
       if (budget_.is_adaptive()) {
         pending.divide(capacity_of(options_), recent_of(options_), budget_.floor());
       }
     }
     status = pending.select();
     if (status != Status::ok) return status;
-    pending.commit();
-    for (std::size_t head = 0; head < shape_.kv_heads; ++head) history_.clear(index(layer, head));
+    pending.commit(history_);
     tokens_[layer] += tokens;
-    forget_rows(layer);
-    update_allocator(layer);
+    finish(layer);
     return Status::ok;
   }
-
-  // ---- steps
 
   template <ElementOf<T> E>
   Status append_token(std::size_t layer, std::span<const E> key, std::span<const E> value,
@@ -525,8 +507,17 @@ class KVCache {
     if (!are_finite<T>(key) || !are_finite<T>(value)) return Status::not_finite;
     return place_token(layer, position, placements, [&](std::size_t head, Slot slot) {
       const std::size_t offset = head * shape_.head_dim;
-      kernels::convert(key.data() + offset, shape_.head_dim, storage_.keys(layer, head)[slot]);
-      kernels::convert(value.data() + offset, shape_.head_dim, storage_.values(layer, head)[slot]);
+      T* const stored_key = storage_.keys(layer, head)[slot];
+      T* const stored_value = storage_.values(layer, head)[slot];
+      kernels::convert(key.data() + offset, shape_.head_dim, stored_key);
+      kernels::convert(value.data() + offset, shape_.head_dim, stored_value);
+      if constexpr (StoringPolicy<Policy>) {
+        float* const numbers = workspace_.spare(head);
+        kernels::convert(stored_key, shape_.head_dim, numbers);
+        kernels::convert(stored_value, shape_.head_dim, numbers + shape_.head_dim);
+        policies_[index(layer, head)].store(slot, {numbers, shape_.head_dim},
+                                            {numbers + shape_.head_dim, shape_.head_dim});
+      }
     });
   }
 
@@ -548,17 +539,17 @@ class KVCache {
       if constexpr (shares_slots) allocator_.reserve(at, std::span(policies_), storage_);
       const Placement placement = policies_[at].place(position);
       placed_[head] = placement.slot;
-      fetch_to_write(storage_.keys(layer, head)[placement.slot], shape_.head_dim * sizeof(T));
-      fetch_to_write(storage_.values(layer, head)[placement.slot], shape_.head_dim * sizeof(T));
+      fetch_to_write(keys_of(at)[placement.slot], shape_.head_dim * sizeof(T));
+      fetch_to_write(values_of(at)[placement.slot], shape_.head_dim * sizeof(T));
       if (!placements.empty()) placements[head] = placement;
     }
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
-      history_.save(index(layer, head), storage_.keys(layer, head), storage_.values(layer, head),
-                    placed_[head]);
+      const std::size_t at = index(layer, head);
+      if (history_.tokens() > 0) history_.save(at, keys_of(at), values_of(at), placed_[head]);
       write(head, placed_[head]);
     }
     ++tokens_[layer];
-    forget_rows(layer);
+    workspace_.discard(layer);
     return Status::ok;
   }
 
@@ -584,55 +575,30 @@ class KVCache {
   template <ElementOf<T> E>
   Status attend_one(std::size_t layer, std::size_t head, std::span<const E> query,
                     std::span<E> output) noexcept {
-    if (head >= shape_.kv_heads) return Status::wrong_size;
-    attended_[head] = {Status::wrong_size, layer};
-    if (layer >= shape_.layers || query.size() != shape_.group() * shape_.head_dim ||
-        output.size() != query.size()) {
-      return Status::wrong_size;
-    }
-    const DecodeScratch space = scratch(head);
-    kernels::convert(query.data(), query.size(), space.query);
+    if (layer >= shape_.layers || head >= shape_.kv_heads) return Status::wrong_size;
     const DecodeHead<T> stored{.keys = storage_.keys(layer, head),
                                .values = storage_.values(layer, head),
-                               .group = shape_.group(),
-                               .head_dim = shape_.head_dim,
                                .scale = scale(),
                                .fusion = options_.group};
-    const Status status = morphkv::attend_head(stored, policies_[index(layer, head)], space);
-    attended_[head].status = status;
-    if (status == Status::ok) kernels::convert(space.output, output.size(), output.data());
-    return status;
+    return workspace_.attend(layer, head, stored, policies_[index(layer, head)], query, output);
   }
 
-  /// Updates a head's scores by the valid row that lies in its scratch.
+  /// Updates a head's scores by the valid row that lies in the workspace.
   void observe_row(std::size_t layer, std::size_t head) noexcept {
     Policy& policy = policies_[index(layer, head)];
-    const Status status = policy.observe(std::span<const float>(scratch(head).row, policy.size()));
+    const std::span<const float> row(workspace_.row(head), policy.size());
+    [[maybe_unused]] const Status status = policy.observe(row);
     MORPHKV_ASSERT(status == Status::ok);
-    attended_[head].status = status == Status::ok ? Status::out_of_step : status;
   }
 
-  /// A row in the scratch is no longer that of the layer's newest token.
-  void forget_rows(std::size_t layer) noexcept {
-    for (Attended& head : attended_) {
-      if (head.layer == layer) head = {};
+  /// After tokens have come to a layer, or their rows were observed.
+  void finish(std::size_t layer) noexcept {
+    workspace_.discard(layer);
+    if constexpr (shares_slots) {
+      for (std::size_t head = index(layer, 0); head < index(layer + 1, 0); ++head) {
+        allocator_.update(head, policies_[head]);
+      }
     }
-  }
-
-  [[nodiscard]] std::size_t scratch_floats() const noexcept {
-    return 2 * aligned_stride<float>(shape_.group() * shape_.head_dim) +
-           (shape_.group() + 1) * weight_stride_;
-  }
-
-  /// The working space of a head, which all layers share.
-  [[nodiscard]] DecodeScratch scratch(std::size_t head) noexcept {
-    float* begin = scratch_.data() + head * scratch_floats();
-    const std::size_t width = aligned_stride<float>(shape_.group() * shape_.head_dim);
-    return {.query = begin,
-            .output = begin + width,
-            .weights = begin + 2 * width,
-            .row = begin + 2 * width + shape_.group() * weight_stride_,
-            .stride = weight_stride_};
   }
 
   [[nodiscard]] Status check_weights(std::size_t layer, std::size_t head,
@@ -651,37 +617,16 @@ class KVCache {
     return policy.can_observe();
   }
 
-  void update_allocator(std::size_t layer) noexcept {
-    if constexpr (shares_slots) {
-      for (std::size_t head = index(layer, 0); head < index(layer + 1, 0); ++head) {
-        allocator_.update(head, policies_[head]);
-      }
-    }
-  }
-
-  void copy_slots(const KVCache& other, std::size_t at) noexcept {
-    const std::size_t layer = at / shape_.kv_heads;
-    const std::size_t head = at % shape_.kv_heads;
-    for (std::size_t slot = 0; slot < policies_[at].size(); ++slot) {
-      std::copy_n(other.storage_.keys(layer, head)[slot], shape_.head_dim,
-                  storage_.keys(layer, head)[slot]);
-      std::copy_n(other.storage_.values(layer, head)[slot], shape_.head_dim,
-                  storage_.values(layer, head)[slot]);
-    }
-  }
-
   CacheShape shape_;
   Options options_;
   Budget budget_;
+  SharedBudget shared_;           ///< where heads share their slots
   std::vector<Policy> policies_;  ///< [layers][kv_heads]
   Storage storage_;
   DraftHistory<T> history_;
-  std::size_t weight_stride_ = 0;
-  AlignedBuffer<float> scratch_;     ///< [kv_heads][scratch_floats()]
-  std::vector<Attended> attended_;   ///< [kv_heads]
+  DecodeWorkspace workspace_;
   std::vector<Slot> placed_;         ///< [kv_heads], of the token that is being appended
   std::vector<std::size_t> tokens_;  ///< [layers]: tokens that have come and were not taken back
-  SharedBudget shared_;              ///< where heads share their slots
   [[no_unique_address]] Allocator allocator_;
 };
 

@@ -4,9 +4,7 @@
 #ifndef MORPHKV_CACHE_PENDING_BLOCK_HPP
 #define MORPHKV_CACHE_PENDING_BLOCK_HPP
 
-#include <algorithm>
 #include <cstddef>
-#include <limits>
 #include <optional>
 #include <span>
 #include <utility>
@@ -14,6 +12,7 @@
 
 #include "morphkv/attention/prefill.hpp"
 #include "morphkv/cache/budget.hpp"
+#include "morphkv/cache/draft_history.hpp"
 #include "morphkv/cache/storage.hpp"
 #include "morphkv/core/executor.hpp"
 #include "morphkv/core/scalar.hpp"
@@ -57,7 +56,7 @@ class PendingBlock {
     const Position first = heads_[0].newest() + 1;
     run_bodies(execute, heads_.size(), [&](std::size_t head) {
       PrefillAttention<T, E> attention(prefill_head(head, scale, fusion));
-      Selection& selection =
+      auto& selection =
           selections_[head].emplace(heads_[head].score_block(first, attention.rows()));
       if (selection.status == Status::ok) selection.status = attention.finish_outputs();
     });
@@ -73,9 +72,9 @@ class PendingBlock {
   void divide(std::size_t capacity, std::size_t recent,
               double floor) requires ResizablePolicy<Policy> {
     if (heads_[0].newest() != no_position || block_.tokens <= capacity) return;
-    std::vector<std::vector<double>> scores(heads_.size());
+    std::vector<std::vector<double>> scores;
     for (std::size_t head = 0; head < heads_.size(); ++head) {
-      scores[head] = heads_[head].competing_scores(*selections_[head]);
+      scores.push_back(heads_[head].competing_scores(*selections_[head]));
     }
     for (const std::size_t distant : adaptive_capacities(scores, capacity - recent, floor)) {
       Policy& head = resized_.emplace_back(heads_[resized_.size()]);
@@ -91,61 +90,64 @@ class PendingBlock {
       const Status status = policy.select(*selections_[head]);
       if (status != Status::ok) return status;
       if constexpr (GrowingStorage<Storage>) {
-        const std::size_t used = std::min(selections_[head]->kept.size(), policy.slots());
-        if (used > storage_.slots(layer_, head)) return Status::no_memory;
+        for (const Slot slot : selections_[head]->slots) {
+          if (slot != no_slot && slot >= storage_.slots(layer_, head)) return Status::no_memory;
+        }
       }
     }
     return Status::ok;
   }
 
   /// Writes the tokens that stay. \pre select() == Status::ok
-  void commit() noexcept {
+  void commit(DraftHistory<T>& history) noexcept {
     if constexpr (DivisibleStorage<Storage>) {
       if (!resized_.empty()) storage_.divide(layer_, resized_slots_);
     }
     std::move(resized_.begin(), resized_.end(), heads_.begin());
+    const bool is_recorded = block_.tokens <= history.tokens();
     for (std::size_t head = 0; head < heads_.size(); ++head) {
       heads_[head].commit(*selections_[head]);
-      write(block_.keys, head, storage_.keys(layer_, head));
-      write(block_.values, head, storage_.values(layer_, head));
+      const KvView<T> keys = storage_.keys(layer_, head);
+      const KvView<T> values = storage_.values(layer_, head);
+      std::size_t offset = head * shape_.head_dim;
+      for (const Slot slot : selections_[head]->slots) {
+        const auto write = [&](T* key, T* value) {
+          kernels::convert(block_.keys.data() + offset, shape_.head_dim, key);
+          kernels::convert(block_.values.data() + offset, shape_.head_dim, value);
+        };
+        if (is_recorded) {
+          const auto rows = history.save(layer_ * heads_.size() + head, keys, values, slot);
+          write(rows.key, rows.value);
+        }
+        if (slot != no_slot) write(keys[slot], values[slot]);
+        offset += shape_.key_width();
+      }
     }
   }
 
  private:
-  using Selection = typename Policy::Selection;
-
   [[nodiscard]] PrefillHead<T, E> prefill_head(std::size_t head, float scale,
                                                GroupFusion fusion) noexcept {
-    const std::size_t query_offset = head * shape_.group() * shape_.head_dim;
-    const std::size_t key_offset = head * shape_.head_dim;
-    return {
-        .positions = heads_[head].positions(),
-        .keys = storage_.keys(layer_, head),
-        .values = storage_.values(layer_, head),
-        .tokens = block_.tokens,
-        .block_queries = block_.queries.data() + query_offset,
-        .block_keys = block_.keys.data() + key_offset,
-        .block_values = block_.values.data() + key_offset,
-        .block_outputs = block_.outputs.empty() ? nullptr : block_.outputs.data() + query_offset,
-        .block_log_sum_exp = block_.log_sum_exp.empty()
-                                 ? nullptr
-                                 : block_.log_sum_exp.data() + head * shape_.group(),
-        .log_sum_exp_stride = shape_.query_heads,
-        .query_stride = shape_.query_width(),
-        .key_stride = shape_.key_width(),
-        .group = shape_.group(),
-        .head_dim = shape_.head_dim,
-        .scale = scale,
-        .fusion = fusion};
-  }
-
-  /// The head's part of the tokens that stay.
-  void write(std::span<const E> tokens, std::size_t head, const KvView<T>& to) noexcept {
-    const E* from = tokens.data() + head * shape_.head_dim;
-    for (std::size_t token = 0; token < block_.tokens; ++token, from += shape_.key_width()) {
-      const Slot slot = selections_[head]->slots[token];
-      if (slot != no_slot) kernels::convert(from, shape_.head_dim, to[slot]);
-    }
+    const std::size_t queries = head * shape_.group() * shape_.head_dim;
+    const std::size_t keys = head * shape_.head_dim;
+    return {.positions = heads_[head].positions(),
+            .keys = storage_.keys(layer_, head),
+            .values = storage_.values(layer_, head),
+            .tokens = block_.tokens,
+            .block_queries = block_.queries.data() + queries,
+            .block_keys = block_.keys.data() + keys,
+            .block_values = block_.values.data() + keys,
+            .block_outputs = block_.outputs.empty() ? nullptr : block_.outputs.data() + queries,
+            .block_log_sum_exp = block_.log_sum_exp.empty()
+                                     ? nullptr
+                                     : block_.log_sum_exp.data() + head * shape_.group(),
+            .log_sum_exp_stride = shape_.query_heads,
+            .query_stride = shape_.query_width(),
+            .key_stride = shape_.key_width(),
+            .group = shape_.group(),
+            .head_dim = shape_.head_dim,
+            .scale = scale,
+            .fusion = fusion};
   }
 
   CacheShape shape_;
@@ -153,7 +155,7 @@ class PendingBlock {
   std::span<Policy> heads_;
   Storage& storage_;
   LayerBlock<E> block_;
-  std::vector<std::optional<Selection>> selections_;
+  std::vector<std::optional<typename Policy::Selection>> selections_;
   std::vector<Policy> resized_;  ///< the heads with other capacities, or none
   std::vector<std::size_t> resized_slots_;
 };

@@ -53,7 +53,7 @@ class LowestValue {
       winners_;  ///< of the inner nodes, from 1; the children of n are 2 n, 2 n + 1
 };
 
-/// Gives a full head the slot of the token with the lowest score of all heads: of equal scores its
+/// Passes a full head the slot of the token with the lowest score of all heads: of equal scores its
 /// own head's, then that of the lowest head. A head takes part if every slot of it is in use, its
 /// newest token was observed, and it has more than `min_capacity` slots.
 ///
@@ -66,13 +66,13 @@ class SlotAllocator {
   SlotAllocator(std::size_t heads, std::size_t min_capacity)
       : min_capacity_(min_capacity), own_(heads, LowestValue::none), offers_(heads) {}
 
-  /// To be called when a head has observed a row or committed a block. O(log heads), and O(slots)
+  /// Call it when a head has observed a row or committed a block. O(log heads), and O(slots)
   /// where the policy does not know its victim.
   void update(std::size_t head, const Policy& policy) noexcept {
     set(head, policy.cheapest().value, policy.capacity() > min_capacity_);
   }
 
-  /// To be called before a token is placed: if all slots of `head` are in use, makes one free in
+  /// Call it before a token is placed: if all slots of `head` are in use, makes one free in
   /// it, or leaves the policy to replace a token of its own. O(log heads), and O(slots) where a
   /// slot passes from another head, whose next victim is then searched.
   template <class Storage>

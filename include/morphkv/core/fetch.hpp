@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Asks the memory for what is about to be written.
+/// A prefetch for writing.
 #ifndef MORPHKV_CORE_FETCH_HPP
 #define MORPHKV_CORE_FETCH_HPP
 
@@ -8,8 +8,9 @@
 
 namespace morphkv { inline namespace v0 {
 
-/// Brings memory into the nearest cache, ready to be written: whoever asks for all of it first and
-/// writes afterwards waits once, not once a piece. Any address will do; nothing is read or changed.
+/// Brings memory into the nearest cache, ready to be written: a caller that prefetches all of it
+/// first and writes afterwards waits once, not once per piece. Any address is valid; nothing
+/// changes.
 inline void fetch_to_write(const void* data, std::size_t bytes) noexcept {
   constexpr std::size_t line = 64;
   const char* begin = static_cast<const char*>(data);

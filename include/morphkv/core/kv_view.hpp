@@ -12,7 +12,8 @@
 
 namespace morphkv { inline namespace v0 {
 
-/// A vector per token, of one head: KvView<const T> to read, KvView<T> to write too. Nothing is owned.
+/// A vector per token, of one head: KvView<const T> to read, KvView<T> to write too. Nothing is
+/// owned.
 ///
 /// Row t lies at data + t * stride; with a block table at
 /// data + pages[t / page_rows] * page_stride + t % page_rows * stride.
@@ -33,7 +34,7 @@ struct KvView {
     return page(token / page_rows) + token % page_rows * stride;
   }
 
-  // NOLINTNEXTLINE(google-explicit-constructor): whoever may write may read
+  // NOLINTNEXTLINE(google-explicit-constructor): write access includes read access
   [[nodiscard]] operator KvView<const T>() const noexcept requires(!std::is_const_v<T>) {
     return {data, stride, pages, page_rows, page_stride};
   }
@@ -51,7 +52,7 @@ class KvCursor {
     left_ = rows.page_rows - token % rows.page_rows;
   }
 
-  /// Goes past the rows that come next in one piece, at most `most` of them and at least one.
+  /// Advances over the rows that come next in one piece, at most `most` of them and at least one.
   /// \return how many; `first` receives the first one
   std::size_t next(std::size_t most, const T*& first) noexcept {
     if (left_ == 0) {  // not before: a page after the last row may not be in the table

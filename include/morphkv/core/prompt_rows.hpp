@@ -19,22 +19,44 @@ class PromptRows {
   /// A row function: writes the fused row of the block's token `query`, `columns()` weights. If it
   /// returns Status::bad_row, what it has written means nothing.
   using Function = Status (*)(void* context, std::size_t query, float* row);
+  /// Writes the key or the value of a column, [head_dim].
+  using Numbers = void (*)(void* context, std::size_t column, float* numbers);
 
   PromptRows(std::size_t tokens, std::size_t columns, void* context, Function fused_row) noexcept
       : tokens_(tokens), columns_(columns), context_(context), fused_(fused_row) {}
+  /// With keys and values, for a StoringPolicy.
+  PromptRows(std::size_t tokens, std::size_t columns, void* context, Function fused_row,
+             std::size_t dim, Numbers key_of, Numbers value_of) noexcept
+      : tokens_(tokens),
+        columns_(columns),
+        context_(context),
+        fused_(fused_row),
+        head_dim_(dim),
+        key_(key_of),
+        value_(value_of) {}
 
   /// Tokens of the block.
   [[nodiscard]] std::size_t tokens() const noexcept { return tokens_; }
   /// Slots in use, and the block's tokens.
   [[nodiscard]] std::size_t columns() const noexcept { return columns_; }
+  /// Of a key and of a value; 0 if there are none.
+  [[nodiscard]] std::size_t head_dim() const noexcept { return head_dim_; }
+
   /// The fused row of the block's token `query`: [columns()].
   Status fused(std::size_t query, float* row) const { return fused_(context_, query, row); }
+  /// The key and the value of a column that holds a token, as the cache stores them: [head_dim()].
+  /// \pre head_dim() > 0
+  void key(std::size_t column, float* numbers) const { key_(context_, column, numbers); }
+  void value(std::size_t column, float* numbers) const { value_(context_, column, numbers); }
 
  private:
   std::size_t tokens_;
   std::size_t columns_;
   void* context_;
   Function fused_;
+  std::size_t head_dim_ = 0;
+  Numbers key_ = nullptr;
+  Numbers value_ = nullptr;
 };
 
 }}  // namespace morphkv::v0

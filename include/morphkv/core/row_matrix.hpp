@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Rows of one number a slot, each beginning on a cache line.
+/// Rows of one number per slot, each beginning on a cache line.
 #ifndef MORPHKV_CORE_ROW_MATRIX_HPP
 #define MORPHKV_CORE_ROW_MATRIX_HPP
 
 #include <algorithm>
 #include <cstddef>
-#include <span>
 
 #include "morphkv/core/aligned_buffer.hpp"
-#include "morphkv/core/types.hpp"
 
 namespace morphkv { inline namespace v0 {
 
@@ -30,18 +28,6 @@ class RowMatrix {
   [[nodiscard]] std::size_t stride() const noexcept { return stride_; }
   [[nodiscard]] std::size_t bytes() const noexcept { return cells_.bytes(); }
   void clear() noexcept { std::fill_n(cells_.data(), cells_.size(), T{}); }
-
-  /// A matrix of `columns` columns: column c is column sources[c] of this one, or zero where there
-  /// is none or it is no_slot.
-  [[nodiscard]] RowMatrix remapped(std::span<const Slot> sources, std::size_t columns) const {
-    RowMatrix result(rows_, columns);
-    for (std::size_t r = 0; r < rows_; ++r) {
-      for (std::size_t c = 0; c < sources.size(); ++c) {
-        if (sources[c] != no_slot) result.row(r)[c] = row(r)[sources[c]];
-      }
-    }
-    return result;
-  }
 
  private:
   std::size_t rows_ = 0;

@@ -5,10 +5,13 @@
 #define MORPHKV_CORE_SCALAR_HPP
 
 #include <Eigen/Core>
-#include <cmath>
 #include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <limits>
 #include <span>
+#include <type_traits>
 
 namespace morphkv { inline namespace v0 {
 
@@ -23,17 +26,24 @@ concept Scalar =
 template <class T, class Stored>
 concept ElementOf = std::same_as<T, Stored> || std::same_as<T, float>;
 
-/// Whether every number is finite once it is rounded to T.
+/// Whether every number is finite once it is rounded to T. By bits and without a branch, so that
+/// compilers use vectors.
 template <Scalar T, ElementOf<T> E>
 [[nodiscard]] bool are_finite(std::span<const E> numbers) noexcept {
-  // The least float that rounds to infinity lies half a step above the greatest number of T.
-  constexpr float limit = std::same_as<T, Eigen::half> ? 65520.0F
-                          : std::same_as<T, Eigen::bfloat16>
-                              ? 0x1.ffp127F
-                              : std::numeric_limits<float>::infinity();
-  bool finite = true;  // without a branch, so that compilers use vectors
-  for (const E x : numbers) finite &= std::abs(static_cast<float>(x)) < limit;
-  return finite;
+  using Bits = std::conditional_t<std::same_as<E, float>, std::int32_t, std::int16_t>;
+  // The least magnitude that becomes infinity: for floats half a step above the greatest T.
+  constexpr auto limit = static_cast<Bits>(std::same_as<E, Eigen::half>       ? 0x7c00
+                                           : std::same_as<E, Eigen::bfloat16> ? 0x7f80
+                                           : std::same_as<T, Eigen::half>     ? 0x477ff000
+                                           : std::same_as<T, Eigen::bfloat16> ? 0x7f7f8000
+                                                                              : 0x7f800000);
+  Bits bad = 0;
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    Bits bits = 0;
+    std::memcpy(&bits, numbers.data() + i, sizeof bits);
+    bad = static_cast<Bits>(bad | ((bits & std::numeric_limits<Bits>::max()) >= limit ? 1 : 0));
+  }
+  return bad == 0;
 }
 
 }}  // namespace morphkv::v0

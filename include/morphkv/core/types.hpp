@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The words that every part of the library shares.
+/// The types that every part of the library shares.
 #ifndef MORPHKV_CORE_TYPES_HPP
 #define MORPHKV_CORE_TYPES_HPP
 
@@ -29,7 +29,7 @@ inline constexpr Slot no_slot = std::numeric_limits<Slot>::max();
 /// fused row is never above 1.
 enum class GroupFusion { max, mean, sum };
 
-/// How the rows of a window become one score a token.
+/// How the rows of a window become one score per token.
 enum class Fusion { sum, max };
 
 /// How neighbours smooth a score: the mean over the kernel, in which places beyond the ends count
@@ -38,7 +38,7 @@ enum class Pooling { average, max };
 
 /// When a policy evicts.
 enum class Schedule {
-  on_arrival,       ///< a new token is overwrites the victim: `capacity` tokens, always
+  on_arrival,  ///< a new token overwrites the one with the lowest score: `capacity` tokens, always
   after_attention,  ///< the step's attention still sees it: one token more than `capacity`
   after_prompt,     ///< once, when the first prompt is longer than `capacity`
   never

@@ -43,6 +43,8 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
     bool protect_prompt = false;
     std::size_t history = 0;      ///< how many tokens rollback() can take back
     std::size_t spare_slots = 0;  ///< slots beyond the capacity; see SharedStorage, which sets it
+
+    friend bool operator==(const Options&, const Options&) = default;
   };
 
   /// \throws std::invalid_argument if capacity is below recent + sinks or not above recent,

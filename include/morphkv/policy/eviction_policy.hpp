@@ -65,6 +65,14 @@ concept RevocablePolicy = EvictionPolicy<P> && requires(P policy, const P& const
   { policy.rollback(std::size_t{}) } noexcept -> std::same_as<std::span<const Slot>>;
 };
 
+/// A policy that ranks tokens by their keys or values. For a block it finds them in PromptRows.
+template <class P>
+concept StoringPolicy =
+    EvictionPolicy<P> && requires(P policy, Slot slot, std::span<const float> numbers) {
+      /// The key and the value that lie in `slot` now, [head_dim] each: called after place().
+      { policy.store(slot, numbers, numbers) } noexcept;
+    };
+
 /// A policy whose empty heads can be given another capacity, by the scores of a selection; see
 /// ScoredEviction and Budget::adaptive.
 template <class P>

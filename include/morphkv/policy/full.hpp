@@ -19,6 +19,8 @@ class Full : public ScoredEviction<Age> {
     std::size_t max_tokens = 4096;          ///< slots
     GroupFusion group = GroupFusion::mean;  ///< of no effect
     std::size_t history = 0;                ///< how many tokens rollback() can take back
+
+    friend bool operator==(const Options&, const Options&) = default;
   };
 
   /// \throws std::invalid_argument if max_tokens is 0.

@@ -30,6 +30,8 @@ class H2O : public ScoredEviction<RunningSum> {
     std::size_t sinks = default_sinks;  ///< counted in `heavy`
     bool protect_prompt = false;
     std::size_t history = 0;  ///< how many tokens rollback() can take back
+
+    friend bool operator==(const Options&, const Options&) = default;
   };
 
   /// \throws std::invalid_argument if heavy is 0 or below sinks.

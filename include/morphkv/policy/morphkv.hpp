@@ -29,6 +29,8 @@ class MorphKV : public ScoredEviction<RecentWindow> {
     bool protect_prompt = false;
     std::size_t panes = 0;    ///< of the window; 0: exact, see RecentWindow
     std::size_t history = 0;  ///< how many tokens rollback() can take back
+
+    friend bool operator==(const Options&, const Options&) = default;
   };
 
   /// \throws std::invalid_argument if capacity is below window + sinks or not above window, or the

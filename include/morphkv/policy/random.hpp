@@ -24,6 +24,8 @@ class Random : public ScoredEviction<RandomScore> {
     bool protect_prompt = false;
     GroupFusion group = GroupFusion::mean;  ///< of no effect
     std::size_t history = 0;                ///< how many tokens rollback() can take back
+
+    friend bool operator==(const Options&, const Options&) = default;
   };
 
   /// \throws std::invalid_argument if capacity is below recent + sinks or not above recent.

@@ -32,6 +32,8 @@ class SnapKV : public ScoredEviction<BlockSum> {
     bool protect_prompt = false;
     std::size_t max_tokens = 4096;  ///< slots: what stays of the prompt, and all that follows
     std::size_t history = 0;        ///< how many tokens rollback() can take back
+
+    friend bool operator==(const Options&, const Options&) = default;
   };
 
   /// \throws std::invalid_argument if capacity is below window + sinks or not above window, window

@@ -25,6 +25,8 @@ class TOVA : public ScoredEviction<LastRow> {
     std::size_t sinks = default_sinks;  ///< 0 is the bare paper
     bool protect_prompt = false;
     std::size_t history = 0;  ///< how many tokens rollback() can take back
+
+    friend bool operator==(const Options&, const Options&) = default;
   };
 
   /// \throws std::invalid_argument if capacity is below recent + sinks or not above recent.
