@@ -36,19 +36,19 @@ class AnyScore {
   MORPHKV_HOST_DEVICE auto visit(const Function& function) const {
     switch (kind_) {
       case Kind::block_sum:
-        return function(block_sum_);
+        return function(of_.block_sum);
       case Kind::last_row:
-        return function(last_row_);
+        return function(of_.last_row);
       case Kind::random:
-        return function(random_);
+        return function(of_.random);
       case Kind::recent_window:
-        return function(recent_window_);
+        return function(of_.recent_window);
       case Kind::decayed_max:
-        return function(decayed_max_);
+        return function(of_.decayed_max);
       case Kind::running_sum:
-        return function(running_sum_);
+        return function(of_.running_sum);
       default:
-        return function(age_);
+        return function(of_.age);
     }
   }
 
@@ -56,19 +56,20 @@ class AnyScore {
   using Value = std::uint64_t;
 
   // NOLINTBEGIN(google-explicit-constructor): any of these is one
-  MORPHKV_HOST_DEVICE constexpr AnyScore(const Age& score = {}) : kind_(Kind::age), age_(score) {}
+  MORPHKV_HOST_DEVICE constexpr AnyScore(const Age& score = {})
+      : kind_(Kind::age), of_{.age = score} {}
   MORPHKV_HOST_DEVICE constexpr AnyScore(const BlockSum& score)
-      : kind_(Kind::block_sum), block_sum_(score) {}
+      : kind_(Kind::block_sum), of_{.block_sum = score} {}
   MORPHKV_HOST_DEVICE constexpr AnyScore(const LastRow& score)
-      : kind_(Kind::last_row), last_row_(score) {}
+      : kind_(Kind::last_row), of_{.last_row = score} {}
   MORPHKV_HOST_DEVICE constexpr AnyScore(const RandomScore& score)
-      : kind_(Kind::random), random_(score) {}
+      : kind_(Kind::random), of_{.random = score} {}
   MORPHKV_HOST_DEVICE constexpr AnyScore(const RecentWindow& score)
-      : kind_(Kind::recent_window), recent_window_(score) {}
+      : kind_(Kind::recent_window), of_{.recent_window = score} {}
   MORPHKV_HOST_DEVICE constexpr AnyScore(const RecurrentScore<DecayedMaximum>& score)
-      : distance(score.distance), kind_(Kind::decayed_max), decayed_max_(score) {}
+      : distance(score.distance), kind_(Kind::decayed_max), of_{.decayed_max = score} {}
   MORPHKV_HOST_DEVICE constexpr AnyScore(const RunningSum& score)
-      : kind_(Kind::running_sum), running_sum_(score) {}
+      : kind_(Kind::running_sum), of_{.running_sum = score} {}
   // NOLINTEND(google-explicit-constructor)
 
   std::uint32_t distance = 0;  ///< see distance_of
@@ -104,15 +105,16 @@ class AnyScore {
 
  private:
   Kind kind_;
-  union {
-    Age age_;
-    BlockSum block_sum_;
-    LastRow last_row_;
-    RandomScore random_;
-    RecentWindow recent_window_;
-    RecurrentScore<DecayedMaximum> decayed_max_;
-    RunningSum running_sum_;
+  union Scores {
+    Age age;
+    BlockSum block_sum;
+    LastRow last_row;
+    RandomScore random;
+    RecentWindow recent_window;
+    RecurrentScore<DecayedMaximum> decayed_max;
+    RunningSum running_sum;
   };
+  Scores of_;
 };
 
 static_assert(Score<AnyScore>);

@@ -167,9 +167,9 @@ MORPHKV_VECTOR_WORD void store(std::uint32_t* p, U32s a) noexcept {
 MORPHKV_VECTOR_WORD U32s add(U32s a, U32s b) noexcept { return {_mm256_add_epi32(a.of, b.of)}; }
 /// The lower 32 bits.
 MORPHKV_VECTOR_WORD U32s mul(U32s a, U32s b) noexcept { return {_mm256_mullo_epi32(a.of, b.of)}; }
-template <int bits>
+template <int Count>
 MORPHKV_VECTOR_WORD U32s shift_right(U32s a) noexcept {
-  return {_mm256_srli_epi32(a.of, bits)};
+  return {_mm256_srli_epi32(a.of, Count)};
 }
 MORPHKV_VECTOR_WORD U32s sub(U32s a, U32s b) noexcept { return {_mm256_sub_epi32(a.of, b.of)}; }
 MORPHKV_VECTOR_WORD U32s min(U32s a, U32s b) noexcept { return {_mm256_min_epu32(a.of, b.of)}; }

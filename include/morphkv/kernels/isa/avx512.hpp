@@ -133,9 +133,9 @@ MORPHKV_VECTOR_WORD void store(std::uint32_t* p, U32s a) noexcept { _mm512_store
 MORPHKV_VECTOR_WORD U32s add(U32s a, U32s b) noexcept { return _mm512_add_epi32(a, b); }
 /// The lower 32 bits.
 MORPHKV_VECTOR_WORD U32s mul(U32s a, U32s b) noexcept { return _mm512_mullo_epi32(a, b); }
-template <int bits>
+template <int Count>
 MORPHKV_VECTOR_WORD U32s shift_right(U32s a) noexcept {
-  return _mm512_srli_epi32(a, bits);
+  return _mm512_srli_epi32(a, Count);
 }
 MORPHKV_VECTOR_WORD U32s sub(U32s a, U32s b) noexcept { return _mm512_sub_epi32(a, b); }
 MORPHKV_VECTOR_WORD U32s min(U32s a, U32s b) noexcept { return _mm512_min_epu32(a, b); }

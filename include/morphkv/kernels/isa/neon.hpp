@@ -133,9 +133,9 @@ MORPHKV_VECTOR_WORD void store(std::uint32_t* p, U32s a) noexcept { vst1q_u32(p,
 MORPHKV_VECTOR_WORD U32s add(U32s a, U32s b) noexcept { return vaddq_u32(a, b); }
 /// The lower 32 bits.
 MORPHKV_VECTOR_WORD U32s mul(U32s a, U32s b) noexcept { return vmulq_u32(a, b); }
-template <int bits>
+template <int Count>
 MORPHKV_VECTOR_WORD U32s shift_right(U32s a) noexcept {
-  return vshrq_n_u32(a, bits);
+  return vshrq_n_u32(a, Count);
 }
 MORPHKV_VECTOR_WORD U32s sub(U32s a, U32s b) noexcept { return vsubq_u32(a, b); }
 MORPHKV_VECTOR_WORD U32s min(U32s a, U32s b) noexcept { return vminq_u32(a, b); }

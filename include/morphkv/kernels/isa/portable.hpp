@@ -74,9 +74,9 @@ template <class T>
 }
 [[nodiscard]] inline Floats mul(Floats a, Floats b) noexcept { return a * b; }
 [[nodiscard]] inline U32s mul(U32s a, U32s b) noexcept { return a * b; }
-template <int bits>
+template <int Count>
 [[nodiscard]] U32s shift_right(U32s a) noexcept {
-  return a >> bits;
+  return a >> Count;
 }
 [[nodiscard]] inline U32s bit_xor(U32s a, U32s b) noexcept { return a ^ b; }
 [[nodiscard]] inline F64s divide(F64s a, F64s b) noexcept { return a / b; }
