@@ -11,13 +11,18 @@
 #include <cstdio>
 #include <mutex>
 #include <string>
+#include <utility>
 
 namespace morphkv::comparison {
 
 class Progress {
  public:
-  explicit Progress(std::size_t total)
-      : total_(total), is_terminal_(isatty(fileno(stderr)) != 0), start_(Clock::now()) {}
+  /// \param unit what is counted
+  explicit Progress(std::size_t total, std::string unit = "responses")
+      : total_(total),
+        unit_(std::move(unit)),
+        is_terminal_(isatty(fileno(stderr)) != 0),
+        start_(Clock::now()) {}
 
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -34,8 +39,8 @@ class Progress {
     if (is_terminal_) {
       draw(what);
     } else if (done_ * quarters / total_ != before * quarters / total_) {
-      std::fprintf(stderr, "%3zu %%  %zu of %zu responses, %.0f s\n", 100 * done_ / total_, done_,
-                   total_, seconds());
+      std::fprintf(stderr, "%3zu %%  %zu of %zu %s, %.0f s\n", 100 * done_ / total_, done_, total_,
+                   unit_.c_str(), seconds());
     }
   }
 
@@ -59,12 +64,13 @@ class Progress {
     const std::string bar = std::string(filled, '#') + std::string(width - filled, '.');
     const double left =
         seconds() * static_cast<double>(total_ - done_) / static_cast<double>(done_);
-    std::fprintf(stderr, "\r\033[K[%s] %zu of %zu responses, %.0f s left  %s", bar.c_str(), done_,
-                 total_, left, what.c_str());
+    std::fprintf(stderr, "\r\033[K[%s] %zu of %zu %s, %.0f s left  %s", bar.c_str(), done_, total_,
+                 unit_.c_str(), left, what.c_str());
     std::fflush(stderr);
   }
 
   std::size_t total_;
+  std::string unit_;
   std::size_t done_ = 0;
   bool is_terminal_;
   Clock::time_point start_;
