@@ -37,7 +37,7 @@ inline constexpr const char* space_mark = "\xe2\x96\x81";
 
 /// GPT-2's pattern of words, which ByteLevel implies.
 inline constexpr const char* gpt2_words =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 inline void replace_all(std::string& text, std::string_view from, std::string_view to) {
   std::string result;
@@ -231,16 +231,16 @@ class HubTokenizer : public Tokenizer {
     for (const detail::JsonPart& part : root.at("normalizer").sequence("normalizers")) {
       const std::string type = part.type();
       if (type == "NFC") {
-        normalizers_.push_back({Normalizer::nfc, {}, {}});
+        normalizers_.push_back({Normalizer::Kind::nfc, {}, {}});
       } else if (type == "Prepend") {
-        normalizers_.push_back({Normalizer::prepend, {}, part.at("prepend").text()});
+        normalizers_.push_back({Normalizer::Kind::prepend, {}, part.at("prepend").text()});
       } else if (type == "Replace") {
         const detail::JsonPart pattern = part.at("pattern");
         if (!pattern.has("String") || pattern.at("String").text().empty()) {
           pattern.refuse("a String");
         }
         normalizers_.push_back(
-            {Normalizer::replace, pattern.at("String").text(), part.at("content").text()});
+            {Normalizer::Kind::replace, pattern.at("String").text(), part.at("content").text()});
       } else {
         part.at("type").refuse("NFC, Prepend or Replace");
       }
@@ -250,6 +250,7 @@ class HubTokenizer : public Tokenizer {
   void read_model(const detail::JsonPart& model) {
     if (!model.has("type") || model.type() != "BPE") model.at("type").refuse("BPE");
     for (const char* field : {"continuing_subword_prefix", "end_of_word_suffix", "dropout"}) {
+      // NOLINTNEXTLINE(readability-container-size-empty): a value of JSON
       if (model.has(field) && model.value.at(field) != "") model.at(field).refuse("null");
     }
     const detail::JsonPart vocab = model.at("vocab");
@@ -415,9 +416,9 @@ class HubTokenizer : public Tokenizer {
   void encode_segment(std::string text, bool first, std::vector<int>& tokens) const {
     if (text.empty()) return;
     for (const Normalizer& normalizer : normalizers_) {
-      if (normalizer.kind == Normalizer::nfc) text = nfc(text);
-      if (normalizer.kind == Normalizer::prepend) text = normalizer.to + text;
-      if (normalizer.kind == Normalizer::replace) {
+      if (normalizer.kind == Normalizer::Kind::nfc) text = nfc(text);
+      if (normalizer.kind == Normalizer::Kind::prepend) text = normalizer.to + text;
+      if (normalizer.kind == Normalizer::Kind::replace) {
         detail::replace_all(text, normalizer.from, normalizer.to);
       }
     }
@@ -502,7 +503,7 @@ class HubTokenizer : public Tokenizer {
   }
 
   struct Normalizer {
-    enum Kind { nfc, prepend, replace } kind;
+    enum class Kind { nfc, prepend, replace } kind;
     std::string from;
     std::string to;
   };

@@ -28,7 +28,7 @@ constexpr std::size_t tile_rows = 4;
 constexpr std::size_t tile_tokens = 6;
 inline Vector zero() { return _mm512_setzero_ps(); }
 inline Vector load(const float* from) { return _mm512_loadu_ps(from); }
-template <TensorType type>
+template <TensorType type>  // NOLINT(readability-identifier-naming)
 inline Vector load_weights(const std::byte* from) {
   if constexpr (type == TensorType::f32) {
     return _mm512_loadu_ps(from);
@@ -40,7 +40,7 @@ inline Vector load_weights(const std::byte* from) {
 }
 inline Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
 inline float sum(Vector v) { return _mm512_reduce_add_ps(v); }
-#include "llama/multiply_tile.inl"
+#include "llama/multiply_tile.inl"  // NOLINT(readability-duplicate-include)
 }  // namespace avx512
 MORPHKV_TARGET_END
 
@@ -52,7 +52,7 @@ constexpr std::size_t tile_rows = 4;
 constexpr std::size_t tile_tokens = 2;
 inline Vector zero() { return _mm256_setzero_ps(); }
 inline Vector load(const float* from) { return _mm256_loadu_ps(from); }
-template <TensorType type>
+template <TensorType type>  // NOLINT(readability-identifier-naming)
 inline Vector load_weights(const std::byte* from) {
   if constexpr (type == TensorType::f32) {
     return _mm256_loadu_ps(reinterpret_cast<const float*>(from));
@@ -68,7 +68,7 @@ inline float sum(Vector v) {
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
-#include "llama/multiply_tile.inl"
+#include "llama/multiply_tile.inl"  // NOLINT(readability-duplicate-include)
 }  // namespace avx2
 MORPHKV_TARGET_END
 
@@ -87,7 +87,7 @@ inline Vector load(const float* from) {
   std::copy_n(from, lanes, v.at);
   return v;
 }
-template <TensorType type>
+template <TensorType type>  // NOLINT(readability-identifier-naming)
 inline Vector load_weights(const std::byte* from) {
   Vector v;
   support::to_float(type, from, lanes, v.at);
@@ -102,10 +102,10 @@ inline float sum(const Vector& v) {
   for (const float value : v.at) total += value;
   return total;
 }
-#include "llama/multiply_tile.inl"
+#include "llama/multiply_tile.inl"  // NOLINT(readability-duplicate-include)
 }  // namespace portable
 
-template <TensorType type>
+template <TensorType type>  // NOLINT(readability-identifier-naming)
 void multiply_rows(const float* x, std::size_t tokens, const std::byte* w, std::size_t rows,
                    std::size_t columns, float* out, std::size_t out_stride) {
   switch (kernels::active_isa()) {

@@ -33,13 +33,13 @@ class UnfinishedFiles {
   static void add(const char* path) {
     static const bool installed = install();
     static_cast<void>(installed);
-    for (auto& entry : paths_) {
+    for (auto& entry : paths) {
       const char* free = nullptr;
       if (entry.compare_exchange_strong(free, path)) return;
     }
   }
   static void remove(const char* path) {
-    for (auto& entry : paths_) {
+    for (auto& entry : paths) {
       const char* own = path;
       if (entry.compare_exchange_strong(own, nullptr)) return;
     }
@@ -53,7 +53,7 @@ class UnfinishedFiles {
     return true;
   }
   static void end(int signal) {
-    for (const auto& entry : paths_) {
+    for (const auto& entry : paths) {
       const char* path = entry.load();
       if (path != nullptr) ::unlink(path);
     }
@@ -62,7 +62,7 @@ class UnfinishedFiles {
   }
 
   static_assert(std::atomic<const char*>::is_always_lock_free, "signal handlers read it");
-  inline static std::array<std::atomic<const char*>, 16> paths_{};
+  inline static std::array<std::atomic<const char*>, 16> paths{};
 };
 
 }  // namespace detail
