@@ -162,7 +162,8 @@ TEST_F(WindowUpdateTest, AddToPane) {
 TEST_F(WindowUpdateTest, SlideMax) {
   for_each_row([&](const float* row, std::size_t slots, const std::uint64_t* words,
                    std::size_t offset) {
-    for (unsigned form = 0; form < 32; ++form) {  // each row of the window is there or not
+    // Which rows of the window are there; every pair of choices is among these.
+    for (const unsigned form : {0U, 7U, 13U, 18U, 22U, 27U, 28U, 31U}) {
       expect_same_bits([&] {
         auto newest = misaligned(patterns(slots, 3), offset);
         auto prefix = misaligned(patterns(slots, 2), offset);
