@@ -8,10 +8,7 @@
 #include <string>
 
 #include "accuracy/page_parts.hpp"
-#include "comparison/page_common.hpp"
-#include "comparison/page_heads.hpp"
-#include "comparison/page_plot.hpp"
-#include "comparison/page_style.hpp"
+#include "comparison/page.hpp"
 
 namespace morphkv::accuracy {
 
@@ -19,16 +16,10 @@ namespace morphkv::accuracy {
 /// \param trails of each family, as trails_json() gives them
 [[nodiscard]] inline std::string make_page(const nlohmann::ordered_json& report,
                                            const nlohmann::ordered_json& trails) {
-  std::string page = page_head;
-  page += std::string("<style>") + comparison::page_style + "</style>\n</head>\n" + page_body;
-  page += "<script>\n\"use strict\";\nconst report = " + comparison::embedded(report) +
-          ";\nconst trails = " + comparison::embedded(trails) + ";\n";
-  page += comparison::page_common_script;
-  page += comparison::page_plot_script;
-  page += comparison::page_heads_script;
-  page += page_script;
-  page += "</script>\n</body>\n</html>\n";
-  return page;
+  return comparison::make_page({.title = page_title,
+                                .body = page_body,
+                                .constants = {{"report", report}, {"trails", trails}},
+                                .scripts = {page_script}});
 }
 
 }  // namespace morphkv::accuracy

@@ -6,13 +6,7 @@
 
 namespace morphkv::accuracy {
 
-inline constexpr char page_head[] = R"html(<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>morphkv: memory against accuracy</title>
-)html";
+inline constexpr char page_title[] = "morphkv: memory against accuracy";
 
 inline constexpr char page_body[] = R"html(<body>
 <main>
@@ -47,25 +41,6 @@ working space. What they cost in accuracy is below.</p>
 inline constexpr char page_script[] = R"js(
 const share = i => make("span", {}, percent(i.mean, 1) + " ",
   make("span", { class: "range" }, `${(100 * i.low).toFixed(1)}\u2013${(100 * i.high).toFixed(1)}`));
-
-function fillTable(table, titles, rows) {
-  const header = make("tr");
-  for (const title of titles) {
-    const text = title.startsWith("|");  // "|" marks a column of text
-    header.append(make("th", { scope: "col", ...(text ? { class: "text" } : {}) },
-      text ? title.slice(1) : title));
-  }
-  const body = make("tbody");
-  for (const row of rows) {
-    if (!Array.isArray(row)) {
-      body.append(make("tr", { class: "group" }, make("td", { colspan: titles.length }, row)));
-      continue;
-    }
-    body.append(make("tr", {}, ...row.map((cell, i) =>
-      make("td", titles[i].startsWith("|") ? { class: "text" } : {}, cell ?? ""))));
-  }
-  table.append(make("thead", {}, header), body);
-}
 
 const swatch = r => make("span", {},
   make("span", { class: "swatch", style: `background: ${colour(r)}` }), r.name);

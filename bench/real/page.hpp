@@ -7,19 +7,11 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "comparison/page_common.hpp"
-#include "comparison/page_heads.hpp"
-#include "comparison/page_style.hpp"
+#include "comparison/page.hpp"
 
 namespace morphkv::real {
 
-inline constexpr char page_head[] = R"html(<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>morphkv: a real model</title>
-)html";
+inline constexpr char page_title[] = "morphkv: a real model";
 
 inline constexpr char page_body[] = R"html(<body>
 <main>
@@ -58,19 +50,17 @@ const number = (i, digits) => make("span", {}, i.mean.toFixed(digits) + " ",
 const named = policy => make("span", {},
   make("span", { class: "swatch", style: `background: var(--${policy})` }), " " + policy);
 
-function fillTable(table, titles, rows) {
-  table.append(make("thead", {}, make("tr", {}, ...titles.map(t => make("th", { scope: "col" }, t)))),
-    make("tbody", {}, ...rows.map(row =>
-      make("tr", {}, ...row.map(cell => make("td", {}, cell ?? ""))))));
-}
-
-const headline = report.rows[Math.min(1, report.rows.length - 1)];
-byId("headline").textContent = `${headline.measure} ${headline.value.toFixed(0)} %`;
+const middle = compared.filter(c => c.slots === capacities[capacities.length >> 1]);
+const ours = middle.find(c => c.policy === "recommended");
+const rival = middle.filter(c => c !== ours).reduce((a, b) => b.kl.mean < a.kl.mean ? b : a);
+byId("headline").textContent = `With ${bytes(ours.bytes)}, recommended diverges by ` +
+  `${ours.kl.mean.toFixed(3)} nats per token; the best other policy, ${rival.policy}, by ` +
+  rival.kl.mean.toFixed(3);
 byId("lead").textContent =
   `${report.run.model.name} reads ${report.texts.length} texts: ${report.prompt} tokens as a prompt, ` +
   `then ${report.response} one by one. Each cache sees the same tokens.`;
-fillTable(byId("rows"), ["Measure", "Value", "95 % interval", "Target", "Met"], report.rows.map(row =>
-  [row.measure, row.value.toFixed(2), row.interval.map(v => v.toFixed(2)).join(" to "), row.target,
+fillTable(byId("rows"), ["|Measure", "Value", "95 % interval", "|Target", "|Met"],
+  report.rows.map(row => [row.measure, row.value.toFixed(2), row.interval.map(v => v.toFixed(2)).join(" to "), row.target,
     make("span", { class: row.met ? "good" : "bad" }, row.met ? "yes" : "no")]));
 
 // ---- KL against bytes, both logarithmic
@@ -159,15 +149,10 @@ byId("footer").textContent =
 /// \param trails what trails_json() returns
 [[nodiscard]] inline std::string make_page(const nlohmann::ordered_json& report,
                                            const nlohmann::ordered_json& trails) {
-  std::string page = page_head;
-  page += std::string("<style>") + comparison::page_style + "</style>\n</head>\n" + page_body;
-  page += "<script>\n\"use strict\";\nconst report = " + comparison::embedded(report) +
-          ";\nconst trails = " + comparison::embedded(trails) + ";\n";
-  page += comparison::page_common_script;
-  page += comparison::page_heads_script;
-  page += page_script;
-  page += "</script>\n</body>\n</html>\n";
-  return page;
+  return comparison::make_page({.title = page_title,
+                                .body = page_body,
+                                .constants = {{"report", report}, {"trails", trails}},
+                                .scripts = {page_script}});
 }
 
 }  // namespace morphkv::real

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -52,18 +53,19 @@ struct Row {
 
 namespace detail {
 
-/// The index of a policy with the bytes of so many slots; 0, the full cache, if it is not there.
+[[nodiscard]] inline std::string at(std::size_t slots) {
+  return " at capacity " + std::to_string(slots);
+}
+
+/// The index of a policy with the bytes of so many slots.
+/// \throws std::invalid_argument if there is none.
 [[nodiscard]] inline std::size_t find(const Results& results, const std::string& policy,
                                       std::size_t slots) {
   for (std::size_t c = 0; c < results.contenders.size(); ++c) {
     const Contender& contender = results.contenders[c];
     if (contender.policy == policy && contender.slots == slots) return c;
   }
-  return 0;
-}
-
-[[nodiscard]] inline std::string at(std::size_t slots) {
-  return " at capacity " + std::to_string(slots);
+  throw std::invalid_argument("policy = " + policy + at(slots) + ": is not among the results");
 }
 
 /// How much less KL `ours` has than the best of `others`, in per cent.

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "llama/session.hpp"
@@ -19,6 +20,7 @@
 #include "real/side_by_side.hpp"
 #include "real/study.hpp"
 #include "tools/random_model.hpp"
+#include "tools/temporary_folder.hpp"
 
 namespace morphkv::testing::real_test { namespace {
 
@@ -241,6 +243,15 @@ TEST(RealRows, SayWhatTheResultsSay) {
   EXPECT_TRUE(rows[3].met);
   EXPECT_NEAR(rows[4].value.mean, -1, 1e-9) << "the worst depth";
   EXPECT_FALSE(rows[4].met);
+}
+
+TEST(RealRows, NeverTakeTheFullCacheForAMissingPolicy) {
+  for (std::size_t c = 1; c < some_results().contenders.size(); ++c) {
+    Results results = some_results();
+    const std::string name = std::exchange(results.contenders[c].policy, "other");
+    EXPECT_NE(test::complaint([&] { (void)real::target_rows(results, some_plan()); }).find(name),
+              std::string::npos);
+  }
 }
 
 TEST(RealPage, HoldsTheResultsAndLoadsNothing) {

@@ -46,6 +46,26 @@ function chooser(title, options, chosen, changed) {
   return make("label", {}, title + " ", select);
 }
 
+// A row that is no array is a heading over the rows after it.
+function fillTable(table, titles, rows) {
+  const header = make("tr");
+  for (const title of titles) {
+    const text = title.startsWith("|");  // "|" marks a column of text
+    header.append(make("th", { scope: "col", ...(text ? { class: "text" } : {}) },
+      text ? title.slice(1) : title));
+  }
+  const body = make("tbody");
+  for (const row of rows) {
+    if (!Array.isArray(row)) {
+      body.append(make("tr", { class: "group" }, make("td", { colspan: titles.length }, row)));
+      continue;
+    }
+    body.append(make("tr", {}, ...row.map((cell, i) =>
+      make("td", titles[i].startsWith("|") ? { class: "text" } : {}, cell ?? ""))));
+  }
+  table.append(make("thead", {}, header), body);
+}
+
 // A box beside the pointer.
 const tip = make("div", { class: "tip", hidden: "" });
 document.body.append(tip);

@@ -7,10 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "comparison/page_common.hpp"
-#include "comparison/page_heads.hpp"
-#include "comparison/page_plot.hpp"
-#include "comparison/page_style.hpp"
+#include "comparison/page.hpp"
 #include "demo/page_body.hpp"
 #include "demo/page_memory.hpp"
 #include "demo/page_table.hpp"
@@ -22,22 +19,14 @@ using namespace comparison;
 
 [[nodiscard]] inline std::string make_page(const nlohmann::ordered_json& figures,
                                            const nlohmann::ordered_json& trails) {
-  std::string page = page_head;
-  page +=
-      std::string("<style>") + page_style + page_memory_style + "</style>\n</head>\n" + page_body;
-  page += "<script>\n\"use strict\";\nconst figures = " + embedded(figures) +
-          ";\nconst trails = " + embedded(trails) +
-          ";\nconst knownModels = " + embedded(known_models_json()) + ";\n";
-  page += page_common_script;
-  page += page_plot_script;
-  page += page_heads_script;
-  page += page_lead_script;
-  page += page_table_script;
-  page += page_words_script;
-  page += memory_formula_script;
-  page += page_memory_script;
-  page += "</script>\n</body>\n</html>\n";
-  return page;
+  return comparison::make_page({.title = page_title,
+                                .style = page_memory_style,
+                                .body = page_body,
+                                .constants = {{"figures", figures},
+                                              {"trails", trails},
+                                              {"knownModels", known_models_json()}},
+                                .scripts = {page_lead_script, page_table_script, page_words_script,
+                                            memory_formula_script, page_memory_script}});
 }
 
 }  // namespace morphkv::demo

@@ -6,13 +6,7 @@
 
 namespace morphkv::demo {
 
-inline constexpr char page_head[] = R"html(<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>morphkv: long responses in little memory</title>
-)html";
+inline constexpr char page_title[] = "morphkv: long responses in little memory";
 
 inline constexpr char page_body[] = R"html(<body>
 <main>

@@ -36,9 +36,8 @@ class SnapKV : public ScoredEviction<BlockSum> {
     friend bool operator==(const Options&, const Options&) = default;
   };
 
-  /// \throws std::invalid_argument if capacity is below window + sinks or not above window, window
-  /// is
-  ///         0, or the kernel is even.
+  /// \throws std::invalid_argument if capacity is below window + sinks or not above window,
+  ///         window is 0, or the kernel is even.
   [[nodiscard]] static Plan plan_of(const Options& o) {
     require(o.window > 0, "window", o.window, "at least 1");
     return {make_rules({.schedule = Schedule::after_prompt,
