@@ -131,7 +131,7 @@ MORPHKV_HOST_DEVICE Slot find_victim(const Team& team, const EvictionPlan<S>& pl
   });
 }
 
-/// A token without an attention row: a row of zeros.
+/// A token without an attention row: a row of zeros. Any thread may write any slot afterwards.
 template <class Team, Score S>
 MORPHKV_HOST_DEVICE void skip_row(const Team& team, const EvictionPlan<S>& plan,
                                   const HeadView& view, HeadState& state) {
@@ -140,6 +140,7 @@ MORPHKV_HOST_DEVICE void skip_row(const Team& team, const EvictionPlan<S>& plan,
         team, state.size, row, [](Slot) { return 0.0F; }, [](Slot, auto) {});
     return no_slot;
   });
+  (void)team.least(std::uint32_t{0});  // all slots are read before place() writes one
   ++state.rows;
   state.awaits_row = 0;
 }
