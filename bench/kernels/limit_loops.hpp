@@ -23,10 +23,10 @@ std::uint64_t read_through(const char* data, std::size_t bytes) {
     }
     MORPHKV_UNROLL for (std::size_t i = 0; i < 8; ++i) {
       const auto* from = reinterpret_cast<const std::uint32_t*>(data + b + i * width);
-      some[i] = bit_or(some[i], load(from));
+      some[i] |= load(from);
     }
   }
-  MORPHKV_UNROLL for (std::size_t i = 1; i < 8; ++i) some[0] = bit_or(some[0], some[i]);
+  MORPHKV_UNROLL for (std::size_t i = 1; i < 8; ++i) some[0] |= some[i];
   return reduce_max(some[0]);
 }
 
@@ -38,7 +38,7 @@ inline std::uint64_t read_pieces(const std::vector<const char*>& pieces, std::si
     const char* soon = pieces[(std::min)(i + lead, pieces.size() - 1)];
     for (std::size_t b = 0; b < bytes; b += 64) __builtin_prefetch(soon + b);
     for (std::size_t b = 0; b < bytes; b += lanes * sizeof(std::uint32_t)) {
-      some = bit_or(some, load(reinterpret_cast<const std::uint32_t*>(pieces[i] + b)));
+      some |= load(reinterpret_cast<const std::uint32_t*>(pieces[i] + b));
     }
   }
   return reduce_max(some);
@@ -55,7 +55,7 @@ inline double float_rate(std::size_t count) {
   for (std::size_t r = 0; r < count; ++r) {
     MORPHKV_UNROLL for (int i = 0; i < 12; ++i) sums[i] = fma(sums[i], factor, factor);
   }
-  MORPHKV_UNROLL for (int i = 1; i < 12; ++i) sums[0] = add(sums[0], sums[i]);
+  MORPHKV_UNROLL for (int i = 1; i < 12; ++i) sums[0] += sums[i];
   sink = static_cast<std::uint64_t>(reduce_max(sums[0]) > 0);
   return static_cast<double>(count * 12 * 2 * lanes) / (seconds() - begin);
 }

@@ -20,14 +20,11 @@ namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUIL
 
 using Floats = float;
 using U16s = std::uint16_t;
+using F16s = std::uint16_t;
 using U32s = std::uint32_t;
 using U64s = std::uint64_t;
 using F64s = double;
 using Lanes = bool;
-/// The pattern of a binary16.
-struct F16s {
-  std::uint16_t of;
-};
 
 inline constexpr std::size_t lanes = 1;
 inline constexpr std::size_t u16_lanes = 1;
@@ -54,32 +51,13 @@ template <class T>
 [[nodiscard]] T load(const T* p) noexcept {
   return *p;
 }
-[[nodiscard]] inline F16s load_f16(const std::uint16_t* p) noexcept { return {*p}; }
+[[nodiscard]] inline F16s load_f16(const std::uint16_t* p) noexcept { return *p; }
 [[nodiscard]] inline U16s load_rounded(const float* p) noexcept { return to_half_bits(*p); }
-template <Scalar T>
-void store(T* p, Floats a) noexcept {
+template <class T, class Vector>
+void store(T* p, Vector a) noexcept {
   *p = static_cast<T>(a);
 }
-template <class T>
-requires(!Scalar<T>) void store(T* p, T a) noexcept { *p = a; }
-inline void store_f16(std::uint16_t* p, F16s a) noexcept { *p = a.of; }
 
-template <class T>
-[[nodiscard]] T add(T a, T b) noexcept {
-  return a + b;
-}
-template <class T>
-[[nodiscard]] T sub(T a, T b) noexcept {
-  return a - b;
-}
-[[nodiscard]] inline Floats mul(Floats a, Floats b) noexcept { return a * b; }
-[[nodiscard]] inline U32s mul(U32s a, U32s b) noexcept { return a * b; }
-template <int Count>
-[[nodiscard]] U32s shift_right(U32s a) noexcept {
-  return a >> Count;
-}
-[[nodiscard]] inline U32s bit_xor(U32s a, U32s b) noexcept { return a ^ b; }
-[[nodiscard]] inline F64s divide(F64s a, F64s b) noexcept { return a / b; }
 template <class T>
 [[nodiscard]] T min(T a, T b) noexcept {
   return (std::min)(a, b);
@@ -102,9 +80,9 @@ template <class T>
 }
 [[nodiscard]] inline std::uint32_t reduce_max(U32s a) noexcept { return a; }
 [[nodiscard]] inline U32s as_u32(Floats a) noexcept { return std::bit_cast<std::uint32_t>(a); }
-[[nodiscard]] inline F16s to_f16(Floats a) noexcept { return {to_half_bits(a)}; }
-[[nodiscard]] inline U32s half_units(F16s a) noexcept { return morphkv::half_units(a.of); }
-[[nodiscard]] inline U64s fine_units(Floats a) noexcept { return morphkv::fine_units(a); }
+[[nodiscard]] inline F16s to_f16(Floats a) noexcept { return to_half_bits(a); }
+using morphkv::fine_units;
+using morphkv::half_units;
 template <class T>
 [[nodiscard]] F64s to_f64(T a) noexcept {
   return static_cast<double>(a);

@@ -78,7 +78,7 @@ void multiply(const float* left, std::size_t left_stride, const float* right,
   Floats sums[Vectors][Columns];
   MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
     MORPHKV_UNROLL for (std::size_t j = 0; j < Columns; ++j) {
-      sums[v][j] = Add ? load(out + v * out_stride + j * lanes) : zero();
+      sums[v][j] = Add ? load(out + v * out_stride + j * lanes) : Floats{};
     }
   }
   for (std::size_t k = 0; k < depth; ++k) {
@@ -143,10 +143,10 @@ void multiply_panel(std::size_t vectors, const float* left, std::size_t left_str
 /// Minus infinity in the lanes of queries that do not see the token yet.
 MORPHKV_VECTOR_WORD Floats only_visible(Floats logit, const float* last_token,
                                         std::size_t token) noexcept {
-  const Floats hidden = sub(load(last_token), broadcast(static_cast<float>(token)));
-  const Floats sign = add(min(hidden, zero()), broadcast(0.5F));
+  const Floats hidden = load(last_token) - static_cast<float>(token);
+  const Floats sign = min(hidden, Floats{}) + 0.5F;
   // NaN stays NaN
-  return min(mul(sign, broadcast(std::numeric_limits<float>::infinity())), logit);
+  return min(sign * std::numeric_limits<float>::infinity(), logit);
 }
 
 /// A vector's softmax so far.
@@ -179,35 +179,35 @@ struct RunningSoftmax {
     const Floats before = load(high);
     Floats highest = before;
     for (std::size_t k = 0; k < count; ++k) {
-      const Floats logit = visible(mul(load(products + k * lanes), broadcast(scale)), token + k);
+      const Floats logit = visible(load(products + k * lanes) * scale, token + k);
       store(products + k * lanes, logit);
       highest = max(logit, highest);
     }
-    const Floats shrink = exp_of_negative(sub(before, highest));
-    Floats sum = mul(load(total), shrink);
+    const Floats shrink = exp_of_negative(before - highest);
+    Floats sum = load(total) * shrink;
     for (std::size_t k = 0; k < count; ++k) {
-      const Floats weight = exp_of_negative(sub(load(products + k * lanes), highest));
+      const Floats weight = exp_of_negative(load(products + k * lanes) - highest);
       store(products + k * lanes, weight);
-      sum = add(sum, weight);
+      sum += weight;
     }
     store(high, highest);
     store(total, sum);
     if (output == nullptr || popcount(equal(before, highest)) == lanes) return;
     for (std::size_t d = 0; d < head_dim; ++d) {
-      store(output + d * lanes, mul(load(output + d * lanes), shrink));
+      store(output + d * lanes, load(output + d * lanes) * shrink);
     }
   }
 
   /// Turns products into the logarithms of weights, where that of their sum is known. A wrong one
   /// gives weights above 1, but none above e. `total` becomes NaN if a logarithm is.
   void shift(float* products, std::size_t token, std::size_t count, float scale) noexcept {
-    const Floats negative = sub(zero(), load(high));
+    const Floats negative = -load(high);
     Floats sum = load(total);
     for (std::size_t k = 0; k < count; ++k) {
       const Floats logit = fma(load(products + k * lanes), broadcast(scale), negative);
       const Floats logarithm = min(broadcast(1.0F), visible(logit, token + k));
       store(products + k * lanes, logarithm);
-      sum = add(sum, logarithm);
+      sum += logarithm;
     }
     store(total, sum);
   }
@@ -251,7 +251,7 @@ void fuse_tile(const BlockAttention<T>& a, const QueryVector& vector, std::size_
       MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i) {
         Floats weight = load(from + i * lanes);
         if (Logarithms && !highest) weight = exp_of_negative(weight);
-        if (!Logarithms && highest) weight = mul(weight, factor);
+        if (!Logarithms && highest) weight *= factor;
         fused[i] = highest ? max(weight, fused[i]) : fma(weight, factor, fused[i]);
       }
     }
@@ -421,9 +421,9 @@ class Panel {
     for (std::size_t t = 0; keeps_ && t < seen_by(size_ - 1); t += block_tokens) {
       for (std::size_t v = 0; v < size_; ++v) {
         if (t >= seen_by(v)) continue;
-        const Floats share = divide(broadcast(head_share()), load(softmax_[v].total));
-        const Floats shrink = exp_of_negative(sub(load(high_of(v, t)), load(softmax_[v].high)));
-        store(factors_ + v * lanes, mul(share, shrink));
+        const Floats share = head_share() / load(softmax_[v].total);
+        const Floats shrink = exp_of_negative(load(high_of(v, t)) - load(softmax_[v].high));
+        store(factors_ + v * lanes, share * shrink);
       }
       fuse_vectors<false>(0, t);
     }

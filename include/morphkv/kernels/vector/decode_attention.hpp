@@ -50,7 +50,7 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
   const float* query = a.query + head * a.head_dim;
   Floats sums[Heads][Tokens];
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = zero();
+    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = Floats{};
   }
   std::size_t d = 0;
   for (; d + lanes <= a.head_dim; d += lanes) {
@@ -85,11 +85,11 @@ float softmax_pass(float* logits, std::size_t tokens, ReadAhead<T>& ahead,
   float high = reduce_max(highest);
   for (; t < tokens; ++t) high = (std::max)(high, logits[t]);
   const Floats shift = broadcast(high);
-  Floats total = zero();
+  Floats total{};
   const auto weigh = [&](std::size_t at) noexcept {
-    const Floats weight = exp_of_negative(sub(load(logits + at), shift));
+    const Floats weight = exp_of_negative(load(logits + at) - shift);
     store(logits + at, weight);
-    total = add(total, weight);
+    total += weight;
   };
   for (t = 0; t + 4 * lanes <= tokens; t += 4 * lanes) {
     ahead.lines(4);
@@ -99,7 +99,7 @@ float softmax_pass(float* logits, std::size_t tokens, ReadAhead<T>& ahead,
   float rest = 0;
   if (t < tokens) {
     alignas(64) float last[lanes];
-    store(last, exp_of_negative(sub(load_first(logits + t, tokens - t), shift)));
+    store(last, exp_of_negative(load_first(logits + t, tokens - t) - shift));
     for (std::size_t i = 0; t < tokens; ++i, ++t) rest += logits[t] = last[i];
   }
   const float weights = reduce_add(total) + rest;
@@ -236,10 +236,10 @@ MORPHKV_VECTOR_WORD void fuse_vector(const float* weights, std::size_t weight_st
   const auto some = [count](const float* from) noexcept {
     return Partial ? load_first(from, count) : load(from);
   };
-  Floats fused = begun ? some(row) : zero();
+  Floats fused = begun ? some(row) : Floats{};
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     const Floats weight = some(weights + h * weight_stride);
-    fused = Greatest ? max(fused, mul(weight, share[h])) : fma(weight, share[h], fused);
+    fused = Greatest ? max(fused, weight * share[h]) : fma(weight, share[h], fused);
   }
   Partial ? store_first(row, fused, count) : store(row, fused);
 }

@@ -48,7 +48,7 @@ struct SplitQueries {
       const Floats whole = avx512::load(query + i);
       const Floats rest = _mm512_sub_ps(whole, narrow_to(parts[0] + i, whole));
       narrow_to(parts[1] + i, rest);
-      exact = exact && _mm512_cmp_ps_mask(rest, avx512::zero(), _CMP_NEQ_UQ) == 0;
+      exact = exact && _mm512_cmp_ps_mask(rest, Floats{}, _CMP_NEQ_UQ) == 0;
     }
   }
 
@@ -69,7 +69,7 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<Eigen::bfloat16>& a,
                                   std::size_t head, std::size_t token) noexcept {
   Floats sums[Heads][Tokens];
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = avx512::zero();
+    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = Floats{};
   }
   for (std::size_t d = 0; d < a.head_dim; d += chunk) {
     Bf16s key[Tokens];

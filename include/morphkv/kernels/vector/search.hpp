@@ -33,8 +33,8 @@ template <class Value>
 /// A vector of sum / max(step - birth, 1).
 MORPHKV_VECTOR_WORD F64s means_at(const std::uint64_t* sums, const std::uint32_t* births,
                                   std::uint32_t step, std::size_t slot) noexcept {
-  const U32s steps = max(sub(broadcast(step), load(births + slot)), broadcast(1U));
-  return divide(to_f64(load(sums + slot)), to_f64(steps));
+  const U32s steps = max(step - load(births + slot), broadcast(1U));
+  return to_f64(load(sums + slot)) / to_f64(steps);
 }
 
 [[nodiscard]] inline double lowest_mean(const std::uint64_t* sums, const std::uint32_t* births,
@@ -117,10 +117,10 @@ template <class Value>
 /// A vector of hashes of positions and a key; see kernels::random_draw.
 MORPHKV_VECTOR_WORD U32s draws_at(const std::uint32_t* positions, std::uint32_t key,
                                   std::size_t slot) noexcept {
-  U32s x = bit_xor(load(positions + slot), broadcast(key));
-  x = mul(bit_xor(x, shift_right<16>(x)), broadcast(0x7feb352dU));
-  x = mul(bit_xor(x, shift_right<15>(x)), broadcast(0x846ca68bU));
-  return bit_xor(x, shift_right<16>(x));
+  U32s x = load(positions + slot) ^ key;
+  x = (x ^ (x >> 16U)) * 0x7feb352dU;
+  x = (x ^ (x >> 15U)) * 0x846ca68bU;
+  return x ^ (x >> 16U);
 }
 
 inline std::uint32_t lowest_draw(const std::uint32_t* positions, std::uint32_t key,

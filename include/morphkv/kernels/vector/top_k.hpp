@@ -16,7 +16,7 @@ MORPHKV_VECTOR_WORD U32s bits_of(Floats scores) noexcept { return as_u32(scores)
 MORPHKV_VECTOR_WORD U32s bits_of(U32s scores) noexcept { return scores; }
 /// Lanes where either is NaN.
 MORPHKV_VECTOR_WORD Lanes nan_in(Floats a, Floats b) noexcept { return unordered(a, b); }
-MORPHKV_VECTOR_WORD Lanes nan_in(U32s, U32s) noexcept { return no_lanes(); }
+MORPHKV_VECTOR_WORD Lanes nan_in(U32s, U32s) noexcept { return Lanes{}; }
 
 /// portable::Passes, two vectors at a time.
 struct Passes {
@@ -28,8 +28,8 @@ struct Passes {
     for (std::size_t i = 0; i < count; i += lanes) {
       U32s key = load(patterns + i);
       if constexpr (std::same_as<S, float>) {
-        const U32s bits = as_u32(add(as_f32(key), zero()));
-        key = bit_xor(bits, bit_or(sign_mask(bits), broadcast(0x80000000U)));
+        const U32s bits = as_u32(as_f32(key) + 0.0F);
+        key = bits ^ (sign_mask(bits) | 0x80000000U);
         store(patterns + i, key);
       }
       low = min(low, key);
@@ -45,17 +45,17 @@ struct Passes {
     const auto highest = score_of_key(high, S{});
     U32s up_to = broadcast(0U);
     std::size_t found = 0;
-    Lanes nan = no_lanes();
+    Lanes nan{};
     std::size_t i = 0;
     for (; i + 2 * lanes <= count; i += 2 * lanes) {
       const auto a = load(scores + i);
       const auto b = load(scores + i + lanes);
-      nan = bit_or(nan, nan_in(a, b));
+      nan |= nan_in(a, b);
       const Lanes a_up_to = less_equal(a, highest);
       const Lanes b_up_to = less_equal(b, highest);
       up_to = masked_increment(b_up_to, masked_increment(a_up_to, up_to));
-      found += compress(inside + found, bits_of(a), bit_and(a_up_to, less_equal(lowest, a)));
-      found += compress(inside + found, bits_of(b), bit_and(b_up_to, less_equal(lowest, b)));
+      found += compress(inside + found, bits_of(a), a_up_to & less_equal(lowest, a));
+      found += compress(inside + found, bits_of(b), b_up_to & less_equal(lowest, b));
     }
     if constexpr (std::same_as<S, float>) to_keys<S>(inside, found);
     const portable::Split rest =
@@ -97,15 +97,15 @@ struct Passes {
   static std::size_t emit(const S* scores, std::size_t begin, std::size_t end, std::uint32_t pivot,
                           std::uint32_t* indices, std::size_t filled, std::size_t room) noexcept {
     const auto pivots = score_of_key(pivot, S{});
-    const U32s step = broadcast(static_cast<std::uint32_t>(lanes));
-    U32s index = add(iota(), broadcast(static_cast<std::uint32_t>(begin)));
+    constexpr auto step = static_cast<std::uint32_t>(lanes);
+    U32s index = iota() + static_cast<std::uint32_t>(begin);
     for (; begin + 2 * lanes <= end && filled + 2 * lanes <= room; begin += 2 * lanes) {
       const Lanes a = less_equal(pivots, load(scores + begin));
       const Lanes b = less_equal(pivots, load(scores + begin + lanes));
       filled += compress(indices + filled, index, a);
-      index = add(index, step);
+      index += step;
       filled += compress(indices + filled, index, b);
-      index = add(index, step);
+      index += step;
     }
     // Where a whole vector may not be written any more.
     for (; begin + lanes <= end && filled < room; begin += lanes) {
@@ -114,7 +114,7 @@ struct Passes {
       const std::size_t fits = (std::min)(found, room - filled);
       std::copy_n(some, fits, indices + filled);
       filled += fits;
-      index = add(index, step);
+      index += step;
     }
     return portable::Passes::emit(scores, begin, end, pivot, indices, filled, room);
   }

@@ -48,10 +48,10 @@ inline std::uint32_t slide_sum(const float* row, std::size_t slots,
       begin, slots, protected_bits,
       [&](std::size_t s) noexcept {
         const F16s weights = to_f16(load(row + s));
-        const U32s change = sub(half_units(weights), half_units(load_f16(oldest + s)));
-        const U32s sum = add(load(sums + s), change);
+        const U32s change = half_units(weights) - half_units(load_f16(oldest + s));
+        const U32s sum = load(sums + s) + change;
         store(sums + s, sum);
-        store_f16(oldest + s, weights);
+        store(oldest + s, weights);
         return sum;
       },
       [&](std::size_t s) noexcept {
@@ -66,8 +66,8 @@ inline std::uint32_t add_to_pane(const float* row, std::size_t slots,
       begin, slots, protected_bits,
       [&](std::size_t s) noexcept {
         const U32s units = half_units(to_f16(load(row + s)));
-        const U32s sum = add(load(sums + s), units);
-        store(pane + s, add(load(pane + s), units));
+        const U32s sum = load(sums + s) + units;
+        store(pane + s, load(pane + s) + units);
         store(sums + s, sum);
         return sum;
       },
@@ -77,8 +77,9 @@ inline std::uint32_t add_to_pane(const float* row, std::size_t slots,
 }
 
 inline std::uint16_t slide_max(const float* row, std::size_t slots,
-                               const std::uint64_t* protected_bits, const MaxWindowRows& r,
+                               const std::uint64_t* protected_bits, const MaxWindowRows& rows,
                                std::size_t begin = 0) noexcept {
+  const MaxWindowRows r = rows;  // a copy, which no store can change
   return lowest_of<std::uint16_t>(
       begin, slots, protected_bits,
       [&](std::size_t s) noexcept {
@@ -93,7 +94,7 @@ inline std::uint16_t slide_max(const float* row, std::size_t slots,
         return r.old == nullptr ? score : max(score, load(r.old + s));
       },
       [&](std::size_t s) noexcept {
-        return portable::slide_max(row, slots, protected_bits, r, s);
+        return portable::slide_max(row, slots, protected_bits, rows, s);
       });
 }
 
@@ -117,7 +118,7 @@ inline float decay_max(const float* row, std::size_t slots, const std::uint64_t*
   return lowest_of<float>(
       begin, slots, protected_bits,
       [&](std::size_t s) noexcept {
-        const Floats score = max(mul(decays, load(scores + s)), load(row + s));
+        const Floats score = max(decays * load(scores + s), load(row + s));
         store(scores + s, score);
         return score;
       },
@@ -133,7 +134,7 @@ inline std::uint64_t add_row(const float* row, std::size_t slots,
   return lowest_of<std::uint64_t>(
       begin, slots, protected_bits,
       [&](std::size_t s) noexcept {
-        const U64s sum = min(add(load(sums + s), fine_units(load(row + s))), limit);
+        const U64s sum = min(load(sums + s) + fine_units(load(row + s)), limit);
         store(sums + s, sum);
         return sum;
       },
