@@ -14,7 +14,7 @@
 #include "morphkv/kernels/decode_attention.hpp"
 #include "morphkv/policy/decayed_max.hpp"
 
-namespace morphkv::test::prefill_test { namespace {
+namespace morphkv::testing::prefill_test { namespace {
 
 /// A head that holds `slots` slots, every third of them empty if `holes`, and gets a block.
 template <class T, class E>
@@ -124,14 +124,15 @@ void expect_near(const std::vector<T>& actual, std::size_t begin,
 }
 
 template <class Types>
-class PrefillTest : public testing::Test {};
+class PrefillTest : public ::testing::Test {};
 template <class Stored, class Element>
 struct Pair {
   using T = Stored;
   using E = Element;
 };
-using Kinds = testing::Types<Pair<float, float>, Pair<Eigen::half, Eigen::half>,
-                             Pair<Eigen::bfloat16, Eigen::bfloat16>, Pair<Eigen::bfloat16, float>>;
+using Kinds =
+    ::testing::Types<Pair<float, float>, Pair<Eigen::half, Eigen::half>,
+                     Pair<Eigen::bfloat16, Eigen::bfloat16>, Pair<Eigen::bfloat16, float>>;
 TYPED_TEST_SUITE(PrefillTest, Kinds);
 
 /// Outputs and weights are rounded to 16 bits where the cache is.
@@ -171,7 +172,7 @@ TYPED_TEST(PrefillTest, RowsAndOutputsAreThoseOfDecodeSteps) {
             ASSERT_EQ(from_engine.rows().fused(query, row.data()), Status::ok);
             expect_near(row, 0, problem.step(query).row, 1e-5F);
           }
-          if (testing::Test::HasFatalFailure()) return;
+          if (::testing::Test::HasFatalFailure()) return;
         }
       }
     }
@@ -260,4 +261,4 @@ TEST(PrefillOfAnEngine, TheCacheKeepsTheSameWithItsLogSumExp) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::prefill_test
+}  // namespace morphkv::testing::prefill_test

@@ -8,7 +8,7 @@
 
 #include "kernels/support.hpp"
 
-namespace morphkv::test::block_attention_test { namespace {
+namespace morphkv::testing::block_attention_test { namespace {
 
 struct Case {
   std::size_t rows;
@@ -198,16 +198,16 @@ class Problem {
 };
 
 template <class T>
-class BlockAttentionTest : public testing::Test {};
-using Types = testing::Types<float, Eigen::half, Eigen::bfloat16>;
+class BlockAttentionTest : public ::testing::Test {};
+using Types = ::testing::Types<float, Eigen::half, Eigen::bfloat16>;
 TYPED_TEST_SUITE(BlockAttentionTest, Types);
 
 /// Outputs, log-sum-exp and rows, and rows alone, with both fusions; outputs alone have the same
 /// bits.
 template <class T>
 void expect_exact(const Case& c) {
-  SCOPED_TRACE(testing::Message() << "rows " << c.rows << ", tokens " << c.tokens << ", group "
-                                  << c.group << ", head_dim " << c.head_dim);
+  SCOPED_TRACE(::testing::Message() << "rows " << c.rows << ", tokens " << c.tokens << ", group "
+                                    << c.group << ", head_dim " << c.head_dim);
   for (const Isa isa : isas()) {
     const OnIsa on(isa);
     for (const bool bf16_queries : {false, true}) {
@@ -224,7 +224,7 @@ void expect_exact(const Case& c) {
         ASSERT_TRUE(rows.attend(ask, fusion));
         rows.expect_exact(rounded);
       }
-      if (testing::Test::HasFatalFailure()) return;
+      if (::testing::Test::HasFatalFailure()) return;
     }
   }
 }
@@ -376,4 +376,4 @@ TYPED_TEST(BlockAttentionTest, NotANumberIsReported) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::block_attention_test
+}  // namespace morphkv::testing::block_attention_test

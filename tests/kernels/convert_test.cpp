@@ -5,7 +5,7 @@
 
 #include "kernels/support.hpp"
 
-namespace morphkv::test::convert_test { namespace {
+namespace morphkv::testing::convert_test { namespace {
 
 template <class T>
 std::uint16_t bits_of(T x) {
@@ -13,8 +13,8 @@ std::uint16_t bits_of(T x) {
 }
 
 template <class T>
-class ConvertTest : public testing::Test {};
-using SmallTypes = testing::Types<Eigen::half, Eigen::bfloat16>;
+class ConvertTest : public ::testing::Test {};
+using SmallTypes = ::testing::Types<Eigen::half, Eigen::bfloat16>;
 TYPED_TEST_SUITE(ConvertTest, SmallTypes);
 
 TYPED_TEST(ConvertTest, FromFloatRoundsToNearestEven) {
@@ -92,4 +92,4 @@ TYPED_TEST(ConvertTest, AnySizeAndAlignment) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::convert_test
+}  // namespace morphkv::testing::convert_test

@@ -7,7 +7,7 @@
 
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv::test::cpu_test { namespace {
+namespace morphkv::testing::cpu_test { namespace {
 
 using kernels::best_isa_of;
 using kernels::Isa;
@@ -75,4 +75,4 @@ TEST(Cpu, ThisMachineAgreesWithTheCompiler) {
 #endif
 
 }  // namespace
-}  // namespace morphkv::test::cpu_test
+}  // namespace morphkv::testing::cpu_test

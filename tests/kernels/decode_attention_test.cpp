@@ -8,7 +8,7 @@
 
 #include "kernels/support.hpp"
 
-namespace morphkv::test::decode_attention_test { namespace {
+namespace morphkv::testing::decode_attention_test { namespace {
 
 struct Case {
   std::size_t tokens;
@@ -33,8 +33,8 @@ std::vector<std::int32_t> some_pages(std::size_t tokens, std::size_t page_rows) 
 }
 
 template <class T>
-class DecodeAttentionTest : public testing::Test {};
-using Types = testing::Types<float, Eigen::half, Eigen::bfloat16>;
+class DecodeAttentionTest : public ::testing::Test {};
+using Types = ::testing::Types<float, Eigen::half, Eigen::bfloat16>;
 TYPED_TEST_SUITE(DecodeAttentionTest, Types);
 
 /// One problem, its exact answer, and the answer of a kernel.
@@ -170,10 +170,10 @@ class Problem {
   Misaligned<float> log_sum_exp_;
 };
 
-testing::Message describe(const Case& c) {
-  return testing::Message() << "tokens " << c.tokens << ", group " << c.group << ", head_dim "
-                            << c.head_dim << ", padding " << c.padding << ", page_rows "
-                            << c.page_rows;
+::testing::Message describe(const Case& c) {
+  return ::testing::Message() << "tokens " << c.tokens << ", group " << c.group << ", head_dim "
+                              << c.head_dim << ", padding " << c.padding << ", page_rows "
+                              << c.page_rows;
 }
 
 template <class T>
@@ -185,7 +185,7 @@ void expect_exact(const Case& c) {
       Problem<T> problem(c, bf16_queries);
       ASSERT_TRUE(kernels::decode_attention(problem.arguments()));
       problem.expect_exact(isa == Isa::avx512_bf16 && std::same_as<T, Eigen::bfloat16>);
-      if (testing::Test::HasFatalFailure()) return;
+      if (::testing::Test::HasFatalFailure()) return;
     }
   }
 }
@@ -337,4 +337,4 @@ TYPED_TEST(DecodeAttentionTest, WhatIsReadNextMayBeAnything) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::decode_attention_test
+}  // namespace morphkv::testing::decode_attention_test

@@ -10,7 +10,7 @@
 
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv::test {
+namespace morphkv::testing {
 
 struct UnitReport {
   std::string build;   ///< the namespace of its kernels
@@ -24,6 +24,6 @@ UnitReport report_of_wide_unit();
 
 extern const kernels::Isa wide_unit_needs;  ///< of the CPU, for the flags that it was built with
 
-}  // namespace morphkv::test
+}  // namespace morphkv::testing
 
 #endif  // MORPHKV_TESTS_KERNELS_MIXED_FLAGS_HPP

@@ -5,7 +5,7 @@
 #include "kernels/mixed_flags_unit.hpp"
 #include "kernels/support.hpp"
 
-namespace morphkv::test {
+namespace morphkv::testing {
 
 UnitReport report_of_baseline_unit() { return report(); }
 
@@ -31,4 +31,4 @@ TEST(MixedFlagsTest, EachUnitTakesItsOwnKernels) {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::testing

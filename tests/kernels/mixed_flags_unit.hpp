@@ -10,7 +10,7 @@
 #define MORPHKV_TEST_TEXT(...) #__VA_ARGS__
 #define MORPHKV_TEST_NAME(...) MORPHKV_TEST_TEXT(__VA_ARGS__)
 
-namespace morphkv::test { namespace {
+namespace morphkv::testing { namespace {
 
 UnitReport report() {
   constexpr std::size_t tokens = 37;
@@ -33,6 +33,6 @@ UnitReport report() {
 }
 
 }  // namespace
-}  // namespace morphkv::test
+}  // namespace morphkv::testing
 
 #endif  // MORPHKV_TESTS_KERNELS_MIXED_FLAGS_UNIT_HPP

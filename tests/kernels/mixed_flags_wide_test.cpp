@@ -4,7 +4,7 @@
 // has no tests, nor anything else that runs before main(): the program may be run elsewhere.
 #include "kernels/mixed_flags_unit.hpp"
 
-namespace morphkv::test {
+namespace morphkv::testing {
 
 UnitReport report_of_wide_unit() { return report(); }
 
@@ -16,4 +16,4 @@ constinit const kernels::Isa wide_unit_needs = kernels::Isa::avx2;
 constinit const kernels::Isa wide_unit_needs = kernels::Isa::portable;
 #endif
 
-}  // namespace morphkv::test
+}  // namespace morphkv::testing

@@ -19,7 +19,7 @@
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv::test {
+namespace morphkv::testing {
 
 using kernels::Isa;
 using Sizes = std::initializer_list<std::size_t>;
@@ -45,7 +45,7 @@ class OnIsa {
   OnIsa& operator=(const OnIsa&) = delete;
 
  private:
-  testing::ScopedTrace trace_;
+  ::testing::ScopedTrace trace_;
 };
 
 /// Sizes at which vector kernels go wrong: one, half a vector, a vector and one beside it, several
@@ -112,6 +112,6 @@ class Misaligned {
   std::size_t size_;
 };
 
-}  // namespace morphkv::test
+}  // namespace morphkv::testing
 
 #endif  // MORPHKV_TESTS_KERNELS_SUPPORT_HPP

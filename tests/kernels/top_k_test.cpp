@@ -5,7 +5,7 @@
 
 #include "kernels/support.hpp"
 
-namespace morphkv::test::top_k_test { namespace {
+namespace morphkv::testing::top_k_test { namespace {
 
 template <class S>
 std::vector<std::uint32_t> sorted_choice(const std::vector<S>& scores, std::size_t wanted) {
@@ -137,4 +137,4 @@ TEST(TopKTest, KeepsCandidatesInPlace) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::top_k_test
+}  // namespace morphkv::testing::top_k_test

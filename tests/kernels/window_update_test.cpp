@@ -8,11 +8,10 @@
 #include <bit>
 
 #include "kernels/support.hpp"
-#include "morphkv/kernels/row_check.hpp"
 #include "morphkv/kernels/search.hpp"
 #include "oracle/half_rounding.hpp"
 
-namespace morphkv::test::window_update_test { namespace {
+namespace morphkv::testing::window_update_test { namespace {
 
 /// Some slots protected: about a quarter, none, or all.
 std::vector<std::uint64_t> protection(std::size_t slots, unsigned quarters, std::mt19937& engine) {
@@ -31,7 +30,7 @@ struct Outcome {
   friend bool operator==(const Outcome&, const Outcome&) = default;
 };
 
-class WindowUpdateTest : public testing::Test {
+class WindowUpdateTest : public ::testing::Test {
  protected:
   /// Calls body(row, slots, protected bits, offset) for every size, input, protection and
   /// alignment.
@@ -45,8 +44,8 @@ class WindowUpdateTest : public testing::Test {
             Misaligned<float> row(slots, offset);
             for (std::size_t s = 0; s < slots; ++s) row[s] = draw(shape, engine);
             const auto words = protection(slots, quarters, engine);
-            SCOPED_TRACE(testing::Message() << "slots " << slots << ", shape "
-                                            << static_cast<int>(shape) << ", offset " << offset);
+            SCOPED_TRACE(::testing::Message() << "slots " << slots << ", shape "
+                                              << static_cast<int>(shape) << ", offset " << offset);
             body(row.data(), slots, words.data(), offset);
             body(row.data(), slots, nullptr, offset);
             if (HasFatalFailure()) return;
@@ -423,4 +422,4 @@ TEST_F(WindowUpdateTest, BadWeightsAreFoundWhereverTheyAre) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::window_update_test
+}  // namespace morphkv::testing::window_update_test

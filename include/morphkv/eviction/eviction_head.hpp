@@ -23,7 +23,7 @@
 #include "morphkv/eviction/slot_table.hpp"
 #include "morphkv/eviction/step.hpp"
 #include "morphkv/kernels/arguments.hpp"
-#include "morphkv/kernels/row_check.hpp"
+#include "morphkv/kernels/search.hpp"
 #include "morphkv/kernels/top_k.hpp"
 #include "morphkv/kernels/window_update.hpp"
 #include "morphkv/score/score.hpp"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Searches over rows of scores: the lowest one, and whose it is.
+/// Searches over rows of scores: the lowest one, and whose it is; and whether a row is valid.
 ///
-/// All of them look at the slots whose protection bit is clear. The lowest value is the greatest
+/// All searches look at the slots whose protection bit is clear. The lowest value is the greatest
 /// one of its type (infinity for floats) if there is no such slot, or if `protected_bits` is null.
 /// No value may be NaN. Every instruction set gives the same result. O(slots).
 #ifndef MORPHKV_KERNELS_SEARCH_HPP
@@ -42,6 +42,12 @@ using morphkv::max_weight;
 [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t random_draw(Position position,
                                                                       std::uint32_t key) noexcept {
   return random_mix(static_cast<std::uint32_t>(position) ^ key);
+}
+
+/// Whether every weight of a row is a number from 0 to max_weight: false for NaN and for minus
+/// zero, whose pattern would rank above all others.
+[[nodiscard]] inline bool is_valid_row(const float* row, std::size_t slots) noexcept {
+  MORPHKV_DISPATCH(is_valid_row(row, slots));
 }
 
 /// What scores are made of.
