@@ -47,22 +47,7 @@ namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUIL
 /// is finite; if not, nothing that was written has a meaning
 template <Scalar T>
 [[nodiscard]] bool block_attention(const BlockAttention<T>& a) noexcept {
-  switch (active_isa()) {
-#if defined(MORPHKV_KERNELS_X86)
-    case Isa::avx512_bf16:
-      if constexpr (std::same_as<T, Eigen::bfloat16>) return avx512_bf16::block_attention(a);
-      [[fallthrough]];
-    case Isa::avx512:
-      return avx512::block_attention(a);
-    case Isa::avx2:
-      return avx2::block_attention(a);
-#elif defined(MORPHKV_KERNELS_NEON)
-    case Isa::neon:
-      return neon::block_attention(a);
-#endif
-    default:
-      return portable::block_attention(a);
-  }
+  MORPHKV_DISPATCH(block_attention(a));
 }
 
 #ifdef MORPHKV_KERNEL_INSTANCE

@@ -32,22 +32,7 @@ namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUIL
 /// \return whether every weight is finite; if not, `output` and `row` hold no meaning.
 template <Scalar T>
 [[nodiscard]] bool decode_attention(const DecodeAttention<T>& a) noexcept {
-  switch (active_isa()) {
-#if defined(MORPHKV_KERNELS_X86)
-    case Isa::avx512_bf16:
-      if constexpr (std::same_as<T, Eigen::bfloat16>) return avx512_bf16::decode_attention(a);
-      [[fallthrough]];
-    case Isa::avx512:
-      return avx512::decode_attention(a);
-    case Isa::avx2:
-      return avx2::decode_attention(a);
-#elif defined(MORPHKV_KERNELS_NEON)
-    case Isa::neon:
-      return neon::decode_attention(a);
-#endif
-    default:
-      return portable::decode_attention(a);
-  }
+  MORPHKV_DISPATCH(decode_attention(a));
 }
 
 #ifdef MORPHKV_KERNEL_INSTANCE

@@ -135,15 +135,16 @@ inline Isa limit_isa(Isa limit) noexcept {
 
 // MORPHKV_DISPATCH(function(arguments)): returns what the chosen version of the function returns.
 #if defined(MORPHKV_KERNELS_X86)
-#define MORPHKV_DISPATCH(...)       \
-  switch (active_isa()) {           \
-    case Isa::avx512_bf16:          \
-    case Isa::avx512:               \
-      return avx512::__VA_ARGS__;   \
-    case Isa::avx2:                 \
-      return avx2::__VA_ARGS__;     \
-    default:                        \
-      return portable::__VA_ARGS__; \
+#define MORPHKV_DISPATCH(...)          \
+  switch (active_isa()) {              \
+    case Isa::avx512_bf16:             \
+      return avx512_bf16::__VA_ARGS__; \
+    case Isa::avx512:                  \
+      return avx512::__VA_ARGS__;      \
+    case Isa::avx2:                    \
+      return avx2::__VA_ARGS__;        \
+    default:                           \
+      return portable::__VA_ARGS__;    \
   }
 #elif defined(MORPHKV_KERNELS_NEON)
 #define MORPHKV_DISPATCH(...)       \

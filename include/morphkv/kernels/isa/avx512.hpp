@@ -229,6 +229,11 @@ MORPHKV_VECTOR_WORD HalfF64s to_f64(HalfU64s a) noexcept { return _mm512_cvtepu6
 #undef MORPHKV_ISA
 MORPHKV_TARGET_END
 
+/// With dot products of bfloat16: what is not in it is that of AVX-512.
+namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
+using namespace avx512;
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::avx512_bf16
+
 #endif  // MORPHKV_KERNELS_X86
 
 #endif  // MORPHKV_KERNELS_ISA_AVX512_HPP

@@ -15,20 +15,19 @@
 
 #ifdef MORPHKV_KERNELS_X86
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
-using namespace avx512;  // the vocabulary
-}}}                      // namespace morphkv::v0::kernels::MORPHKV_BUILD::avx512_bf16
-#define MORPHKV_ISA avx512_bf16
+#define MORPHKV_ISA avx512_bf16::loops
 #include "morphkv/kernels/vector/block_attention.hpp"
 #undef MORPHKV_ISA
 
 namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
 
+using avx512::block_attention;
+
 /// Products of pairs of bfloat16; FloatWords says what each member does. head_dim is even.
 struct Bf16Words {
   static constexpr std::size_t numbers = 2;
 
-  MORPHKV_VECTOR_WORD static __m512 multiply_add(__m512 a, __m512 b, __m512 sum) noexcept {
+  MORPHKV_VECTOR_WORD static Floats multiply_add(Floats a, Floats b, Floats sum) noexcept {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
   }
   static void pack_query(const float* query, std::size_t head_dim, float* lane) noexcept {
@@ -48,10 +47,8 @@ struct Bf16Words {
       const Eigen::bfloat16* odd = t + 1 < count ? even + stride : nullptr;
       std::size_t d = 0;
       for (; d + lanes <= head_dim; d += lanes) {
-        const __m512i low = _mm512_cvtepu16_epi32(load_half_vector(even + d));
-        const __m512i high = odd == nullptr ? _mm512_setzero_si512()
-                                            : _mm512_cvtepu16_epi32(load_half_vector(odd + d));
-        _mm512_storeu_si512(words + d, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+        const F16s high = odd == nullptr ? F16s{} : load_as<F16s>(odd + d);
+        store(words + d, interleaved(load_as<F16s>(even + d), high));
       }
       for (; d < head_dim; ++d) {
         const Eigen::bfloat16 pair[] = {even[d], odd == nullptr ? Eigen::bfloat16(0.0F) : odd[d]};
@@ -61,23 +58,18 @@ struct Bf16Words {
   }
   static void pack_weights(const float* weights, std::size_t count, float* words) noexcept {
     for (std::size_t k = 0; k < count; k += 2) {
-      const __m512 even = _mm512_loadu_ps(weights + k * lanes);
-      const __m512 odd =
-          k + 1 < count ? _mm512_loadu_ps(weights + (k + 1) * lanes) : _mm512_setzero_ps();
-      _mm512_storeu_si512(words + k / 2 * lanes, interleaved(even, odd));
+      const Floats odd = k + 1 < count ? load(weights + (k + 1) * lanes) : Floats{};
+      store(words + k / 2 * lanes, interleaved(rounded(load(weights + k * lanes)), rounded(odd)));
     }
   }
 
  private:
-  static __m256i load_half_vector(const Eigen::bfloat16* p) noexcept {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  MORPHKV_VECTOR_WORD static F16s rounded(Floats a) noexcept {
+    return reinterpret_cast<F16s>(_mm512_cvtneps_pbh(a));
   }
   /// Pairs of a number of the first and one of the second.
-  static __m512i interleaved(__m512 even, __m512 odd) noexcept {
-    const auto low = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(even));
-    const auto high = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(odd));
-    return _mm512_or_si512(_mm512_cvtepu16_epi32(low),
-                           _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
+  MORPHKV_VECTOR_WORD static U32s interleaved(F16s even, F16s odd) noexcept {
+    return widen(even) | widen(odd) << 16;
   }
 };
 
@@ -95,9 +87,9 @@ struct Bf16Words {
 /// See kernels::block_attention. Queries that bfloat16 does not hold are multiplied in float.
 [[nodiscard]] inline bool block_attention(const BlockAttention<Eigen::bfloat16>& a) noexcept {
   if (a.head_dim % 2 != 0 || !are_bf16(a.queries, a.rows * a.group * a.head_dim)) {
-    return attend_block<FloatWords>(a);
+    return loops::attend_block<loops::FloatWords>(a);
   }
-  return attend_block<Bf16Words>(a);
+  return loops::attend_block<Bf16Words>(a);
 }
 
 }}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::avx512_bf16

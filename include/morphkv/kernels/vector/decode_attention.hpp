@@ -227,89 +227,43 @@ struct FloatProducts {
   }
 };
 
-/// row = the weights of `Heads` heads times their shares, fused, and fused with the row itself if
-/// it has been begun; for a vector of tokens, or with Partial for `count` of them.
-template <bool Partial, bool Greatest, std::size_t Heads>
-MORPHKV_VECTOR_WORD void fuse_vector(const float* weights, std::size_t weight_stride,
-                                     const Floats (&share)[Heads], bool begun, std::size_t count,
-                                     float* row) noexcept {
-  const auto some = [count](const float* from) noexcept {
-    return Partial ? load_first(from, count) : load(from);
-  };
-  Floats fused = begun ? some(row) : Floats{};
-  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-    const Floats weight = some(weights + h * weight_stride);
-    fused = Greatest ? max(fused, weight * share[h]) : fma(weight, share[h], fused);
-  }
-  Partial ? store_first(row, fused, count) : store(row, fused);
-}
-
-/// The same for all tokens.
-template <std::size_t Heads, bool Greatest, Scalar T>
-void fuse_heads(const DecodeAttention<T>& a, const float* shares, std::size_t head) noexcept {
-  const float* weights = a.weights + head * a.weight_stride;
-  const std::size_t stride = a.weight_stride;
-  const std::size_t tokens = a.tokens;
-  float* row = a.row;
-  const bool begun = head > 0;
-  Floats share[Heads];
-  MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) share[h] = broadcast(shares[head + h]);
-  std::size_t t = 0;
-  for (; t + lanes <= tokens; t += lanes) {
-    fuse_vector<false, Greatest>(weights + t, stride, share, begun, lanes, row + t);
-  }
-  if (t < tokens) {
-    fuse_vector<true, Greatest>(weights + t, stride, share, begun, tokens - t, row + t);
-  }
-}
-
 /// row = the group's weights times their shares, fused.
 template <bool Greatest, Scalar T>
-void fuse_group(const DecodeAttention<T>& a, const float* shares) noexcept {
-  std::size_t h = 0;
-  for (; h + 4 <= a.group; h += 4) fuse_heads<4, Greatest>(a, shares, h);
-  for (; h < a.group; ++h) fuse_heads<1, Greatest>(a, shares, h);
+void fuse_group(const DecodeAttention<T>& arguments, const float* shares) noexcept {
+  const DecodeAttention<T> a = arguments;  // a copy, which no store can change
+  const auto fused = [&](std::size_t t, auto whole) noexcept {
+    Floats row{};
+    for (std::size_t h = 0; h < a.group; ++h) {
+      const float* from = a.weights + h * a.weight_stride + t;
+      const Floats weight = whole ? load(from) : load_first(from, a.tokens - t);
+      const Floats share = broadcast(shares[h]);
+      row = Greatest ? max(row, weight * share) : fma(weight, share, row);
+    }
+    return row;
+  };
+  std::size_t t = 0;
+  for (; t + lanes <= a.tokens; t += lanes) store(a.row + t, fused(t, std::true_type()));
+  if (t < a.tokens) store_first(a.row + t, fused(t, std::false_type()), a.tokens - t);
 }
 
-/// products.logits<n>(arguments...) for the heads from `head` on that one pass serves.
-template <class Products, Scalar T>
-void logits_of_heads(const Products& products, const DecodeAttention<T>& a, std::size_t head,
-                     std::size_t lines, ReadAhead<T>& ahead) noexcept {
-  switch ((std::min)(max_heads, a.group - head)) {
-    case 1:
-      return products.template logits<1>(a, head, lines, ahead);
-    case 2:
-      return products.template logits<2>(a, head, lines, ahead);
-    case 3:
-      return products.template logits<3>(a, head, lines, ahead);
-    default:
-      return products.template logits<max_heads>(a, head, lines, ahead);
-  }
-}
-
-template <class Products, Scalar T>
-void values_of_heads(const Products& products, const DecodeAttention<T>& a,
-                     const KvCursor<T>& cursor, std::size_t head, std::size_t token,
-                     std::size_t lines, ReadAhead<T>& ahead) noexcept {
-  const std::size_t tokens = (std::min)(tuning.value_tokens, a.tokens - token);
-  switch ((std::min)(max_heads, a.group - head)) {
-    case 1:
-      return products.template values<1>(a, cursor, head, token, tokens, lines, ahead);
-    case 2:
-      return products.template values<2>(a, cursor, head, token, tokens, lines, ahead);
-    case 3:
-      return products.template values<3>(a, cursor, head, token, tokens, lines, ahead);
-    default:
-      return products.template values<max_heads>(a, cursor, head, token, tokens, lines, ahead);
-  }
-}
-
-template <class Products, Scalar T>
-void values_of_group(const Products& products, const DecodeAttention<T>& a, std::size_t token,
-                     std::size_t lines, ReadAhead<T>& ahead) noexcept {
-  const KvCursor<T> cursor(a.value_rows(), token);
-  for (std::size_t h = 0; h < a.group; h += max_heads) {
-    values_of_heads(products, a, cursor, h, token, h == 0 ? lines : 0, ahead);
+/// Calls use(n, h) for the heads h ... h + n - 1 that one pass serves, over the whole group; n is a
+/// constant.
+template <class Use>
+void for_each_pass(std::size_t group, const Use& use) noexcept {
+  for (std::size_t h = 0; h < group; h += max_heads) {
+    switch (group - h) {
+      case 1:
+        use(std::integral_constant<std::size_t, 1>(), h);
+        break;
+      case 2:
+        use(std::integral_constant<std::size_t, 2>(), h);
+        break;
+      case 3:
+        use(std::integral_constant<std::size_t, 3>(), h);
+        break;
+      default:
+        use(std::integral_constant<std::size_t, max_heads>(), h);
+    }
   }
 }
 
@@ -319,9 +273,9 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
   ReadAhead<T> ahead(a);
   ahead.lines(tuning.prefetch_bytes / 64);
   const std::size_t lines = ReadAhead<T>::token_lines(a);
-  for (std::size_t h = 0; h < a.group; h += max_heads) {
-    logits_of_heads(products, a, h, h == 0 ? lines : 0, ahead);
-  }
+  for_each_pass(a.group, [&](auto heads, std::size_t h) noexcept {
+    products.template logits<heads>(a, h, h == 0 ? lines : 0, ahead);
+  });
   float shares[max_group];
   bool finite = true;
   for (std::size_t h = 0; h < a.group; ++h) {
@@ -333,7 +287,11 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
   if (a.output != nullptr) {
     std::fill_n(a.output, a.group * a.head_dim, 0.0F);
     for (std::size_t t = 0; t < a.tokens; t += tuning.value_tokens) {
-      values_of_group(products, a, t, lines, ahead);
+      const KvCursor<T> cursor(a.value_rows(), t);
+      const std::size_t tokens = (std::min)(tuning.value_tokens, a.tokens - t);
+      for_each_pass(a.group, [&](auto heads, std::size_t h) noexcept {
+        products.template values<heads>(a, cursor, h, t, tokens, h == 0 ? lines : 0, ahead);
+      });
     }
     for (std::size_t h = 0; h < a.group; ++h) {
       products.finish(a.output + h * a.head_dim, a.head_dim, shares[h]);

@@ -21,9 +21,7 @@
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
 namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
 
-using avx512::Floats;
-using avx512::max_heads;
-using avx512::read_block;
+using avx512::decode_attention;
 using Bf16s = __m512bh;  ///< thirty-two bfloat16
 
 inline constexpr std::size_t pairs = 16;         ///< sums in a vector, of two products each
@@ -34,7 +32,7 @@ MORPHKV_VECTOR_WORD Bf16s load_bf16(const void* p) noexcept {
   return reinterpret_cast<Bf16s>(_mm512_loadu_si512(p));
 }
 /// Element 2 i is the first of pair i.
-MORPHKV_VECTOR_WORD Bf16s to_f16(Floats low, Floats high) noexcept {
+MORPHKV_VECTOR_WORD Bf16s to_bf16s(Floats low, Floats high) noexcept {
   return _mm512_cvtne2ps_pbh(high, low);
 }
 
@@ -45,19 +43,19 @@ struct SplitQueries {
 
   SplitQueries(const float* query, std::size_t count) noexcept {
     for (std::size_t i = 0; i < count; i += pairs) {
-      const Floats whole = avx512::load(query + i);
-      const Floats rest = _mm512_sub_ps(whole, narrow_to(parts[0] + i, whole));
+      const Floats whole = load(query + i);
+      const Floats rest = whole - narrow_to(parts[0] + i, whole);
       narrow_to(parts[1] + i, rest);
-      exact = exact && _mm512_cmp_ps_mask(rest, Floats{}, _CMP_NEQ_UQ) == 0;
+      exact = exact && popcount(equal(rest, Floats{})) == lanes;
     }
   }
 
  private:
   /// Stores the numbers rounded. \return what was stored
   static Floats narrow_to(std::uint16_t* to, Floats a) noexcept {
-    const __m256i rounded = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(a));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded), 16));
+    const auto rounded = reinterpret_cast<F16s>(_mm512_cvtneps_pbh(a));
+    store(to, rounded);
+    return as_f32(widen(rounded) << 16);
   }
 };
 
@@ -85,7 +83,7 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<Eigen::bfloat16>& a,
       }
     }
   }
-  avx512::store_logits(sums, a.scale, a.weights + head * a.weight_stride + token, a.weight_stride);
+  store_logits(sums, a.scale, a.weights + head * a.weight_stride + token, a.weight_stride);
 }
 
 /// The two products of attention, in dot products of bfloat16. head_dim is a multiple of `chunk`.
@@ -105,16 +103,16 @@ struct DotProducts {
   void values(const DecodeAttention<Eigen::bfloat16>& a, const KvCursor<Eigen::bfloat16>& cursor,
               std::size_t head, std::size_t token, std::size_t tokens, std::size_t lines,
               ReadAhead<Eigen::bfloat16>& ahead) const noexcept {
-    alignas(64) std::uint16_t weights[Heads][avx512::tuning.value_tokens];
+    alignas(64) std::uint16_t weights[Heads][tuning.value_tokens];
     for (std::size_t h = 0; h < Heads; ++h) {
       const float* from = a.weights + (head + h) * a.weight_stride + token;
       for (std::size_t t = 0; t < tokens; t += chunk) {
         const std::size_t low = (std::min)(pairs, tokens - t);
         const std::size_t high = (std::min)(chunk, tokens - t) - low;
-        _mm512_store_si512(weights[h] + t,
-                           reinterpret_cast<__m512i>(to_f16(
-                               avx512::load_first(from + t, low),
-                               avx512::load_first(from + t + (high > 0 ? pairs : 0), high))));
+        _mm512_store_si512(
+            weights[h] + t,
+            reinterpret_cast<__m512i>(to_bf16s(
+                load_first(from + t, low), load_first(from + t + (high > 0 ? pairs : 0), high))));
       }
     }
     lines = read_block<Eigen::bfloat16> * lines / ((a.head_dim + 2 * chunk - 1) / (2 * chunk));
@@ -132,11 +130,10 @@ struct DotProducts {
     const __m512i high =
         _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
     for (std::size_t d = 0; d < head_dim; d += chunk) {
-      const Floats first = _mm512_mul_ps(avx512::load(output + d), avx512::broadcast(share));
-      const Floats second =
-          _mm512_mul_ps(avx512::load(output + d + pairs), avx512::broadcast(share));
-      avx512::store(output + d, _mm512_permutex2var_ps(first, low, second));
-      avx512::store(output + d + pairs, _mm512_permutex2var_ps(first, high, second));
+      const Floats first = load(output + d) * share;
+      const Floats second = load(output + d + pairs) * share;
+      store(output + d, _mm512_permutex2var_ps(first, low, second));
+      store(output + d + pairs, _mm512_permutex2var_ps(first, high, second));
     }
   }
 
@@ -149,7 +146,7 @@ struct DotProducts {
     for (std::size_t t = 0; t < a.tokens;) {
       const Eigen::bfloat16* keys = nullptr;
       const std::size_t end = t + cursor.next(a.tokens - t, keys);
-      constexpr std::size_t block = avx512::block_for<Heads>;
+      constexpr std::size_t block = block_for<Heads>;
       for (; t + block <= end; t += block, keys += block * a.stride) {
         ahead.lines(block * lines);
         key_step<Heads, block, Parts>(a, queries, keys, head, t);
@@ -164,10 +161,11 @@ struct DotProducts {
   /// sums += weights * values for `Chunks` chunks of the values of two tokens, number `t` of the
   /// tile and the one after it.
   template <std::size_t Heads, std::size_t Chunks>
-  MORPHKV_VECTOR_WORD static void value_step(
-      const Eigen::bfloat16* even, const Eigen::bfloat16* odd,
-      const std::uint16_t (*weights)[avx512::tuning.value_tokens], std::size_t t,
-      Floats (&sums)[Heads][2 * Chunks]) noexcept {
+  MORPHKV_VECTOR_WORD static void value_step(const Eigen::bfloat16* even,
+                                             const Eigen::bfloat16* odd,
+                                             const std::uint16_t (*weights)[tuning.value_tokens],
+                                             std::size_t t,
+                                             Floats (&sums)[Heads][2 * Chunks]) noexcept {
     Bf16s value[2 * Chunks];
     MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
       const __m512i first = _mm512_loadu_si512(even + c * chunk);
@@ -190,14 +188,14 @@ struct DotProducts {
   template <std::size_t Heads, std::size_t Chunks>
   static void value_pass(const DecodeAttention<Eigen::bfloat16>& a,
                          KvCursor<Eigen::bfloat16> cursor,
-                         const std::uint16_t (*weights)[avx512::tuning.value_tokens],
-                         std::size_t head, std::size_t tokens, std::size_t d, std::size_t lines,
+                         const std::uint16_t (*weights)[tuning.value_tokens], std::size_t head,
+                         std::size_t tokens, std::size_t d, std::size_t lines,
                          ReadAhead<Eigen::bfloat16>& ahead) noexcept {
     float* output = a.output + head * a.head_dim + d;
     Floats sums[Heads][2 * Chunks];
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       MORPHKV_UNROLL for (std::size_t c = 0; c < 2 * Chunks; ++c) {
-        sums[h][c] = avx512::load(output + h * a.head_dim + c * pairs);
+        sums[h][c] = load(output + h * a.head_dim + c * pairs);
       }
     }
     for (std::size_t t = 0; t < tokens;) {
@@ -216,7 +214,7 @@ struct DotProducts {
     }
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       MORPHKV_UNROLL for (std::size_t c = 0; c < 2 * Chunks; ++c) {
-        avx512::store(output + h * a.head_dim + c * pairs, sums[h][c]);
+        store(output + h * a.head_dim + c * pairs, sums[h][c]);
       }
     }
   }
@@ -224,10 +222,10 @@ struct DotProducts {
 
 /// See kernels::decode_attention.
 inline bool decode_attention(const DecodeAttention<Eigen::bfloat16>& a) noexcept {
-  if (a.head_dim % chunk != 0 || a.head_dim > max_head_dim || a.group > avx512::max_group) {
-    return avx512::decode_attention(a);
+  if (a.head_dim % chunk != 0 || a.head_dim > max_head_dim || a.group > max_group) {
+    return avx512::decode_attention<Eigen::bfloat16>(a);
   }
-  return avx512::decode_with(DotProducts(), a);
+  return decode_with(DotProducts(), a);
 }
 
 }}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::avx512_bf16
