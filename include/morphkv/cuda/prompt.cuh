@@ -44,58 +44,43 @@ struct AdmitArguments {
 
 namespace detail {
 
-/// The parts of the workspace of admit_prompts, in bytes from its beginning.
-struct PromptWorkspace {
-  std::uint32_t rows = 0;     ///< attention rows that are held at once
-  std::uint32_t stride = 0;   ///< columns of a row of the scores
-  std::size_t cell = 0;       ///< bytes of the numbers of one cell's columns
-  std::size_t scores = 0;     ///< [cells][cell]
-  std::size_t values = 0;     ///< uint64 [cells][max_tokens]
-  std::size_t pooled = 0;     ///< likewise, where the policy pools
-  std::size_t positions = 0;  ///< int32 [cells][max_tokens]
-  std::size_t weights = 0;    ///< float [cells][rows][max_tokens]
-  std::size_t bad = 0;        ///< uint32 [cells]
-  std::size_t bytes = 0;
-};
-
-template <Score S>
-[[nodiscard]] PromptWorkspace prompt_workspace(const EvictionPlan<S>& plan, std::size_t cells,
-                                               std::uint32_t max_tokens) {
-  constexpr std::uint32_t max_rows = 32;
-  const auto after = [](std::size_t begin, std::size_t bytes) {
-    return (begin + bytes + 127) / 128 * 128;
-  };
-  PromptWorkspace w;
-  w.rows = (std::min)(scoring_queries(plan.score, max_tokens), max_rows);
-  w.stride = score_stride(max_tokens);
-  w.cell = plan.score.memory().bytes(w.stride);
-  w.values = after(0, w.cell * cells);
-  w.pooled = after(w.values, sizeof(std::uint64_t) * cells * max_tokens);
-  w.positions = after(
-      w.pooled, plan.rules.pooling_kernel > 1 ? sizeof(std::uint64_t) * cells * max_tokens : 0);
-  w.weights = after(w.positions, sizeof(Position) * cells * max_tokens);
-  w.bad = after(w.weights, sizeof(float) * cells * w.rows * max_tokens);
-  w.bytes = after(w.bad, sizeof(std::uint32_t) * cells);
-  return w;
-}
-
-/// What the small kernels of a prompt share.
+/// What the small kernels of a prompt share, and the parts of the workspace.
 template <Score S>
 struct PromptScores {
   EvictionPlan<S> plan{};
   const std::uint32_t* tokens = nullptr;
   std::uint32_t max_tokens = 0;
   std::uint32_t kv_heads = 0;
-  std::uint32_t rows = 0;  ///< in the block of rows
-  const float* weights = nullptr;
-  std::byte* scores = nullptr;
-  std::uint32_t stride = 0;
-  std::size_t cell_bytes = 0;
-  std::uint64_t* values = nullptr;
-  std::uint64_t* pooled = nullptr;
-  Position* positions = nullptr;
   const Position* first_positions = nullptr;
+  std::uint32_t rows = 0;           ///< attention rows that are held at once
+  std::uint32_t stride = 0;         ///< columns of a row of the scores
+  std::size_t cell_bytes = 0;       ///< of the numbers of one cell's columns
+  std::byte* scores = nullptr;      ///< [cells][cell_bytes]
+  std::uint64_t* values = nullptr;  ///< [cells][max_tokens]
+  std::uint64_t* pooled = nullptr;  ///< likewise; null where the policy does not pool
+  Position* positions = nullptr;    ///< [cells][max_tokens]
+  float* weights = nullptr;         ///< [cells][rows][max_tokens]
+  std::uint32_t* bad = nullptr;     ///< [cells]
 
+  /// Lays the parts out in `memory`, each on 128 bytes. \return the bytes of all of them
+  std::size_t lay_out(std::byte* memory, std::size_t cells) {
+    constexpr std::uint32_t max_rows = 32;
+    rows = (std::min)(scoring_queries(plan.score, max_tokens), max_rows);
+    stride = score_stride(max_tokens);
+    cell_bytes = plan.score.memory().bytes(stride);
+    std::size_t bytes = 0;
+    const auto place = [&]<class T>(T*& part, std::size_t count) {
+      part = memory == nullptr ? nullptr : reinterpret_cast<T*>(memory + bytes);
+      bytes = (bytes + sizeof(T) * count + 127) / 128 * 128;
+    };
+    place(scores, cell_bytes * cells);
+    place(values, cells * max_tokens);
+    if (plan.rules.pooling_kernel > 1) place(pooled, cells * max_tokens);
+    place(positions, cells * max_tokens);
+    place(weights, cells * rows * max_tokens);
+    place(bad, cells);
+    return bytes;
+  }
   [[nodiscard]] __device__ Position first(std::size_t sequence) const {
     return first_positions == nullptr ? 0 : first_positions[sequence];
   }
@@ -104,7 +89,7 @@ struct PromptScores {
   }
 };
 
-inline constexpr unsigned score_threads = 256;
+inline constexpr int score_threads = 256;
 
 /// Pushes a block of rows, from the scoring query `first` on. Grid: (tiles of tokens, cells). A
 /// thread serves one token, so that it sees its rows in their order.
@@ -169,8 +154,8 @@ __global__ void __launch_bounds__(score_threads)
 /// Writes the tokens that stay, ascending. A block serves one cell.
 template <Score S>
 __global__ void __launch_bounds__(top_k_threads)
-    select_kernel(const __grid_constant__ PromptScores<S> a, const std::uint32_t* bad,
-                  std::uint32_t* kept, std::uint32_t* counts, Status* statuses) {
+    select_kernel(const __grid_constant__ PromptScores<S> a, std::uint32_t* kept,
+                  std::uint32_t* counts, Status* statuses) {
   __shared__ TopKStorage<std::uint64_t> shared;
   const std::size_t cell = blockIdx.x;
   const EvictionRules& rules = a.plan.rules;
@@ -179,7 +164,7 @@ __global__ void __launch_bounds__(top_k_threads)
   const std::uint32_t recent = cuts ? rules.recent : 0;
   const std::uint32_t permanent = !cuts ? tokens : rules.protect_prompt ? tokens : rules.sinks;
   Status status = Status::ok;
-  if (bad[cell] != 0) status = Status::bad_row;
+  if (a.bad[cell] != 0) status = Status::bad_row;
   if (tokens > rules.slots && !cuts) status = Status::full;
   if (cuts && permanent + recent > rules.capacity) status = Status::nothing_to_evict;
   const std::uint32_t stays = status != Status::ok ? 0 : cuts ? rules.capacity : tokens;
@@ -252,7 +237,8 @@ template <Element T, Score S>
 template <Score S>
 [[nodiscard]] std::size_t admit_workspace(const EvictionPlan<S>& policy, std::size_t sequences,
                                           std::size_t kv_heads, std::uint32_t max_tokens) {
-  return detail::prompt_workspace(policy, sequences * kv_heads, max_tokens).bytes;
+  detail::PromptScores<S> parts{.plan = policy, .max_tokens = max_tokens};
+  return parts.lay_out(nullptr, sequences * kv_heads);
 }
 
 /// Takes the first prompts of a batch in: KVCache::prefill of the portable library, but for the
@@ -283,71 +269,48 @@ template <Element T, int head_dim, Score S = AnyScore>
     return cudaErrorMisalignedAddress;
   }
   const std::uint32_t cells = p.sequences * p.kv_heads;
-  const detail::PromptWorkspace w = detail::prompt_workspace(a.policy, cells, p.max_tokens);
-  auto* memory = static_cast<std::byte*>(workspace);
-  auto* weights = reinterpret_cast<float*>(memory + w.weights);
-  auto* bad = reinterpret_cast<std::uint32_t*>(memory + w.bad);
-  const bool pools = a.policy.rules.pooling_kernel > 1;
-  const detail::PromptScores<S> scores{
-      .plan = a.policy,
-      .tokens = p.tokens,
-      .max_tokens = p.max_tokens,
-      .kv_heads = p.kv_heads,
-      .rows = w.rows,
-      .weights = weights,
-      .scores = memory + w.scores,
-      .stride = w.stride,
-      .cell_bytes = w.cell,
-      .values = reinterpret_cast<std::uint64_t*>(memory + w.values),
-      .pooled = pools ? reinterpret_cast<std::uint64_t*>(memory + w.pooled) : nullptr,
-      .positions = reinterpret_cast<Position*>(memory + w.positions),
-      .first_positions = a.first_positions};
+  detail::PromptScores<S> scores{.plan = a.policy,
+                                 .tokens = p.tokens,
+                                 .max_tokens = p.max_tokens,
+                                 .kv_heads = p.kv_heads,
+                                 .first_positions = a.first_positions};
+  scores.lay_out(static_cast<std::byte*>(workspace), cells);
 
-  cudaError_t error = cudaMemsetAsync(bad, 0, sizeof(*bad) * cells, stream);
-  const auto after = [&](auto&& launch) {
-    if (error == cudaSuccess) error = launch();
+  cudaError_t error = cudaMemsetAsync(scores.bad, 0, sizeof(*scores.bad) * cells, stream);
+  const auto after = [&](auto&& step) {
+    if (error == cudaSuccess) error = step();
   };
-  after([&] { return cudaMemsetAsync(scores.scores, 0, w.cell * cells, stream); });
-  const dim3 tiles((p.max_tokens + detail::score_threads - 1) / detail::score_threads, cells);
+  const auto launch = [&](auto* kernel, const dim3& grid, int threads, const auto&... arguments) {
+    after([&] {
+      kernel<<<grid, threads, 0, stream>>>(arguments...);
+      return cudaGetLastError();
+    });
+  };
+  after([&] { return cudaMemsetAsync(scores.scores, 0, scores.cell_bytes * cells, stream); });
+  constexpr int threads = detail::score_threads;
+  const dim3 tiles((p.max_tokens + threads - 1) / threads, cells);
   const std::uint32_t queries = a.policy.score.scoring_queries();
   const std::uint32_t max_scoring = scoring_queries(a.policy.score, p.max_tokens);
-  for (std::uint32_t first = 0; first < max_scoring; first += w.rows) {
+  for (std::uint32_t first = 0; first < max_scoring; first += scores.rows) {
     after([&] {
       return detail::prompt_rows<T, head_dim>(p,
                                               {.scoring = queries,
                                                .first = first,
-                                               .rows = w.rows,
+                                               .rows = scores.rows,
                                                .fusion = a.policy.rules.group,
-                                               .out = weights,
-                                               .bad = bad},
+                                               .out = scores.weights,
+                                               .bad = scores.bad},
                                               stream);
     });
-    after([&] {
-      detail::push_rows_kernel<S><<<tiles, detail::score_threads, 0, stream>>>(scores, first);
-      return cudaGetLastError();
-    });
+    launch(detail::push_rows_kernel<S>, tiles, threads, scores, first);
   }
-  after([&] {
-    detail::values_kernel<S><<<tiles, detail::score_threads, 0, stream>>>(scores);
-    return cudaGetLastError();
-  });
-  if (pools) {
-    after([&] {
-      detail::pool_kernel<S><<<tiles, detail::score_threads, 0, stream>>>(scores);
-      return cudaGetLastError();
-    });
-  }
-  after([&] {
-    detail::select_kernel<S>
-        <<<cells, detail::top_k_threads, 0, stream>>>(scores, bad, a.kept, a.counts, a.statuses);
-    return cudaGetLastError();
-  });
+  launch(detail::values_kernel<S>, tiles, threads, scores);
+  if (scores.pooled != nullptr) launch(detail::pool_kernel<S>, tiles, threads, scores);
+  launch(detail::select_kernel<S>, cells, detail::top_k_threads, scores, a.kept, a.counts,
+         a.statuses);
   after([&] { return reset_state(a.policy, a.state, 0, p.sequences, p.kv_heads, stream); });
-  after([&] {
-    detail::commit_kernel<S><<<cells, detail::score_threads, 0, stream>>>(
-        scores, layout_of(a.policy), a.state, a.kept, a.counts);
-    return cudaGetLastError();
-  });
+  launch(detail::commit_kernel<S>, cells, threads, scores, layout_of(a.policy), a.state, a.kept,
+         a.counts);
   after([&] { return detail::move_tokens(a, p.keys, a.cache_keys, head_dim, stream); });
   after([&] { return detail::move_tokens(a, p.values, a.cache_values, head_dim, stream); });
   return error;
