@@ -84,7 +84,8 @@ MORPHKV_VECTOR_WORD Lanes unordered(Floats a, Floats b) noexcept {
   return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q);
 }
 MORPHKV_VECTOR_WORD U32s masked_increment(Lanes at, U32s counts) noexcept {
-  return counts - reinterpret_cast<U32s>(_mm512_movm_epi32(at));
+  const __m512i some = as_int(counts);
+  return reinterpret_cast<U32s>(_mm512_mask_add_epi32(some, at, some, _mm512_set1_epi32(1)));
 }
 MORPHKV_VECTOR_WORD Floats masked_min(Lanes at, Floats a, Floats b) noexcept {
   return _mm512_mask_min_ps(a, at, a, b);

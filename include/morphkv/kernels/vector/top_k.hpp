@@ -52,9 +52,10 @@ struct Passes {
       const auto b = load(scores + i + lanes);
       nan |= nan_in(a, b);
       const Lanes a_up_to = less_equal(a, highest);
-      const Lanes b_up_to = less_equal(b, highest);
-      up_to = masked_increment(b_up_to, masked_increment(a_up_to, up_to));
+      up_to = masked_increment(a_up_to, up_to);
       found += compress(inside + found, bits_of(a), a_up_to & less_equal(lowest, a));
+      const Lanes b_up_to = less_equal(b, highest);
+      up_to = masked_increment(b_up_to, up_to);
       found += compress(inside + found, bits_of(b), b_up_to & less_equal(lowest, b));
     }
     if constexpr (std::same_as<S, float>) to_keys<S>(inside, found);
