@@ -132,6 +132,9 @@ set(morphkv_optional_libraries
     "#include <CLI/|CLI11::CLI11|CLI11"
     "#include <nlohmann/|nlohmann_json::nlohmann_json|nlohmann-json"
     "#include <asio/|asio::asio|Asio"
+    "#include \"comparison/contenders.hpp\"|tools_comparison|tools/comparison"
+    "#include \"comparison/make_contender.hpp\"|tools_comparison|tools/comparison"
+    "#include \"accuracy/|tools_comparison|tools/comparison"
     "#pragma omp|OpenMP::OpenMP_CXX|OpenMP")
 foreach(library IN ITEMS CLI11::CLI11 nlohmann_json::nlohmann_json)
   if(TARGET ${library}) # headers that programs share include these
@@ -211,6 +214,7 @@ function(morphkv_add_program name)
       list(APPEND libraries ${target})
     endforeach()
   endforeach()
+  list(REMOVE_DUPLICATES libraries)
   add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE morphkv_program_options ${libraries})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${morphkv_program_dir}

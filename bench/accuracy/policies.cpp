@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "accuracy/snapkv_recent.hpp"
-#include "comparison/contenders.hpp"
+#include "comparison/make_contender.hpp"
 
 namespace morphkv::accuracy {
 

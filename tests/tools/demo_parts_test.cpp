@@ -8,6 +8,7 @@
 
 #include "comparison/contenders.hpp"
 #include "comparison/lifetimes.hpp"
+#include "comparison/make_contender.hpp"
 #include "comparison/numbers.hpp"
 #include "comparison/statistics.hpp"
 #include "comparison/trails_json.hpp"
