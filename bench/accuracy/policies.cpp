@@ -31,9 +31,9 @@ comparison::Settings<SnapKVRecent::Options> snapkv_recent_settings(std::size_t c
           std::to_string(recent) + " recent, the rest of the prompt"};
 }
 
-comparison::Settings<StreamingLLM::Options> pinned_settings(std::size_t capacity,
-                                                            const comparison::Task& task,
-                                                            const comparison::Knobs&) {
+comparison::Settings<StreamingLLM::Options> prompt_recent_settings(std::size_t capacity,
+                                                                   const comparison::Task& task,
+                                                                   const comparison::Knobs&) {
   return {{.capacity = capacity, .protect_prompt = true},
           "the prompt, and the rest recent",
           task.prompt_tokens + comparison::min_capacity < capacity};
@@ -65,8 +65,8 @@ std::vector<comparison::Contender> make_contenders() {
                                                comparison::with_windows({}, windows),
                                                snapkv_recent_settings));
   contenders.push_back(contender<StreamingLLM>(
-      "pinned", "Prompt + recent", "the whole prompt and the most recent tokens: a control",
-      {Knobs{}}, pinned_settings));
+      "prompt_recent", "Prompt + recent", "the whole prompt and the most recent tokens: a control",
+      {Knobs{}}, prompt_recent_settings));
   return contenders;
 }
 

@@ -259,7 +259,7 @@ TEST(EngineStorage, AForkNeedsTheSameOptions) {
     expect_refused([&] { fork.copy_from(origin); }, "other = a cache of other options or budget");
     EXPECT_EQ(state_of(fork), before);
   };
-  refuses({.capacity = 40, .window = 6, .fusion = Fusion::max, .history = 3});
+  refuses({.capacity = 40, .window = 6, .fusion = Fusion::sum, .history = 3});
   refuses({.capacity = 40, .window = 5, .history = 3});
   refuses({.capacity = 40, .window = 6, .group = GroupFusion::mean, .history = 3});
   refuses({.capacity = 40, .window = 6, .sinks = 3, .history = 3});

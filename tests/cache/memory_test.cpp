@@ -161,12 +161,16 @@ TEST(MemoryUsageTest, AddsUp) {
 TEST(MorphKVMemory, ForItsWindowAsDocumented) {
   const auto bytes = [](const MorphKV::Options& options) { return MorphKV(options).memory(); };
   constexpr std::size_t slots = 256;
-  // 2 bytes a slot and pane; sums of 4 (8 with panes), maxima of 2.
+  constexpr Fusion sum = Fusion::sum;
+  // 2 bytes per slot and row or maximum, 4 per pane of a sum; scores of 4.
+  EXPECT_EQ(bytes({.capacity = slots, .window = 16, .fusion = sum}).window, slots * 2 * 16);
+  EXPECT_EQ(bytes({.capacity = slots, .window = 16, .fusion = sum}).scores, slots * 4);
+  EXPECT_EQ(bytes({.capacity = slots, .window = 16, .fusion = sum, .panes = 4}).window,
+            slots * 4 * 4);
+  EXPECT_EQ(bytes({.capacity = slots, .window = 16, .fusion = sum, .panes = 4}).scores, slots * 4);
   EXPECT_EQ(bytes({.capacity = slots, .window = 16}).window, slots * 2 * 16);
   EXPECT_EQ(bytes({.capacity = slots, .window = 16}).scores, slots * 4);
-  EXPECT_EQ(bytes({.capacity = slots, .window = 16, .panes = 4}).window, slots * 4 * 4);
-  EXPECT_EQ(bytes({.capacity = slots, .window = 16, .panes = 4}).scores, slots * 4);
-  EXPECT_EQ(bytes({.capacity = slots, .window = 16, .fusion = Fusion::max}).scores, slots * 4);
+  EXPECT_EQ(bytes({.capacity = slots}).window, slots * 2 * 8) << "8 panes of maxima by default";
   EXPECT_EQ(bytes({.capacity = slots, .window = 16}).history, 0U);
 }
 

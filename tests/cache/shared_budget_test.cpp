@@ -231,6 +231,25 @@ TEST(SharedBudget, CopiesAndResetsAreWhole) {
   ASSERT_EQ(state_of(cache), state_of(fresh));
 }
 
+TEST(SharedBudget, PinsLeaveEveryHeadATokenToEvict) {
+  DecayedMax::Options pinning = options;
+  pinning.pins = 10;
+  pinning.pin_half_life = 100;
+  Cache cache(shape, pinning, budget);
+  const Script script;
+  for (int turn = 0; turn < 3; ++turn) {
+    (void)script.prefill(cache, 60);
+    (void)script.decode(cache, 150);
+    std::size_t slots = 0;
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+      for (std::size_t head = 0; head < shape.kv_heads; ++head) {
+        slots += cache.policy(layer, head).size();
+      }
+    }
+    EXPECT_EQ(slots, shape.heads() * options.capacity);
+  }
+}
+
 TEST(SharedBudget, CountsItsBytes) {
   const Cache cache(shape, options, budget);
   EXPECT_EQ(cache.memory().keys, shape.heads() * options.capacity * shape.head_dim * sizeof(float));

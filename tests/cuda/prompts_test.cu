@@ -175,7 +175,12 @@ class PromptMatch {
     for (std::size_t cell = 0; cell < cells_; ++cell) {
       SCOPED_TRACE(::testing::Message() << "cell " << cell);
       references_.push_back(make_reference(policy_));
-      ASSERT_EQ(statuses[cell], references_.back()->prompt(rows_[cell]));
+      std::vector<float> norms;
+      for (std::size_t t = 0; t < lengths_[cell / kv_heads]; ++t) {
+        const std::size_t row = (cell / kv_heads * longest_ + t) * kv_heads + cell % kv_heads;
+        norms.push_back(pin_norm(&values_[row * head_dim], head_dim));
+      }
+      ASSERT_EQ(statuses[cell], references_.back()->prompt(rows_[cell], norms));
       const auto positions = references_.back()->positions();
       ASSERT_EQ(positions_of(policy_, state, cell), positions);
       for (std::size_t slot = 0; slot < positions.size(); ++slot) {

@@ -13,10 +13,11 @@ class HostHead final : public Reference {
 
   Placement place(Position position) override { return head_.place(position); }
   Status observe(std::span<const float> row) override { return head_.observe(row); }
-  Status prompt(const std::vector<std::vector<float>>& rows) override {
+  Status prompt(const std::vector<std::vector<float>>& rows,
+                std::span<const float> norms) override {
     std::vector<oracle::Row> by_position;
     for (const std::vector<float>& row : rows) by_position.emplace_back(row.begin(), row.end());
-    return append_block(head_, 0, by_position);
+    return append_block(head_, 0, by_position, norms);
   }
   [[nodiscard]] std::vector<Position> positions() const override {
     return {head_.positions().begin(), head_.positions().end()};

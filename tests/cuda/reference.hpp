@@ -23,7 +23,9 @@ class Reference {
   virtual Placement place(Position position) = 0;
   virtual Status observe(std::span<const float> row) = 0;
   /// A first prompt. \param rows a row of weights for each of its tokens
-  virtual Status prompt(const std::vector<std::vector<float>>& rows) = 0;
+  /// \param norms of their values
+  virtual Status prompt(const std::vector<std::vector<float>>& rows,
+                        std::span<const float> norms) = 0;
   [[nodiscard]] virtual std::vector<Position> positions() const = 0;
 };
 

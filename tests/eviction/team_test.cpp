@@ -9,12 +9,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <thread>
 #include <vector>
 
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/eviction/step.hpp"
+#include "oracle/eviction_oracle.hpp"
 #include "support/contenders.hpp"
+#include "support/duel.hpp"
 #include "support/random.hpp"
 #include "support/weights.hpp"
 
@@ -60,6 +63,9 @@ class TeamHead {
       : plan_(plan), layout_(layout_of(plan)), memory_(layout_.bytes), threads_(threads) {
     *view().head = HeadState{.quota = plan.rules.quota()};
   }
+
+  /// Continues from the state of another driver.
+  void take_over(std::span<const std::byte> state) { std::ranges::copy(state, memory_.data()); }
 
   [[nodiscard]] HeadView view() { return {memory_.data(), layout_}; }
   [[nodiscard]] std::span<const std::byte> state_bytes() const { return memory_.span(); }
@@ -129,11 +135,21 @@ class TeamTest : public ::testing::Test {
   using Policy = typename Contender::Policy;
 
   static void play(const Setting& setting, std::size_t steps, Weights kind, std::uint32_t threads,
-                   std::size_t mute_every = 0) {
+                   std::size_t mute_every = 0, std::size_t prompt = 0) {
     SCOPED_TRACE(::testing::Message() << setting << ", " << kind << ", threads " << threads);
     Policy host(Contender::options(setting));
     TeamHead team(host.plan(), threads);
     testing::Random random(1 + setting.capacity);
+    if (prompt > 0) {
+      std::vector<Position> tokens;
+      std::vector<oracle::Row> rows;
+      for (std::size_t t = 0; t < prompt; ++t) {
+        tokens.push_back(static_cast<Position>(t));
+        rows.push_back(draw_row(kind, tokens, random));
+      }
+      ASSERT_EQ(append_block(host, 0, rows), Status::ok);
+      team.take_over(host.state_bytes());
+    }
     for (std::size_t s = 1; s <= steps; ++s) {
       const Position position = host.newest() + 1 + static_cast<Position>(random.below(2));
       const Placement expected = host.place(position);
@@ -179,8 +195,8 @@ TYPED_TEST(TeamTest, SmallSizesAllWeights) {
 TYPED_TEST(TeamTest, WindowsOfThePapersAndTheirLimits) {
   for (const std::size_t window : {31U, 32U, 200U, 255U}) {
     const Setting setting{.capacity = window + 37, .window = window, .max_tokens = 4 * window};
-    this->play(setting, 3 * window + 140, Weights::fine, 0);
-    this->play(setting, 3 * window + 140, Weights::coarse, 0);
+    const Weights kind = window % 2 == 0 ? Weights::fine : Weights::coarse;
+    this->play(setting, 3 * window + 140, kind, 0);
     if (this->HasFailure()) return;
   }
 }
@@ -190,6 +206,12 @@ TYPED_TEST(TeamTest, TokensWithoutARow) {
     this->play({.capacity = 13, .window = 5, .sinks = 2, .max_tokens = 200}, 150, Weights::grid, 0,
                mute_every);
   }
+}
+
+TYPED_TEST(TeamTest, AfterAPrompt) {
+  const Setting setting{.capacity = 40, .window = 9, .max_tokens = 200};
+  this->play(setting, 90, Weights::grid, 0, 7, 60);
+  this->play(setting, 20, Weights::grid, 3, 7, 60);
 }
 
 TYPED_TEST(TeamTest, OfSeveralThreads) {

@@ -25,7 +25,13 @@ struct Token {
   Position position = 0;
   std::size_t arrival = 0;  ///< how many tokens came before it
   bool of_prompt = false;
+  std::size_t pin = no_pin;  ///< rank among the tokens that the last block pinned
+
+  static constexpr std::size_t no_pin = std::numeric_limits<std::size_t>::max();
 };
+
+/// The norm of the value of the token at a position: tests make it up.
+inline double norm_at(Position position) { return 0.5 + 0.25 * (position * 7 % 5); }
 
 /// Who may never leave.
 struct Protected {
@@ -67,6 +73,8 @@ struct OracleOptions {
   Protected protection;
   std::size_t memory = std::numeric_limits<std::size_t>::max();  ///< rows that may matter
   Scoring scoring;
+  std::size_t pins = 0;  ///< see morphkv/eviction/pins.hpp
+  std::size_t pin_half_life = 1;
   double (*rounding)(double) = nullptr;  ///< of a weight before it scores
 };
 
@@ -87,7 +95,9 @@ class EvictionOracle {
   [[nodiscard]] Position newest() const { return newest_; }
 
   /// Tokens that come together, each with its row over what is held and the block up to itself.
-  Status block(Position first, const std::vector<Row>& rows) {
+  /// \param norm of the value of the token at a position
+  Status block(Position first, const std::vector<Row>& rows,
+               const std::function<double(Position)>& norm = norm_at) {
     if (first <= newest_) return Status::position_backwards;
     EvictionOracle next = *this;
     next.settle();
@@ -96,7 +106,7 @@ class EvictionOracle {
       next.add(first + static_cast<Position>(i), true);
       next.record(rows[i]);
     }
-    const Status status = next.shrink();
+    const Status status = next.shrink(rows, norm);
     if (status == Status::ok) *this = std::move(next);
     return status;
   }
@@ -143,7 +153,7 @@ class EvictionOracle {
   [[nodiscard]] bool over_capacity() const { return history_.tokens.size() > options_.capacity; }
 
   void add(Position position, bool of_prompt) {
-    history_.tokens.push_back({position, arrivals_++, of_prompt});
+    history_.tokens.push_back({position, arrivals_++, of_prompt, Token::no_pin});
     history_.seen.resize(static_cast<std::size_t>(position) + 1, 0);
     history_.seen.back() = history_.queries;
     newest_ = position;
@@ -189,12 +199,65 @@ class EvictionOracle {
                                                                 : Status::ok;
   }
 
-  /// After a block: the protected tokens and the best of the others.
-  Status shrink() {
+  /// Pins that are left now.
+  [[nodiscard]] std::size_t pins_left() const {
+    const std::size_t elapsed = arrivals_ - pinned_at_;
+    std::size_t high = options_.pins;
+    for (std::size_t i = 0; i < elapsed / options_.pin_half_life; ++i) high /= 2;
+    const std::size_t rest = elapsed % options_.pin_half_life;
+    return high - (high - high / 2) * rest / options_.pin_half_life;
+  }
+  [[nodiscard]] bool pinned(const Token& token) const {
+    return token.pin != Token::no_pin && token.pin < pins_left();
+  }
+
+  /// Pins tokens of a block with these rows.
+  void pin(const std::vector<Row>& rows, const std::function<double(Position)>& norm) {
+    std::vector<Token>& tokens = history_.tokens;
+    for (Token& token : tokens) token.pin = Token::no_pin;
+    if (rows.size() >= 32) pinned_at_ = arrivals_;
+    const std::size_t recent = std::min(options_.protection.recent, tokens.size());
+    std::vector<std::size_t> order = candidates(0);
+    std::size_t stay = recent;
+    for (std::size_t i = 0; i + recent < tokens.size(); ++i) stay += permanent(i) ? 1U : 0U;
+    if (stay >= options_.capacity) return;
+    const std::size_t count = std::min({pins_left(), order.size(), options_.capacity - stay});
+    const auto around = [&](std::size_t centre, std::size_t kernel, const auto& of_token) {
+      double sum = 0;
+      for (std::size_t i = 0; i < tokens.size(); ++i) {
+        if (i + kernel / 2 >= centre && i <= centre + kernel / 2 && !permanent(i))
+          sum += of_token(i);
+      }
+      return sum / static_cast<double>(kernel);
+    };
+    std::vector<double> value(tokens.size());
+    for (const std::size_t index : order) {
+      const double size =
+          around(index, 13, [&](std::size_t i) { return norm(tokens[i].position); });
+      const double attention = around(index, 25, [&](std::size_t i) {
+        double sum = 0;
+        for (std::size_t r = rows.size() - std::min<std::size_t>(rows.size(), 4); r < rows.size();
+             ++r) {
+          sum += weight(rows[r], tokens[i].position);
+        }
+        return sum;
+      });
+      value[index] = size * std::pow(attention + std::exp2(-30), 1.0 / 16);
+    }
+    std::reverse(order.begin(), order.end());  // of equal ones the newest
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+      return value[a] > value[b] * (1 + 1e-12);
+    });
+    for (std::size_t i = 0; i < count; ++i) tokens[order[i]].pin = i;
+  }
+
+  /// After a block with these rows: the protected tokens and the best of the others.
+  Status shrink(const std::vector<Row>& rows, const std::function<double(Position)>& norm) {
     if (options_.timing == Timing::never ||
         (options_.timing == Timing::after_prompt && generates_)) {
       return history_.tokens.size() <= options_.slots ? Status::ok : Status::full;
     }
+    if (options_.pins > 0) pin(rows, norm);
     if (!over_capacity()) return Status::ok;
     const std::vector<std::size_t> going = leaving(history_.tokens.size() - options_.capacity);
     if (going.empty()) return Status::nothing_to_evict;
@@ -206,7 +269,7 @@ class EvictionOracle {
     const std::size_t held = history_.tokens.size();
     std::vector<std::size_t> indices;
     for (std::size_t i = 0; i + std::min(recent, held) < held; ++i) {
-      if (!permanent(i)) indices.push_back(i);
+      if (!permanent(i) && !pinned(history_.tokens[i])) indices.push_back(i);
     }
     return indices;
   }
@@ -248,6 +311,7 @@ class EvictionOracle {
   OracleOptions options_;
   History history_;
   std::size_t arrivals_ = 0;
+  std::size_t pinned_at_ = 0;
   Position newest_ = no_position;
   double margin_ = std::numeric_limits<double>::infinity();
   bool awaits_row_ = false;

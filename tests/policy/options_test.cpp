@@ -2,6 +2,7 @@
 // Options that do not fit, and rows that may not vote.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <functional>
@@ -31,8 +32,9 @@ TEST(Options, AreCheckedByName) {
       {"capacity = 32", making<MorphKV>({.capacity = 32, .window = 32, .sinks = 0})},
       {"capacity = 0", making<MorphKV>({.capacity = 0, .window = 4})},
       {"sinks = 4", making<MorphKV>({.capacity = 7, .window = 4, .sinks = 4})},
-      {"window = 0", making<MorphKV>({.capacity = 8, .window = 0})},
-      {"window = 256", making<MorphKV>({.capacity = 512, .window = 256})},
+      {"capacity = 1", making<MorphKV>({.capacity = 1})},
+      {"capacity = 0", making<MorphKV>({.capacity = 0})},
+      {"window = 256", making<MorphKV>({.capacity = 512, .window = 256, .fusion = Fusion::sum})},
       {"panes = 3", making<MorphKV>({.capacity = 64, .window = 32, .panes = 3})},
       {"panes = 64", making<MorphKV>({.capacity = 64, .window = 32, .panes = 64})},
       {"capacity = 32", making<SnapKV>({.capacity = 32, .window = 32, .sinks = 0})},
@@ -45,6 +47,9 @@ TEST(Options, AreCheckedByName) {
       {"sinks = 4", making<TOVA>({.capacity = 5, .recent = 2, .sinks = 4})},
       {"capacity = 1", making<TOVA>({.capacity = 1, .recent = 1, .sinks = 0})},
       {"capacity = 1", making<morphkv::Random>({.capacity = 1, .recent = 1, .sinks = 0})},
+      {"pins = 13", making<DecayedMax>({.capacity = 32, .recent = 16, .pins = 13})},
+      {"pins = 1", making<DecayedMax>({.capacity = 32, .recent = 0, .pins = 1})},
+      {"pin_half_life = 0", making<DecayedMax>({.pin_half_life = 0})},
       {"half_life = 0", making<DecayedMax>({.half_life = 0})},
       {"distance = 32", making<DecayedMax>({.recent = 32, .distance = 32})},
       {"half_life = -1", making<DecayedMax>({.half_life = -1})},
@@ -55,6 +60,23 @@ TEST(Options, AreCheckedByName) {
     SCOPED_TRACE(bad.named);
     expect_refused(bad.make, bad.named);
   }
+}
+
+TEST(Options, AWindowOfHalfTheCapacity) {
+  for (std::size_t capacity = 2; capacity < 3000; ++capacity) {
+    for (const Fusion fusion : {Fusion::sum, Fusion::max}) {
+      const MorphKV::Options o =
+          MorphKV::resolved({.capacity = capacity, .fusion = fusion, .sinks = 0});
+      ASSERT_NO_THROW(MorphKV{o}) << capacity;
+      ASSERT_LE(o.window, capacity / 2);
+      ASSERT_GT(o.window + 8,
+                fusion == Fusion::sum ? std::min<std::size_t>(capacity / 2, 255) : capacity / 2);
+    }
+  }
+  const MorphKV::Options given{.capacity = 64, .window = 12};
+  EXPECT_EQ(MorphKV::resolved(given), given);
+  EXPECT_EQ(MorphKV::resolved({.capacity = 512}).window, 256U);
+  EXPECT_EQ(MorphKV::resolved({.capacity = 512}).panes, 8U);
 }
 
 TEST(Options, OfH2OAreNamedAsItsOwn) {

@@ -71,12 +71,10 @@ TYPED_TEST(OracleTest, WindowsOfThePapersAndTheirLimits) {
   for (const std::size_t window : {31U, 32U, 200U, 255U}) {
     const Setting setting{
         .capacity = window + 37, .window = window, .max_tokens = 3 * window + 150};
-    const std::array prompts{window - 5, setting.capacity, window + 150};
-    for (const std::size_t prompt : prompts) {
-      this->play(setting, prompt, 2 * window + 40, Weights::fine);
-      this->play(setting, prompt, window + 40, Weights::coarse);
-      if (this->HasFailure()) return;
-    }
+    this->play(setting, window + 150, 2 * window + 40, Weights::fine);
+    this->play(setting, setting.capacity, window + 40, Weights::fine);
+    this->play(setting, window - 5, window + 40, Weights::coarse);
+    if (this->HasFailure()) return;
   }
 }
 

@@ -14,9 +14,11 @@ TEST(Recommended, FitsEveryCapacity) {
     const DecayedMax::Options options = recommended(capacity);
     ASSERT_NO_THROW(DecayedMax{options}) << capacity;
     ASSERT_EQ(options.capacity, capacity);
-    ASSERT_LT(options.recent + options.sinks, capacity) << "the score decides over some";
+    ASSERT_EQ(options.recent + options.sinks + options.pins, capacity);
   }
-  EXPECT_EQ(recommended(2048).recent, 1280U);
+  EXPECT_EQ(recommended(2048).recent, 1024U);
+  EXPECT_EQ(recommended(2048).pins, 1020U);
+  EXPECT_EQ(recommended(2048).pin_half_life, 512U);
   EXPECT_EQ(recommended(2048).distance, 32U);
   EXPECT_EQ(recommended(2048).half_life, 1024);
 }

@@ -177,9 +177,9 @@ TEST(ReplaySettingsTest, ValuesThatMeanNothing) {
                {"evict_after", "from 1"});
   expect_words(complaint_of({.policy = "random", .flags = {{"seed", "x"}}}), {"--seed = x"});
   // What the library knows better.
-  expect_words(complaint_of({.policy = "morphkv", .flags = {{"capacity", "32"}}}),
+  expect_words(complaint_of({.policy = "morphkv", .flags = {{"capacity", "32"}, {"window", "32"}}}),
                {"capacity = 32"});
-  expect_words(complaint_of({.policy = "morphkv", .flags = {{"window", "0"}}}), {"window = 0"});
+  expect_words(complaint_of({.policy = "snapkv", .flags = {{"window", "0"}}}), {"window = 0"});
   expect_words(complaint_of({.policy = "snapkv", .flags = {{"kernel", "4"}}}), {"kernel = 4"});
 }
 

@@ -109,7 +109,7 @@ TEST(ReplayPoliciesTest, MorphKVFusesGroups) {
         trace,
         {.policy = "morphkv", .flags = {{"capacity", "16"}, {"window", "5"}, {"group", word}}},
         [&](const HeadTrace& head) {
-          return expected_steps(head, oracle::morphkv_oracle(16, 5, Combine::sum, 4, false),
+          return expected_steps(head, oracle::morphkv_oracle(16, 5, Combine::max, 4, false),
                                 fusions[i]);
         });
   }
@@ -207,7 +207,7 @@ TEST(ReplayPoliciesTest, ProtectsThePrompt) {
   const Trace trace = random_trace(60, 10, 4);
   const Flags flags = {{"capacity", "16"}, {"window", "5"}, {"protect_prompt", "true"}};
   expect_steps(trace, {.policy = "morphkv", .flags = flags}, [](const HeadTrace& head) {
-    return expected_steps(head, oracle::morphkv_oracle(16, 5, Combine::sum, 4, true),
+    return expected_steps(head, oracle::morphkv_oracle(16, 5, Combine::max, 4, true),
                           GroupFusion::max);
   });
 }
@@ -217,7 +217,7 @@ TEST(ReplayPoliciesTest, TakesThePromptInChunks) {
   const Settings settings{
       .policy = "morphkv", .chunk = 10, .flags = {{"capacity", "16"}, {"window", "5"}}};
   expect_steps(trace, settings, [](const HeadTrace& head) {
-    return expected_steps(head, oracle::morphkv_oracle(16, 5, Combine::sum, 4, false),
+    return expected_steps(head, oracle::morphkv_oracle(16, 5, Combine::max, 4, false),
                           GroupFusion::max, 10);
   });
   EXPECT_GT(run(trace, settings).losses[0][0].lost_mass, 0)

@@ -197,7 +197,14 @@ class CacheDuel {
       check_outputs(truth, head, row, seen, token(outputs));
       rows.push_back(by_position(oracle::fuse(row, group_fusion_), seen));
     }
-    ASSERT_EQ(truth.oracle.block(first, rows), Status::ok);
+    const auto norm = [&](Position position) {
+      double squares = 0;
+      for (const double x : truth.sequence.values[static_cast<std::size_t>(position)]) {
+        squares += x * x;
+      }
+      return std::sqrt(squares);
+    };
+    ASSERT_EQ(truth.oracle.block(first, rows, norm), Status::ok);
   }
 
   void check_outputs(const Head& truth, std::size_t head,

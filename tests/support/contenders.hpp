@@ -58,10 +58,15 @@ struct MorphKVContender {
 };
 
 /// A half-life of one token: the library's float scores are then exact.
-template <bool distant>
+template <bool distant, bool pinned = false>
 struct DecayedMaxContender {
   using Policy = DecayedMax;
   static std::size_t distance(const Setting& s) { return distant ? s.window / 2 : 0; }
+  static std::size_t pins(const Setting& s) {
+    const std::size_t room = s.capacity - s.window - s.sinks;
+    return pinned ? room - room / 4 : 0;
+  }
+  static constexpr std::size_t pin_half_life = 7;
   static Policy::Options options(const Setting& s) {
     return {.capacity = s.capacity,
             .recent = s.window,
@@ -70,11 +75,13 @@ struct DecayedMaxContender {
             .group = s.group,
             .sinks = s.sinks,
             .protect_prompt = s.protect_prompt,
+            .pins = pins(s),
+            .pin_half_life = pin_half_life,
             .history = s.history};
   }
   static oracle::EvictionOracle reference(const Setting& s) {
     return oracle::decayed_max_oracle(s.capacity, s.window, 1, distance(s), s.sinks,
-                                      s.protect_prompt);
+                                      s.protect_prompt, pins(s), pin_half_life);
   }
 };
 
@@ -180,22 +187,23 @@ using H2OPlain = H2OContender<false>;
 using H2ONormalised = H2OContender<true>;
 using DecayedMaxOfAll = DecayedMaxContender<false>;
 using DecayedMaxOfDistant = DecayedMaxContender<true>;
+using DecayedMaxWithPins = DecayedMaxContender<true, true>;
 
 /// Those that an oracle follows.
 using OracleContenders =
     ::testing::Types<MorphKVSum, MorphKVMax, SnapKVAverage, SnapKVMax, SnapKVUnpooled, H2OPlain,
-                     H2ONormalised, DecayedMaxOfAll, DecayedMaxOfDistant, StreamingLLMContender,
-                     TOVAContender, FullContender>;
+                     H2ONormalised, DecayedMaxOfAll, DecayedMaxOfDistant, DecayedMaxWithPins,
+                     StreamingLLMContender, TOVAContender, FullContender>;
 using AllContenders =
     ::testing::Types<MorphKVSum, MorphKVMax, SnapKVAverage, SnapKVMax, SnapKVUnpooled, H2OPlain,
-                     H2ONormalised, DecayedMaxOfAll, DecayedMaxOfDistant, StreamingLLMContender,
-                     TOVAContender, FullContender, RandomContender>;
+                     H2ONormalised, DecayedMaxOfAll, DecayedMaxOfDistant, DecayedMaxWithPins,
+                     StreamingLLMContender, TOVAContender, FullContender, RandomContender>;
 /// One of each kind, where every policy would only repeat the others (and compile for minutes).
 using OneOfEachKind = ::testing::Types<MorphKVSum, SnapKVAverage, H2OPlain>;
 /// Those whose size is bounded however long the sequence.
-using BoundedContenders =
-    ::testing::Types<MorphKVSum, MorphKVMax, H2OPlain, H2ONormalised, DecayedMaxOfAll,
-                     DecayedMaxOfDistant, StreamingLLMContender, TOVAContender, RandomContender>;
+using BoundedContenders = ::testing::Types<MorphKVSum, MorphKVMax, H2OPlain, H2ONormalised,
+                                           DecayedMaxOfAll, DecayedMaxOfDistant, DecayedMaxWithPins,
+                                           StreamingLLMContender, TOVAContender, RandomContender>;
 
 }  // namespace morphkv::testing
 

@@ -54,15 +54,17 @@ inline std::vector<float> in_slot_order(const oracle::Row& row,
 /// The rows of a block, as a policy asks for them.
 class BlockRows {
  public:
-  BlockRows(std::span<const Position> held, Position first, const std::vector<oracle::Row>& rows)
-      : columns_(held.begin(), held.end()), rows_(&rows) {
+  /// \param norms of the values of the block's tokens; empty: oracle::norm_at
+  BlockRows(std::span<const Position> held, Position first, const std::vector<oracle::Row>& rows,
+            std::span<const float> norms = {})
+      : columns_(held.begin(), held.end()), rows_(&rows), held_(held.size()), norms_(norms) {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       columns_.push_back(first + static_cast<Position>(i));
     }
   }
 
   [[nodiscard]] PromptRows view() {
-    return {rows_->size(), columns_.size(), this, &BlockRows::fused};
+    return {rows_->size(), columns_.size(), this, &BlockRows::fused, 2, nullptr, &BlockRows::value};
   }
 
  private:
@@ -73,14 +75,25 @@ class BlockRows {
     return Status::ok;
   }
 
+  static void value(void* context, std::size_t column, float* numbers) {
+    const auto& self = *static_cast<const BlockRows*>(context);
+    const bool given = column >= self.held_ && !self.norms_.empty();
+    numbers[0] = 0;
+    numbers[1] = given ? self.norms_[column - self.held_]
+                       : static_cast<float>(-oracle::norm_at(self.columns_[column]));
+  }
+
   std::vector<Position> columns_;
   const std::vector<oracle::Row>* rows_;
+  std::size_t held_;
+  std::span<const float> norms_;
 };
 
 /// Appends a block to a policy, if it can be held.
 template <class Policy>
-Status append_block(Policy& policy, Position first, const std::vector<oracle::Row>& rows) {
-  BlockRows source(policy.positions(), first, rows);
+Status append_block(Policy& policy, Position first, const std::vector<oracle::Row>& rows,
+                    std::span<const float> norms = {}) {
+  BlockRows source(policy.positions(), first, rows, norms);
   auto selection = policy.score_block(first, source.view());
   const Status status = policy.select(selection);
   if (status != Status::ok) return status;

@@ -28,16 +28,17 @@ inline constexpr char memory_formula_script[] = R"js(
 function cacheMemory({ layers, queryHeads, kvHeads, headDim, elementBytes, capacity, window, panes,
                        fusion }) {
   const lines = bytes => 64 * Math.ceil(bytes / 64);  // rows begin on cache lines
-  const pairs = bytes => 128 * Math.ceil(bytes / 128);  // parts of a head's state begin on two
   const heads = layers * kvHeads, group = queryHeads / kvHeads;
-  const rows = panes || window, stride = 64 * Math.ceil(capacity / 64);
+  const rows = panes || window, stride = 8 * Math.ceil(capacity / 8);
+  const bits = 8 * Math.ceil(capacity / 64);
+  const windowBytes = stride * (fusion === "max" ? 4 * Math.ceil(rows / 2)
+    : rows * (rows < window ? 4 : 2));
   return {
     keys: heads * lines(capacity * headDim * elementBytes),
     values: heads * lines(capacity * headDim * elementBytes),
-    window: heads * stride * (fusion === "max" ? 4 * Math.ceil(rows / 2)
-      : rows * (rows < window ? 4 : 2)),
-    scores: heads * 4 * stride,
-    positions: heads * (128 + pairs(4 * stride) + 2 * pairs(stride / 8) + pairs(4 * window)),
+    window: heads * windowBytes,
+    scores: heads * (lines(windowBytes + 4 * stride) - windowBytes),
+    positions: heads * (lines(48 + 2 * bits + 4 * window) + lines(4 * stride)),
     history: 0,
     scratch: kvHeads * (2 * lines(4 * group * headDim) + (group + 1) * lines(4 * capacity)),
   };
@@ -67,8 +68,8 @@ inline constexpr char page_memory_script[] = R"js(
     ["scores", m => m.scores, "var(--scores)"],
     ["positions and protection", m => m.positions, "var(--positions)"],
     ["working space", m => m.scratch, "var(--space)"]];
-  const state = { ...knownModels[0], context: 32768, capacity: 2048, window: 32, panes: 0,
-    fusion: "sum", elementBytes: 2 };
+  const state = { ...knownModels[0], context: 32768, capacity: 2048, window: 1024, panes: 8,
+    fusion: "max", elementBytes: 2 };
 
   // What the library refuses, with its messages.
   const refusal = s => {

@@ -27,7 +27,7 @@ struct Window {
   const char* name;
 };
 inline constexpr std::array<Window, 3> windows = {
-    {{32, 0, "R = 32"}, {200, 8, "R = 200, 8 panes"}, {200, 0, "R = 200, exact"}}};
+    {{0, 0, "default"}, {32, 0, "R = 32"}, {200, 0, "R = 200"}}};
 
 [[nodiscard]] inline MemoryUsage morphkv_memory(const CacheShape& shape, std::size_t capacity,
                                                 const Window& window) {

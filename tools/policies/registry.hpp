@@ -59,12 +59,14 @@ inline constexpr const char* slots_text = "slots per head";
 }  // namespace detail
 
 void each_option(MorphKV::Options& o, auto&& visit) {
-  visit("window", o.window, "R: recent tokens, which are always kept and score the others");
+  visit("window", o.window,
+        "R: recent tokens, which are always kept and score the others; 0: half of the capacity");
   visit("fusion", o.fusion, "how the attention rows of the window become one score");
   visit("group", o.group, detail::group_text);
   visit("sinks", o.sinks, detail::sinks_text);
   visit("protect_prompt", o.protect_prompt, detail::prompt_text);
-  visit("panes", o.panes, "partial aggregates that represent the window; 0: exact");
+  visit("panes", o.panes,
+        "partial aggregates that represent the window; 0: exact, or 8 if window is 0");
 }
 
 void each_option(DecayedMax::Options& o, auto&& visit) {
@@ -74,6 +76,8 @@ void each_option(DecayedMax::Options& o, auto&& visit) {
   visit("group", o.group, detail::group_text);
   visit("sinks", o.sinks, detail::sinks_text);
   visit("protect_prompt", o.protect_prompt, detail::prompt_text);
+  visit("pins", o.pins, "tokens that a prompt or later block protects for a while");
+  visit("pin_half_life", o.pin_half_life, "tokens after which half of the pins are released");
 }
 
 void each_option(SnapKV::Options& o, auto&& visit) {
@@ -234,6 +238,7 @@ template <class P>
 template <class Options>
 [[nodiscard]] nlohmann::ordered_json describe(Options options) {
   nlohmann::ordered_json result = nlohmann::ordered_json::object();
+  if constexpr (std::same_as<Options, MorphKV::Options>) options = MorphKV::resolved(options);
   if constexpr (requires { options.capacity; }) result["capacity"] = options.capacity;
   each_option(options,
               [&](const char* name, auto& field, const char*) { result[name] = to_json(field); });
@@ -269,8 +274,9 @@ void require_cache_memory(const CacheShape& shape, const Options& o) {
   } else {
     slots = static_cast<double>(o.heavy) + static_cast<double>(o.recent);
   }
-  if constexpr (requires { o.panes; }) {
-    bytes += 2.0 * static_cast<double>(o.panes == 0 ? o.window : o.panes);
+  if constexpr (std::same_as<Options, MorphKV::Options>) {
+    const MorphKV::Options m = MorphKV::resolved(o);
+    bytes += 2.0 * static_cast<double>(m.panes == 0 ? m.window : m.panes);
   }
   support::require_memory(
       slots * bytes * static_cast<double>(shape.heads()),

@@ -26,7 +26,7 @@ template <class P>
   return {plan.rules, plan.score};
 }
 
-/// Bytes of the state of `sequences` sequences of a layer; it begins on 128 bytes. The heads'
+/// Bytes of the state of `sequences` sequences of a layer; it begins on 64 bytes. The heads'
 /// states follow each other, cell = sequence * kv_heads + head.
 template <Score S>
 [[nodiscard]] std::size_t state_bytes(const EvictionPlan<S>& plan, std::size_t sequences,

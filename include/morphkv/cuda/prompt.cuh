@@ -21,6 +21,7 @@
 #include "morphkv/cuda/top_k.cuh"
 #include "morphkv/eviction/block.hpp"
 #include "morphkv/eviction/head_state.hpp"
+#include "morphkv/eviction/pins.hpp"
 
 namespace morphkv { inline namespace v0 { namespace cuda {
 
@@ -44,6 +45,16 @@ struct AdmitArguments {
 
 namespace detail {
 
+/// Last queries of a prompt whose rows are needed.
+template <Score S>
+[[nodiscard]] __host__ __device__ std::uint32_t row_queries(const EvictionPlan<S>& plan,
+                                                            std::uint32_t tokens) {
+  const std::uint32_t scoring = scoring_queries(plan.score, tokens);
+  const std::uint32_t pinning = plan.rules.pins == 0 ? 0 : pin_queries;
+  const std::uint32_t queries = scoring < pinning ? pinning : scoring;
+  return queries < tokens ? queries : tokens;
+}
+
 /// What the small kernels of a prompt share, and the parts of the workspace.
 template <Score S>
 struct PromptScores {
@@ -61,11 +72,18 @@ struct PromptScores {
   Position* positions = nullptr;    ///< [cells][max_tokens]
   float* weights = nullptr;         ///< [cells][rows][max_tokens]
   std::uint32_t* bad = nullptr;     ///< [cells]
+  // Where tokens pin; else null.
+  double* attention = nullptr;         ///< [cells][max_tokens], of the last queries
+  float* norms = nullptr;              ///< [cells][max_tokens], of the values
+  std::uint64_t* pin_keys = nullptr;   ///< [cells][max_tokens]
+  std::uint32_t* pin_ranks = nullptr;  ///< [cells][max_tokens]
+  std::uint32_t* pinned = nullptr;     ///< [cells][pins]: tokens
+  std::uint32_t* pins = nullptr;       ///< [cells]: how many
 
   /// Lays the parts out in `memory`, each on 128 bytes. \return the bytes of all of them
   std::size_t lay_out(std::byte* memory, std::size_t cells) {
     constexpr std::uint32_t max_rows = 32;
-    rows = (std::min)(scoring_queries(plan.score, max_tokens), max_rows);
+    rows = (std::min)(row_queries(plan, max_tokens), max_rows);
     stride = score_stride(max_tokens);
     cell_bytes = plan.score.memory().bytes(stride);
     std::size_t bytes = 0;
@@ -79,6 +97,13 @@ struct PromptScores {
     place(positions, cells * max_tokens);
     place(weights, cells * rows * max_tokens);
     place(bad, cells);
+    if (plan.rules.pins == 0) return bytes;
+    place(attention, cells * max_tokens);
+    place(norms, cells * max_tokens);
+    place(pin_keys, cells * max_tokens);
+    place(pin_ranks, cells * max_tokens);
+    place(pinned, cells * plan.rules.pins);
+    place(pins, cells);
     return bytes;
   }
   [[nodiscard]] __device__ Position first(std::size_t sequence) const {
@@ -100,15 +125,21 @@ __global__ void __launch_bounds__(score_threads)
   const std::uint32_t tokens = a.tokens[cell / a.kv_heads];
   const std::uint32_t token = blockIdx.x * blockDim.x + threadIdx.x;
   if (token >= tokens) return;
+  const std::uint32_t queries = row_queries(a.plan, tokens);
   const std::uint32_t scoring = scoring_queries(a.plan.score, tokens);
-  const std::uint32_t rows = first < scoring ? min(a.rows, scoring - first) : 0;
+  const std::uint32_t rows = first < queries ? min(a.rows, queries - first) : 0;
   const std::uint32_t distance = distance_of(a.plan.score);
   const ScoreView columns = a.columns(cell);
   for (std::uint32_t r = 0; r < rows; ++r) {
-    const std::uint32_t query = tokens - scoring + first + r;
-    if (token + distance == query) a.plan.score.start(columns, token, first + r);
+    const std::uint32_t query = tokens - queries + first + r;
     const float weight = a.weights[(cell * a.rows + r) * a.max_tokens + token];
-    (void)with_block_row(a.plan.score, columns, first + r, [&](const auto& row) {
+    if (a.attention != nullptr && tokens - query <= pin_queries) {
+      a.attention[cell * a.max_tokens + token] += static_cast<double>(weight);
+    }
+    if (tokens - query > scoring) continue;
+    const std::uint32_t scored = query - (tokens - scoring);  // rows before this one
+    if (token + distance == query) a.plan.score.start(columns, token, scored);
+    (void)with_block_row(a.plan.score, columns, scored, [&](const auto& row) {
       (void)row.push(token, weight, row.fetch(token));
       return no_slot;
     });
@@ -149,6 +180,72 @@ __global__ void __launch_bounds__(score_threads)
       double_key(pooled(a.plan.rules, competing, token, [&](std::uint32_t rank) {
         return a.plan.score.number(static_cast<typename S::Value>(values[rank]));
       }));
+}
+
+/// The norm of every token's value. Grid: (tiles of tokens, cells).
+template <Element T, int head_dim>
+__global__ void __launch_bounds__(score_threads)
+    norms_kernel(const __grid_constant__ Prompts<T> prompts, float* norms) {
+  const std::size_t cell = blockIdx.y;
+  const std::uint32_t token = blockIdx.x * blockDim.x + threadIdx.x;
+  if (token >= prompts.tokens[cell / prompts.kv_heads]) return;
+  const KvView<T> values = prompts.values.head(cell / prompts.kv_heads, cell % prompts.kv_heads);
+  norms[cell * prompts.max_tokens + token] = pin_norm(values[token], head_dim);
+}
+
+/// What every token is pinned by. Grid: (tiles of tokens, cells).
+template <Score S>
+__global__ void __launch_bounds__(score_threads)
+    pin_keys_kernel(const __grid_constant__ PromptScores<S> a) {
+  const std::size_t cell = blockIdx.y;
+  const std::uint32_t tokens = a.tokens[cell / a.kv_heads];
+  const std::uint32_t token = blockIdx.x * blockDim.x + threadIdx.x;
+  if (token >= tokens) return;
+  const auto of_others = [&](const auto* numbers) {
+    return [&a, numbers, cell](std::uint32_t rank) {
+      return is_permanent_arrival(a.plan.rules, rank)
+                 ? 0.0
+                 : static_cast<double>(numbers[cell * a.max_tokens + rank]);
+    };
+  };
+  const std::size_t index = cell * a.max_tokens + token;
+  a.pin_keys[index] =
+      double_key(pin_value(tokens, token, of_others(a.norms), of_others(a.attention)));
+  a.pin_ranks[index] = BlockOutcome::no_pin;
+}
+
+/// Finds the pinned tokens. Those that compete get the highest value. A block serves one cell.
+template <Score S>
+__global__ void __launch_bounds__(top_k_threads)
+    pin_kernel(const __grid_constant__ PromptScores<S> a) {
+  __shared__ TopKStorage<std::uint64_t> shared;
+  const std::size_t cell = blockIdx.x;
+  const EvictionRules& rules = a.plan.rules;
+  const std::uint32_t tokens = a.tokens[cell / a.kv_heads];
+  const std::uint32_t permanent = rules.protect_prompt ? tokens : min(rules.sinks, tokens);
+  const std::uint32_t competing = tokens - min(tokens, rules.recent);
+  const std::uint32_t stays = tokens - competing + min(permanent, competing);
+  const std::uint32_t room = rules.capacity - min(rules.capacity, stays);
+  const BlockColumns block{.held = 0, .tokens = tokens, .arrived = 0, .first = 0};
+  const std::uint32_t pins = count_pins(rules, block, HeadState{}, tokens - permanent, room);
+  const std::uint64_t* keys = a.pin_keys + cell * a.max_tokens;
+  std::uint32_t* pinned = a.pinned + cell * rules.pins;
+  block_top_k<std::uint64_t>(
+      tokens - permanent, pins, [&](std::uint32_t i) { return keys[permanent + i]; },
+      [&](std::uint32_t rank, std::uint32_t i) { pinned[rank] = permanent + i; }, shared);
+  __syncthreads();
+  std::uint64_t* values = (a.pooled != nullptr ? a.pooled : a.values) + cell * a.max_tokens;
+  for (std::uint32_t i = threadIdx.x; i < pins; i += blockDim.x) {
+    const std::uint32_t token = pinned[i];
+    std::uint32_t rank = 0;  // of equal ones the newest is first
+    for (std::uint32_t j = 0; j < pins; ++j) {
+      const std::uint64_t other = keys[pinned[j]];
+      if (other > keys[token] || (other == keys[token] && j > i)) ++rank;
+    }
+    a.pin_ranks[cell * a.max_tokens + token] = rank;
+    if (token < competing) values[token] = ~std::uint64_t{0};
+  }
+  if (threadIdx.x == 0) a.pins[cell] = pins;
 }
 
 /// Writes the tokens that stay, ascending. A block serves one cell.
@@ -208,7 +305,9 @@ __global__ void __launch_bounds__(score_threads)
       .sources = kept + cell * a.plan.rules.slots,
       .size = stays,
       .scores = a.columns(cell),
-      .rows = a.plan.rules.evicts() ? scoring_queries(a.plan.score, tokens) : 0};
+      .rows = a.plan.rules.evicts() ? scoring_queries(a.plan.score, tokens) : 0,
+      .pins = a.pins == nullptr ? 0 : a.pins[cell],
+      .pin_ranks = a.pins == nullptr ? nullptr : a.pin_ranks + cell * a.max_tokens};
   commit_block(
       team, a.plan.rules, outcome, view,
       [&](std::uint32_t token) { return stays - (tokens - token); }, view, state);
@@ -289,9 +388,17 @@ template <Element T, int head_dim, Score S = AnyScore>
   after([&] { return cudaMemsetAsync(scores.scores, 0, scores.cell_bytes * cells, stream); });
   constexpr int threads = detail::score_threads;
   const dim3 tiles((p.max_tokens + threads - 1) / threads, cells);
-  const std::uint32_t queries = a.policy.score.scoring_queries();
-  const std::uint32_t max_scoring = scoring_queries(a.policy.score, p.max_tokens);
-  for (std::uint32_t first = 0; first < max_scoring; first += scores.rows) {
+  const bool pins = a.policy.rules.pins > 0;
+  if (pins) {
+    after([&] {
+      const std::size_t bytes = sizeof(*scores.attention) * cells * p.max_tokens;
+      return cudaMemsetAsync(scores.attention, 0, bytes, stream);
+    });
+    launch(detail::norms_kernel<T, head_dim>, tiles, threads, p, scores.norms);
+  }
+  const std::uint32_t queries = detail::row_queries(a.policy, ~std::uint32_t{0});
+  const std::uint32_t max_queries = detail::row_queries(a.policy, p.max_tokens);
+  for (std::uint32_t first = 0; first < max_queries; first += scores.rows) {
     after([&] {
       return detail::prompt_rows<T, head_dim>(p,
                                               {.scoring = queries,
@@ -306,6 +413,10 @@ template <Element T, int head_dim, Score S = AnyScore>
   }
   launch(detail::values_kernel<S>, tiles, threads, scores);
   if (scores.pooled != nullptr) launch(detail::pool_kernel<S>, tiles, threads, scores);
+  if (pins) {
+    launch(detail::pin_keys_kernel<S>, tiles, threads, scores);
+    launch(detail::pin_kernel<S>, cells, detail::top_k_threads, scores);
+  }
   launch(detail::select_kernel<S>, cells, detail::top_k_threads, scores, a.kept, a.counts,
          a.statuses);
   after([&] { return reset_state(a.policy, a.state, 0, p.sequences, p.kv_heads, stream); });

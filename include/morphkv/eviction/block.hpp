@@ -12,6 +12,7 @@
 #include "morphkv/core/config.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/eviction/head_state.hpp"
+#include "morphkv/eviction/pins.hpp"
 #include "morphkv/eviction/rules.hpp"
 #include "morphkv/eviction/slot_table.hpp"
 #include "morphkv/score/score.hpp"
@@ -74,25 +75,43 @@ struct BlockCut {
   return {Status::ok, capacity - recent - permanent};
 }
 
+/// `arrived` of the head when the pins that it has after a block were given: see min_pinning_block.
+[[nodiscard]] MORPHKV_HOST_DEVICE inline std::uint32_t pinned_at_after(
+    const BlockColumns& block, const HeadState& before) noexcept {
+  return block.tokens < min_pinning_block ? before.pinned_at : block.arrived + block.tokens;
+}
+/// Tokens that a block pins, of `candidates`, of which all but the recent ones compete for `room`
+/// slots.
+[[nodiscard]] MORPHKV_HOST_DEVICE inline std::uint32_t count_pins(const EvictionRules& rules,
+                                                                  const BlockColumns& block,
+                                                                  const HeadState& before,
+                                                                  std::uint32_t candidates,
+                                                                  std::uint32_t room) noexcept {
+  if (rules.pins == 0) return 0;
+  const std::uint32_t arrived = block.arrived + block.tokens;
+  const std::uint32_t left = pins_left(rules, arrived - pinned_at_after(block, before));
+  const std::uint32_t limit = candidates < room ? candidates : room;
+  return left < limit ? left : limit;
+}
+
 /// The average or the maximum of the values around rank `centre`, `at(rank)` for ranks below
 /// `count`. An average counts places beyond the ends as zeros. O(kernel).
 MORPHKV_CALLS_FUNCTION
 template <class At>
 [[nodiscard]] MORPHKV_HOST_DEVICE double pooled(const EvictionRules& rules, std::uint32_t count,
                                                 std::uint32_t centre, const At& at) noexcept {
+  if (rules.pooling == Pooling::average) {
+    return average_around(count, rules.pooling_kernel, centre, at);
+  }
   const std::uint32_t reach = rules.pooling_kernel / 2;
   const std::uint32_t begin = centre < reach ? 0 : centre - reach;
   const std::uint32_t end = count - centre > reach ? centre + reach + 1 : count;
-  double result = rules.pooling == Pooling::average ? 0.0 : at(begin);
-  for (std::uint32_t rank = begin; rank < end; ++rank) {
+  double highest = at(begin);
+  for (std::uint32_t rank = begin + 1; rank < end; ++rank) {
     const double value = at(rank);
-    if (rules.pooling == Pooling::average) {
-      result += value;
-    } else if (value > result) {
-      result = value;
-    }
+    if (value > highest) highest = value;
   }
-  return rules.pooling == Pooling::average ? result / rules.pooling_kernel : result;
+  return highest;
 }
 
 /// What a head keeps of a block's columns.
@@ -102,6 +121,12 @@ struct BlockOutcome {
   std::uint32_t size = 0;                  ///< slots in use after the block
   ScoreView scores{};                      ///< the numbers of the columns
   std::uint32_t rows = 0;                  ///< rows that these have seen
+  std::uint32_t pins = 0;                  ///< tokens that are pinned
+  /// [columns] the rank of each pinned token, from 0 for the one that is released last; `no_pin`
+  /// for other tokens. Null where pins are 0.
+  const std::uint32_t* pin_ranks = nullptr;
+
+  static constexpr std::uint32_t no_pin = ~std::uint32_t{0};
 };
 
 /// Writes the state of a head after a block. All threads of a team.
@@ -138,6 +163,7 @@ MORPHKV_HOST_DEVICE void commit_block(const Team& team, const EvictionRules& rul
   const std::uint32_t words = (outcome.size + 63) / 64;
   for (std::uint32_t word = begin; word < words; word += team.stride()) {
     std::uint64_t permanent = 0;
+    std::uint64_t pinned = 0;
     for (std::uint32_t bit = 0; bit < 64 && 64 * word + bit < outcome.size; ++bit) {
       const std::uint32_t column = outcome.sources[64 * word + bit];
       if (column == no_slot) continue;
@@ -145,9 +171,13 @@ MORPHKV_HOST_DEVICE void commit_block(const Team& team, const EvictionRules& rul
                              ? HeadView::test_bit(from.permanent, column)
                              : is_permanent_arrival(rules, block.arrived + column - block.held);
       if (stays) permanent |= std::uint64_t{1} << bit;
+      if (outcome.pins == 0 || outcome.pin_ranks[column] == BlockOutcome::no_pin) continue;
+      pinned |= std::uint64_t{1} << bit;
+      to.pins[outcome.pin_ranks[column]] = 64 * word + bit;
     }
     to.permanent[word] = permanent;
-    to.protection[word] = permanent;
+    to.protection[word] = permanent | pinned;
+    if (rules.pins > 0) to.pinned[word] = pinned;
   }
   hole = team.least(hole);  // and the words are written
   const std::uint32_t live = outcome.size - (hole == no_slot ? 0 : 1);
@@ -160,6 +190,8 @@ MORPHKV_HOST_DEVICE void commit_block(const Team& team, const EvictionRules& rul
     to.arrivals[arrival % (rules.held_recent() + 1)] = slot;
     HeadView::set_bit(to.protection, slot);
   }
+  state.pins = outcome.pins;
+  state.pinned_at = pinned_at_after(block, state);
   state.newest = block.first + static_cast<Position>(block.tokens) - 1;
   state.size = outcome.size;
   state.arrived = arrived;

@@ -5,6 +5,7 @@
 #define MORPHKV_EVICTION_EVICTION_HEAD_HPP
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -19,6 +20,7 @@
 #include "morphkv/core/types.hpp"
 #include "morphkv/eviction/block.hpp"
 #include "morphkv/eviction/head_state.hpp"
+#include "morphkv/eviction/pins.hpp"
 #include "morphkv/eviction/rules.hpp"
 #include "morphkv/eviction/slot_table.hpp"
 #include "morphkv/eviction/step.hpp"
@@ -41,12 +43,16 @@ struct BlockSelection {
   std::uint32_t competing = 0;       ///< of them: all but the recent ones
   std::vector<std::uint64_t> values;  ///< scores of the competing tokens, by rank in `order`
   std::uint32_t rows = 0;             ///< rows that the columns' numbers have seen
+  std::uint32_t pins = 0;             ///< tokens that are pinned, from select() on
   AlignedBuffer<std::byte> memory;    ///< the numbers of the columns
   AlignedBuffer<std::byte> next;      ///< the head's state after the block, from select() on
 
   // Working memory.
   std::vector<float> row;
   std::vector<double> numbers;
+  std::vector<double> attention;  ///< of the last pin_queries queries, [columns], where tokens pin
+  std::vector<float> norms;       ///< of the columns' values, likewise
+  std::vector<std::uint32_t> pin_ranks;
   std::vector<std::uint32_t> kept;
   std::vector<std::uint32_t> ranks;
   std::vector<std::uint64_t> compared;
@@ -62,6 +68,9 @@ struct BlockSelection {
     values.reserve(max_columns);
     row.reserve(max_columns);
     numbers.reserve(max_columns);
+    attention.reserve(max_columns);
+    norms.reserve(max_columns);
+    pin_ranks.reserve(max_columns);
     kept.reserve(max_columns);
     ranks.reserve(max_columns);
     compared.reserve(max_columns);
@@ -75,7 +84,7 @@ struct BlockSelection {
   [[nodiscard]] static constexpr std::size_t reserved_bytes(std::size_t max_columns,
                                                             ScoreMemory score,
                                                             std::size_t head_bytes) noexcept {
-    return (8 * 4 + 3 * 8) * max_columns + 4 * kernels::top_k_workspace(max_columns) +
+    return (10 * 4 + 4 * 8) * max_columns + 4 * kernels::top_k_workspace(max_columns) +
            score.bytes(score_stride(max_columns)) + head_bytes;
   }
 };
@@ -85,7 +94,8 @@ struct BlockSelection {
 ///
 /// After a prompt longer than the capacity, the score's scoring_queries() last queries score its
 /// tokens, and the protected tokens stay with the best of the others. All of this holds for a block
-/// that is appended to a head in use: a later turn, or a chunk of a long prompt.
+/// that is appended to a head in use: a later turn, or a chunk of a long prompt. Rules with pins
+/// protect some of a block's tokens for a while, see pins.hpp.
 ///
 /// The state is one piece of plain memory, see head_state.hpp, and a device runs the same functions
 /// on the same bytes (cuda/). A score whose rows offer `push_row` is vectorised here.
@@ -148,6 +158,14 @@ class EvictionHead {
   Slot release_slot(Slot slot) noexcept {
     const Slot last = remove_token(plan_.rules, view(), slot, state());
     --state().quota;
+    if (state().pins > 0) {  // one slot is left to the scores
+      std::uint32_t stay = plan_.rules.recent;
+      for (std::size_t word = 0; 64 * word < size(); ++word) {
+        stay += static_cast<std::uint32_t>(std::popcount(view().permanent[word]));
+      }
+      const std::uint32_t room = state().quota - (std::min)(state().quota, stay);
+      release_pins(plan_.rules, view(), true, room, state());
+    }
     return last;
   }
   /// The capacity is one more. \pre capacity() < slots()
@@ -290,6 +308,17 @@ class EvictionHead {
   }
 
  protected:
+  /// The norms of the values of a block's columns; all alike where the caller has no values.
+  void write_norms(const PromptRows& rows, float* norms) const {
+    std::fill_n(norms, rows.columns(), 1.0F);
+    std::vector<float> value(rows.head_dim() > 1 ? rows.head_dim() : 0);  // 1: see ScoredEviction
+    for (std::size_t c = 0; c < rows.columns() && rows.head_dim() > 0; ++c) {
+      if (c < size() && positions()[c] == no_position) continue;
+      float* numbers = rows.head_dim() > 1 ? value.data() : norms + c;
+      rows.value(c, numbers);
+      norms[c] = pin_norm(numbers, rows.head_dim());
+    }
+  }
   [[nodiscard]] HeadView view() const noexcept {
     // The view of a head that is not const: whoever calls decides what is written.
     return HeadView(const_cast<std::byte*>(memory_.data()), layout_);
@@ -380,13 +409,24 @@ class EvictionHead {
     block.row.assign(rows.columns(), 0.0F);
     if (state().awaits_row != 0) push_columns(block, block.row);
     const std::uint32_t scoring = scoring_queries(plan_.score, columns.tokens);
+    const std::uint32_t pinning = plan_.rules.pins == 0 ? 0 : pin_queries;
+    block.attention.assign(pinning == 0 ? 0 : columns.size(), 0.0);
     for (std::uint32_t query = 0; query < columns.tokens; ++query) {
       start_column(plan_, columns, this->view(), view, query, block.rows);
-      if (query + scoring < columns.tokens) continue;
+      const std::uint32_t queries_left = columns.tokens - query;
+      if (queries_left > scoring && queries_left > pinning) continue;
       const Status status = rows.fused(query, block.row.data());
       if (status != Status::ok) return status;
       if (!kernels::is_valid_row(block.row.data(), block.row.size())) return Status::bad_row;
-      push_columns(block, std::span(block.row).first(columns.held + query + 1));
+      const auto visible = std::span(block.row).first(columns.held + query + 1);
+      if (queries_left <= scoring) push_columns(block, visible);
+      for (std::size_t c = 0; queries_left <= pinning && c < visible.size(); ++c) {
+        block.attention[c] += static_cast<double>(visible[c]);
+      }
+    }
+    if (pinning > 0) {
+      block.norms.resize(columns.size());
+      write_norms(rows, block.norms.data());
     }
     return Status::ok;
   }
@@ -415,24 +455,58 @@ class EvictionHead {
   /// block.kept: the columns that stay, ascending.
   [[nodiscard]] Status choose(Selection& block) const {
     const auto live = static_cast<std::uint32_t>(block.order.size());
+    const bool cuts = cuts_block(plan_.rules, state());
+    if (!cuts && live > slots()) return Status::full;
+    block.pins = 0;
     block.kept.clear();
-    if (!cuts_block(plan_.rules, state())) {
-      if (live > slots()) return Status::full;
-      block.kept.assign(block.order.begin(), block.order.end());
-    } else if (live <= capacity()) {
-      block.kept.assign(block.order.begin(), block.order.end());
-    } else {
-      block.ranks.clear();  // of the tokens that compete
-      for (std::uint32_t rank = 0; rank < live; ++rank) {
-        const std::uint32_t column = block.order[rank];
-        const bool stays = rank >= block.competing || is_permanent(block, column);
-        stays ? block.kept.push_back(column) : block.ranks.push_back(rank);
-      }
-      if (block.kept.size() > capacity()) return Status::nothing_to_evict;
-      keep_best(block, capacity() - block.kept.size());
+    block.ranks.clear();  // of the tokens that compete
+    for (std::uint32_t rank = 0; rank < live; ++rank) {
+      const std::uint32_t column = block.order[rank];
+      const bool stays = !cuts || rank >= block.competing || is_permanent(block, column);
+      stays ? block.kept.push_back(column) : block.ranks.push_back(rank);
     }
+    const bool fits = !cuts || live <= capacity();
+    if (!fits && block.kept.size() > capacity()) return Status::nothing_to_evict;
+    if (cuts) pin_tokens(block, static_cast<std::uint32_t>(capacity() - block.kept.size()));
+    keep_best(block, fits ? block.ranks.size() : capacity() - block.kept.size());
     std::sort(block.kept.begin(), block.kept.end());
     return Status::ok;
+  }
+
+  /// Finds the tokens that are pinned. Those that compete get the highest value.
+  void pin_tokens(Selection& block, std::uint32_t room) const {
+    const auto live = static_cast<std::uint32_t>(block.order.size());
+    constexpr std::uint64_t highest = (std::numeric_limits<Value>::max)();
+    block.best.clear();  // ranks of the tokens that can be pinned
+    for (std::uint32_t rank = 0; plan_.rules.pins > 0 && rank < live; ++rank) {
+      if (!is_permanent(block, block.order[rank])) block.best.push_back(rank);
+    }
+    block.pins = count_pins(plan_.rules, block.columns, state(),
+                            static_cast<std::uint32_t>(block.best.size()), room);
+    if (block.pins == 0) return;
+    const auto of_others = [&](const auto& numbers) {
+      return [&](std::uint32_t rank) {
+        const std::uint32_t column = block.order[rank];
+        return is_permanent(block, column) ? 0.0 : static_cast<double>(numbers[column]);
+      };
+    };
+    block.numbers.resize(live);
+    for (const std::uint32_t rank : block.best) {
+      block.numbers[rank] =
+          pin_value(live, rank, of_others(block.norms), of_others(block.attention));
+    }
+    std::partial_sort(
+        block.best.begin(), block.best.begin() + block.pins, block.best.end(),
+        [&](std::uint32_t a, std::uint32_t b) {
+          return block.numbers[a] != block.numbers[b] ? block.numbers[a] > block.numbers[b] : a > b;
+        });
+    block.pin_ranks.assign(block.columns.size(), BlockOutcome::no_pin);
+    for (std::uint32_t pin = 0; pin < block.pins; ++pin) {
+      const std::uint32_t rank = block.best[pin];
+      block.pin_ranks[block.order[rank]] = pin;
+      if (rank >= block.competing) continue;
+      block.values[rank] = plan_.rules.pooling_kernel > 1 ? ~std::uint64_t{0} : highest;
+    }
   }
 
   /// Of block.ranks, which are ascending, adds the columns of the `count` highest values to
@@ -492,7 +566,9 @@ class EvictionHead {
          .sources = sources.data(),
          .size = static_cast<std::uint32_t>(sources.size()),
          .scores = column_view(selection),
-         .rows = selection.rows},
+         .rows = selection.rows,
+         .pins = selection.pins,
+         .pin_ranks = selection.pin_ranks.data()},
         view(), [&](std::uint32_t token) { return selection.slots[token]; }, to, next);
     *to.head = next;
   }

@@ -30,6 +30,8 @@ struct EvictionRules {
   std::uint32_t slots = 0;             ///< of keys and values
   std::uint32_t recent = 0;            ///< newest tokens that stay, the arriving one among them
   std::uint32_t sinks = 0;             ///< first tokens of the sequence that stay
+  std::uint32_t pins = 0;              ///< tokens that a block pins, see pins.hpp
+  std::uint32_t pin_half_life = 1;     ///< tokens until half of the pins are released
 
   /// Whether tokens are evicted while decoding.
   [[nodiscard]] MORPHKV_HOST_DEVICE constexpr bool evicts() const noexcept {
@@ -58,6 +60,8 @@ struct RuleOptions {
   std::size_t spare_slots = 0;  ///< slots beyond the capacity, for heads that share slots
   std::size_t pooling_kernel = 1;
   Pooling pooling = Pooling::average;
+  std::size_t pins = 0;
+  std::size_t pin_half_life = 1;
   const char* recent_name = "recent";  ///< what the policy calls it, for messages
 };
 
@@ -84,6 +88,12 @@ struct RuleOptions {
           "above " + name + " = " + std::to_string(o.recent));
   require(o.sinks <= o.capacity - o.recent, "sinks", o.sinks,
           "at most capacity - " + name + " = " + std::to_string(o.capacity - o.recent));
+  const std::size_t room = o.recent == 0 ? 0 : o.capacity - o.recent - o.sinks;
+  require(o.pins <= room, "pins", o.pins,
+          "at most capacity - " + name + " - sinks = " + std::to_string(room) +
+              ", and 0 without recent tokens");
+  require(o.pin_half_life > 0 && o.pin_half_life <= max_slots, "pin_half_life", o.pin_half_life,
+          "from 1 to " + std::to_string(max_slots));
   require(o.max_tokens <= max_slots, "max_tokens", o.max_tokens, limit(max_slots));
   require(o.spare_slots <= max_slots - o.capacity, "spare_slots", o.spare_slots,
           limit(max_slots - o.capacity));
@@ -92,6 +102,8 @@ struct RuleOptions {
   rules.capacity = narrow(o.capacity);
   rules.recent = narrow(o.recent);
   rules.sinks = narrow(o.sinks);
+  rules.pins = narrow(o.pins);
+  rules.pin_half_life = narrow(o.pin_half_life);
   rules.slots = rules.capacity + narrow(o.spare_slots);
   if (o.schedule == Schedule::after_attention) rules.slots = rules.capacity + 1;
   if (o.schedule == Schedule::after_prompt && o.max_tokens > o.capacity) {

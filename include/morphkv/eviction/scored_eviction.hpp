@@ -37,7 +37,8 @@ class ScoredEviction : public EvictionHead<S> {
   using typename Head::Plan;
 
   struct Selection : BlockSelection {
-    RowMatrix<float> block_rows;  ///< the rows of a block that can be taken back
+    /// [tokens + 1]: the rows of a block that can be taken back, and the norms of its values.
+    RowMatrix<float> block_rows;
   };
 
   explicit ScoredEviction(const Plan& plan, std::size_t history = 0) : Head(plan) {
@@ -82,7 +83,9 @@ class ScoredEviction : public EvictionHead<S> {
       return selection;
     }
     // Any part of the block may be committed again, so all of its queries leave their rows.
-    selection.block_rows = RowMatrix<float>(rows.tokens(), rows.columns());
+    selection.block_rows = RowMatrix<float>(rows.tokens() + 1, rows.columns());
+    if (this->plan().rules.pins > 0)
+      this->write_norms(rows, selection.block_rows.row(rows.tokens()));
     for (std::size_t query = 0; query < rows.tokens() && selection.status == Status::ok; ++query) {
       selection.status = rows.fused(query, selection.block_rows.row(query));
     }
@@ -103,6 +106,7 @@ class ScoredEviction : public EvictionHead<S> {
       for (std::size_t query = 0; query < tokens; ++query) {
         std::copy_n(selection.block_rows.row(query), columns, rows_.row(query));
       }
+      std::copy_n(selection.block_rows.row(tokens), columns, rows_.row(history_));
       *before_ = *this;
       block_ = tokens;
       block_begin_ = selection.columns.first;
@@ -175,19 +179,26 @@ class ScoredEviction : public EvictionHead<S> {
     bool has_row = false;
   };
 
-  /// A block's rows, from rows that were computed before: a ring of `from`, first row `first`.
+  /// A block's rows, from rows that were computed before: a ring of all rows of `from` but the
+  /// last, first row `first`. The last row has the norms of the columns' values; each stands for a
+  /// value of one dimension.
   struct ComputedRows {
     const RowMatrix<float>* from;
     std::size_t first;
     std::size_t columns;
 
     [[nodiscard]] PromptRows view(std::size_t tokens) noexcept {
-      return {tokens, columns, this, [](void* self, std::size_t query, float* row) {
-                const ComputedRows& rows = *static_cast<const ComputedRows*>(self);
-                const std::size_t index = (rows.first + query) % rows.from->rows();
-                std::copy_n(rows.from->row(index), rows.columns, row);
-                return Status::ok;
-              }};
+      const auto fused_row = [](void* self, std::size_t query, float* row) {
+        const ComputedRows& rows = *static_cast<const ComputedRows*>(self);
+        const std::size_t index = (rows.first + query) % (rows.from->rows() - 1);
+        std::copy_n(rows.from->row(index), rows.columns, row);
+        return Status::ok;
+      };
+      const auto norm_of = [](void* self, std::size_t column, float* norm) {
+        const RowMatrix<float>& computed = *static_cast<const ComputedRows*>(self)->from;
+        *norm = computed.row(computed.rows() - 1)[column];
+      };
+      return {tokens, columns, this, fused_row, 1, nullptr, norm_of};
     }
   };
 
@@ -222,7 +233,7 @@ class ScoredEviction : public EvictionHead<S> {
     history_ = history;
     if (history == 0) return;
     tokens_.resize(history);
-    rows_ = RowMatrix<float>(history, max_columns());
+    rows_ = RowMatrix<float>(history + 1, max_columns());
     work_.columns = max_columns();
     work_.score = this->plan().score.memory();
     work_.head_bytes = this->state_bytes().size();
@@ -258,12 +269,13 @@ class ScoredEviction : public EvictionHead<S> {
   }
 
   std::size_t history_ = 0;
-  std::size_t first_ = 0;       ///< of the oldest recorded token; see index_of
-  std::size_t block_ = 0;       ///< recorded tokens that came as one block; they are the oldest
-  Position block_begin_ = 0;    ///< the position of the first of them
-  std::size_t steps_ = 0;       ///< recorded tokens that came alone
-  std::vector<Token> tokens_;   ///< [history]
-  RowMatrix<float> rows_;       ///< [history]: rows of the recorded tokens
+  std::size_t first_ = 0;      ///< of the oldest recorded token; see index_of
+  std::size_t block_ = 0;      ///< recorded tokens that came as one block; they are the oldest
+  Position block_begin_ = 0;   ///< the position of the first of them
+  std::size_t steps_ = 0;      ///< recorded tokens that came alone
+  std::vector<Token> tokens_;  ///< [history]
+  /// [history + 1]: rows of the recorded tokens, and the norms of the values of the block's columns
+  RowMatrix<float> rows_;
   std::optional<Head> before_;  ///< the head before the block
   std::optional<Head> base_;    ///< the head before the first step
   ReservedSelection work_;

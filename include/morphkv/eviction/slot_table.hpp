@@ -14,6 +14,7 @@
 #include "morphkv/core/config.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/eviction/head_state.hpp"
+#include "morphkv/eviction/pins.hpp"
 #include "morphkv/eviction/rules.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -47,8 +48,8 @@ namespace morphkv { inline namespace v0 {
   return view.arrivals[arrival % (rules.held_recent() + 1)];
 }
 
-/// The arriving token is protected; the one that is no longer recent is not, unless it is
-/// permanent. By the leader.
+/// The arriving token is protected; the one that is no longer recent is not, unless it is permanent
+/// or pinned. By the leader.
 MORPHKV_HOST_DEVICE inline void protect_arrival(const EvictionRules& rules, const HeadView& view,
                                                 std::uint32_t arrived, Slot slot) noexcept {
   const std::uint32_t recent = rules.held_recent();
@@ -57,8 +58,27 @@ MORPHKV_HOST_DEVICE inline void protect_arrival(const EvictionRules& rules, cons
   if (recent > 0 || arrived < rules.sinks) HeadView::set_bit(view.protection, slot);
   if (recent == 0 || arrived < recent) return;
   const Slot left_behind = slot_of_arrival(rules, view, arrived - recent);
-  if (!HeadView::test_bit(view.permanent, left_behind)) {
+  if (!HeadView::test_bit(view.permanent, left_behind) &&
+      !(rules.pins > 0 && HeadView::test_bit(view.pinned, left_behind))) {
     HeadView::set_bit(view.protection, left_behind, false);
+  }
+}
+
+/// Releases pins, the lowest first, until at most `left` are left. By the leader; `state` changes
+/// in every thread.
+MORPHKV_HOST_DEVICE inline void release_pins(const EvictionRules& rules, const HeadView& view,
+                                             bool leader, std::uint32_t left,
+                                             HeadState& state) noexcept {
+  for (; state.pins > left; --state.pins) {
+    if (!leader) continue;
+    const Slot slot = view.pins[state.pins - 1];
+    HeadView::set_bit(view.pinned, slot, false);
+    const std::uint32_t recent = rules.held_recent();
+    const bool is_recent =
+        recent > 0 && (state.arrived < recent ||
+                       view.positions[slot] >=
+                           view.positions[slot_of_arrival(rules, view, state.arrived - recent)]);
+    if (!is_recent) HeadView::set_bit(view.protection, slot, false);
   }
 }
 
@@ -78,6 +98,9 @@ MORPHKV_HOST_DEVICE inline Position place_token(const EvictionRules& rules, cons
   if (slot == state.hole) state.hole = no_slot;
   state.newest = position;
   ++state.arrived;
+  if (state.pins > 0) {
+    release_pins(rules, view, leader, pins_left(rules, state.arrived - state.pinned_at), state);
+  }
   state.awaits_row = rules.evicts() ? 1 : 0;
   state.generates = 1;
   state.victim = no_slot;
@@ -85,21 +108,28 @@ MORPHKV_HOST_DEVICE inline Position place_token(const EvictionRules& rules, cons
 }
 
 /// The token in `slot` is gone, and the token in the last slot in use moves there.
-/// O(recent tokens). One thread. \return the slot that it moved from, which is no longer in use
-/// \pre there is no hole, and the token in `slot` is not protected
+/// O(recent and pinned tokens). One thread. \return the slot that it moved from, which is no longer
+/// in use \pre there is no hole, and the token in `slot` is not protected
 MORPHKV_HOST_DEVICE inline Slot remove_token(const EvictionRules& rules, const HeadView& view,
                                              Slot slot, HeadState& state) noexcept {
   const Slot last = --state.size;
-  const bool recent = HeadView::test_bit(view.protection, last);
+  const bool is_protected = HeadView::test_bit(view.protection, last);
   view.positions[slot] = view.positions[last];
   HeadView::set_bit(view.permanent, slot, HeadView::test_bit(view.permanent, last));
-  HeadView::set_bit(view.protection, slot, recent);
+  HeadView::set_bit(view.protection, slot, is_protected);
   for_each_row(view.scores, view.scores, [&](auto* row, const auto*) { row[slot] = row[last]; });
   view.positions[last] = no_position;
   HeadView::set_bit(view.permanent, last, false);
+  if (rules.pins > 0) {
+    HeadView::set_bit(view.pinned, slot, HeadView::test_bit(view.pinned, last));
+    HeadView::set_bit(view.pinned, last, false);
+  }
   HeadView::set_bit(view.protection, last, false);
   for (std::uint32_t a = 0; slot != last && a <= rules.held_recent(); ++a) {
     if (view.arrivals[a] == last) view.arrivals[a] = slot;
+  }
+  for (std::uint32_t p = 0; slot != last && p < state.pins; ++p) {
+    if (view.pins[p] == last) view.pins[p] = slot;
   }
   state.victim = no_slot;
   return last;

@@ -29,8 +29,11 @@ namespace morphkv { inline namespace v0 {
 /// weight outlives the window and decays, and the state is one number per slot, not one per slot
 /// and row of the window. G-KV keeps such a global score with a decay of its own.
 ///
+/// A block pins `pins` of its tokens for a while, see eviction/pins.hpp: what a later question asks
+/// for is often attended to only then.
+///
 /// Every query of a prompt scores. The new token overwrites the victim. Scores are in float; of
-/// equal ones the oldest position is evicted. Memory: 4 bytes per slot.
+/// equal ones the oldest position is evicted. Memory: 4 bytes per slot, and 4 per pin.
 class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
  public:
   struct Options {
@@ -41,15 +44,17 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
     GroupFusion group = GroupFusion::max;
     std::size_t sinks = default_sinks;
     bool protect_prompt = false;
-    std::size_t history = 0;      ///< how many tokens rollback() can take back
+    std::size_t pins = 0;  ///< tokens that a block pins; at most capacity - recent - sinks
+    std::size_t pin_half_life = 64;  ///< tokens after which half of them are released
+    std::size_t history = 0;         ///< how many tokens rollback() can take back
     std::size_t spare_slots = 0;  ///< slots beyond the capacity; see SharedStorage, which sets it
 
     friend bool operator==(const Options&, const Options&) = default;
   };
 
-  /// \throws std::invalid_argument if capacity is below recent + sinks or not above recent,
-  ///         half_life is not above 0, or distance is not below recent (a token would have no score
-  ///         when it can first be evicted).
+  /// \throws std::invalid_argument if capacity is below recent + sinks or not above recent, pins do
+  ///         not fit, a half-life is not above 0, or distance is not below recent (a token would
+  ///         have no score when it can first be evicted).
   [[nodiscard]] static Plan plan_of(const Options& o) {
     require(o.distance == 0 || o.distance < o.recent, "distance", o.distance,
             "below recent = " + std::to_string(o.recent));
@@ -60,7 +65,9 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
                         .recent = o.recent,
                         .sinks = o.sinks,
                         .protect_prompt = o.protect_prompt,
-                        .spare_slots = o.spare_slots}),
+                        .spare_slots = o.spare_slots,
+                        .pins = o.pins,
+                        .pin_half_life = o.pin_half_life}),
             {.update = {static_cast<float>(std::exp2(-1 / o.half_life))},
              .distance = static_cast<std::uint32_t>(o.distance)}};
   }

@@ -39,9 +39,9 @@ struct ScoreMemory {
   }
 };
 
-/// Slots rounded up to whole cache lines of the narrowest number.
+/// Slots rounded up to 16 bytes of the narrowest number: more would cost small heads slots.
 [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t score_stride(std::size_t slots) noexcept {
-  return static_cast<std::uint32_t>((slots + 63) / 64 * 64);
+  return static_cast<std::uint32_t>((slots + 7) / 8 * 8);
 }
 
 /// The memory of one head's score: rows of `stride` numbers, the widest first. Nothing is owned.
