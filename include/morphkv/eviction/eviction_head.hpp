@@ -67,7 +67,7 @@ struct BlockSelection {
     order.reserve(max_columns);
     values.reserve(max_columns);
     row.reserve(max_columns);
-    numbers.reserve(max_columns);
+    numbers.reserve(3 * max_columns);
     attention.reserve(max_columns);
     norms.reserve(max_columns);
     pin_ranks.reserve(max_columns);
@@ -84,7 +84,7 @@ struct BlockSelection {
   [[nodiscard]] static constexpr std::size_t reserved_bytes(std::size_t max_columns,
                                                             ScoreMemory score,
                                                             std::size_t head_bytes) noexcept {
-    return (10 * 4 + 4 * 8) * max_columns + 4 * kernels::top_k_workspace(max_columns) +
+    return (10 * 4 + 6 * 8) * max_columns + 4 * kernels::top_k_workspace(max_columns) +
            score.bytes(score_stride(max_columns)) + head_bytes;
   }
 };
@@ -484,22 +484,26 @@ class EvictionHead {
     block.pins = count_pins(plan_.rules, block.columns, state(),
                             static_cast<std::uint32_t>(block.best.size()), room);
     if (block.pins == 0) return;
-    const auto of_others = [&](const auto& numbers) {
-      return [&](std::uint32_t rank) {
-        const std::uint32_t column = block.order[rank];
-        return is_permanent(block, column) ? 0.0 : static_cast<double>(numbers[column]);
-      };
-    };
-    block.numbers.resize(live);
+    // By rank: norms, attention, and what they give. Those of tokens that stay anyway are 0.
+    block.numbers.assign(3 * std::size_t{live}, 0.0);
+    double* norms = block.numbers.data();
+    double* attention = norms + live;
+    double* pin_values = attention + live;
     for (const std::uint32_t rank : block.best) {
-      block.numbers[rank] =
-          pin_value(live, rank, of_others(block.norms), of_others(block.attention));
+      norms[rank] = static_cast<double>(block.norms[block.order[rank]]);
+      attention[rank] = block.attention[block.order[rank]];
     }
-    std::partial_sort(
-        block.best.begin(), block.best.begin() + block.pins, block.best.end(),
-        [&](std::uint32_t a, std::uint32_t b) {
-          return block.numbers[a] != block.numbers[b] ? block.numbers[a] > block.numbers[b] : a > b;
-        });
+    for (const std::uint32_t rank : block.best) {
+      pin_values[rank] = pin_value(
+          live, rank, [&](std::uint32_t r) { return norms[r]; },
+          [&](std::uint32_t r) { return attention[r]; });
+    }
+    const auto is_before = [&](std::uint32_t a, std::uint32_t b) {
+      return pin_values[a] != pin_values[b] ? pin_values[a] > pin_values[b] : a > b;
+    };
+    const auto end = block.best.begin() + block.pins;
+    std::nth_element(block.best.begin(), end, block.best.end(), is_before);
+    std::sort(block.best.begin(), end, is_before);
     block.pin_ranks.assign(block.columns.size(), BlockOutcome::no_pin);
     for (std::uint32_t pin = 0; pin < block.pins; ++pin) {
       const std::uint32_t rank = block.best[pin];
