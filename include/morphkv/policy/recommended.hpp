@@ -13,8 +13,8 @@
 namespace morphkv { inline namespace v0 {
 
 /// One setting for every purpose, from the capacity alone: half of it for recent tokens; scores
-/// from a distance of 32 tokens (half the recent ones where that is less), with a half-life of half
-/// a capacity; and all other slots for pins, half of which are released every quarter of a
+/// from a distance of 32 tokens (a third of the recent ones where that is less), with a half-life
+/// of half a capacity; and all other slots for pins, half of which are released every quarter of a
 /// capacity. docs/choose_a_policy.md has the measurements, on a model of 135 million parameters and
 /// on a toy: measure your own where it matters.
 ///
@@ -29,9 +29,9 @@ namespace morphkv { inline namespace v0 {
   return {.capacity = capacity,
           .recent = recent,
           .half_life = static_cast<double>(capacity) / 2,
-          .distance = (std::min)(recent / 2, std::size_t{32}),
+          .distance = (std::min)(recent / 3, std::size_t{32}),
           .sinks = sinks,
-          .pins = recent == 0 ? 0 : capacity - recent - sinks,
+          .pins = capacity - recent - sinks,
           .pin_half_life = (std::max)(capacity / 4, std::size_t{1})};
 }
 
