@@ -190,7 +190,7 @@ __global__ void __launch_bounds__(score_threads)
   const std::uint32_t token = blockIdx.x * blockDim.x + threadIdx.x;
   if (token >= prompts.tokens[cell / prompts.kv_heads]) return;
   const KvView<T> values = prompts.values.head(cell / prompts.kv_heads, cell % prompts.kv_heads);
-  norms[cell * prompts.max_tokens + token] = pin_norm(values[token], head_dim);
+  norms[cell * prompts.max_tokens + token] = pin_norm(row_of(values, token), head_dim);
 }
 
 /// What every token is pinned by. Grid: (tiles of tokens, cells).
