@@ -250,6 +250,12 @@ TEST_F(PromptsOnDevice, WhatStaysIsWhatThePortableLibraryKeeps) {
         cuda::policy_of<H2O>({.heavy = 20, .recent = 12}),
         cuda::policy_of<TOVA>({.capacity = 37, .recent = 3}),
         cuda::policy_of<DecayedMax>(recommended(40)),
+        cuda::policy_of<DecayedMax>({.capacity = 40,
+        .recent = 20,
+        .half_life = 20,
+        .distance = 10,
+        .pins = 16,
+        .pin_half_life = 10}),
         cuda::policy_of<StreamingLLM>({.capacity = 31}),
         cuda::policy_of<SnapKV>({.capacity = 32, .window = 8, .max_tokens = 200}),
         cuda::policy_of<SnapKV>(

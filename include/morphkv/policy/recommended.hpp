@@ -12,11 +12,12 @@
 
 namespace morphkv { inline namespace v0 {
 
-/// One setting for every purpose, from the capacity alone: half of it for recent tokens; scores
-/// from a distance of 32 tokens (a third of the recent ones where that is less), with a half-life
-/// of half a capacity; and all other slots for pins, half of which are released every quarter of a
-/// capacity. docs/choose_a_policy.md has the measurements, on a model of 135 million parameters and
-/// on a toy: measure your own where it matters.
+/// One setting for every purpose, from the capacity alone: half of it for recent tokens, scores
+/// from a distance of 32 tokens with a half-life of half a capacity, and all other slots for pins,
+/// half of which are released every quarter of a capacity. A cache of less than 256 slots has no
+/// room for pins: it has none, and five eighths for recent tokens. docs/choose_a_policy.md has the
+/// measurements, on a model of 135 million parameters and on a toy: measure your own where it
+/// matters.
 ///
 ///     KVCache<Eigen::bfloat16, DecayedMax> cache(shape, recommended(2048));
 ///
@@ -24,14 +25,15 @@ namespace morphkv { inline namespace v0 {
 /// \throws std::invalid_argument if it is less
 [[nodiscard]] inline DecayedMax::Options recommended(std::size_t capacity) {
   require(capacity >= 2, "capacity", capacity, "at least 2");
-  const std::size_t recent = capacity / 2;
+  const bool pins = capacity >= 256;
+  const std::size_t recent = pins ? capacity / 2 : (std::max)(capacity * 5 / 8, std::size_t{1});
   const std::size_t sinks = (std::min)(capacity - recent - 1, default_sinks);
   return {.capacity = capacity,
           .recent = recent,
           .half_life = static_cast<double>(capacity) / 2,
-          .distance = (std::min)(recent / 3, std::size_t{32}),
+          .distance = (std::min)(recent / 2, std::size_t{32}),
           .sinks = sinks,
-          .pins = capacity - recent - sinks,
+          .pins = pins ? capacity - recent - sinks : 0,
           .pin_half_life = (std::max)(capacity / 4, std::size_t{1})};
 }
 
