@@ -62,19 +62,6 @@ MORPHKV_HOST_DEVICE void start_column(const EvictionPlan<S>& plan, const BlockCo
   return rules.evicts() || (rules.schedule == Schedule::after_prompt && state.generates == 0);
 }
 
-/// How many tokens a block leaves of `live` ones, of which `recent` are the newest, that stay, and
-/// `permanent` of the others stay too.
-struct BlockCut {
-  Status status = Status::ok;
-  std::uint32_t chosen = 0;  ///< of the tokens that compete: those with the highest scores
-};
-[[nodiscard]] MORPHKV_HOST_DEVICE inline BlockCut cut_block(std::uint32_t capacity,
-                                                            std::uint32_t recent,
-                                                            std::uint32_t permanent) noexcept {
-  if (recent + permanent > capacity) return {Status::nothing_to_evict, 0};
-  return {Status::ok, capacity - recent - permanent};
-}
-
 /// `arrived` of the head when the pins that it has after a block were given: see min_pinning_block.
 [[nodiscard]] MORPHKV_HOST_DEVICE inline std::uint32_t pinned_at_after(
     const BlockColumns& block, const HeadState& before) noexcept {

@@ -12,8 +12,8 @@
 ///
 /// The tokens with the highest values are pinned, recent ones among them: no score evicts them. A
 /// pin for ever would cost the response what it needs, so pins are released from the lowest value
-/// on, half of them every `pin_half_life` tokens; then a token's score decides. docs/dev/log.md has
-/// the measurements.
+/// on, half of them every `pin_half_life` tokens; then a token's score decides.
+/// docs/choose_a_policy.md has the measurements.
 ///
 /// Functions of host and device that give the same bits on both.
 #ifndef MORPHKV_EVICTION_PINS_HPP

@@ -108,8 +108,9 @@ MORPHKV_HOST_DEVICE inline Position place_token(const EvictionRules& rules, cons
 }
 
 /// The token in `slot` is gone, and the token in the last slot in use moves there.
-/// O(recent and pinned tokens). One thread. \return the slot that it moved from, which is no longer
-/// in use \pre there is no hole, and the token in `slot` is not protected
+/// O(recent and pinned tokens). One thread.
+/// \return the slot that it moved from, which is no longer in use
+/// \pre there is no hole, and the token in `slot` is not protected
 MORPHKV_HOST_DEVICE inline Slot remove_token(const EvictionRules& rules, const HeadView& view,
                                              Slot slot, HeadState& state) noexcept {
   const Slot last = --state.size;

@@ -22,7 +22,7 @@ namespace morphkv { inline namespace v0 {
 ///
 /// The authors' windows are short, and their sums forget what a short window does not attend to. By
 /// default the window is half of the capacity, in 8 panes of maxima: on a real model that diverges
-/// far less from the full cache (docs/choose_a_policy.md), in 24 bytes per slot.
+/// far less from the full cache (docs/choose_a_policy.md), in 20 bytes per slot.
 class MorphKV : public ScoredEviction<RecentWindow> {
  public:
   struct Options {
