@@ -184,7 +184,7 @@ using AnswerScore = std::function<double(const std::string& prediction, const st
                                        : default_tokens;
   if (name == "samsum") task.stop = "\n";
   if (dataset.chinese_words) {
-    task.measure += " of Chinese words: the authors' eval.py";
+    task.not_scored = task.measure + " of " + name + ": eval.py segments Chinese words with jieba";
   } else {
     task.score = [answers, first_line = dataset.first_line,
                   score =

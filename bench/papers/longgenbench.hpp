@@ -33,6 +33,7 @@ namespace morphkv::papers {
   task.benchmark = "LongGenBench";
   task.group = type;
   task.measure = "completion rate";
+  task.not_scored = "what the entries say (checks_once, _range, _periodic): eval.py asks a model";
   task.prompt = record.text("prompt");
   task.max_tokens = options.max_tokens.value_or(16000);
   task.stop = "*** finished";

@@ -33,6 +33,7 @@ namespace detail {
   task.benchmark = "LongWriter";
   task.group = detail::length_range(asked);
   task.measure = "length score";
+  task.not_scored = "the quality S_q: eval_quality.py asks a model";
   task.prompt = record.text("prompt");
   task.chat = true;
   task.max_tokens = options.max_tokens.value_or(32768);

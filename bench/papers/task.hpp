@@ -20,7 +20,8 @@ struct Task {
   std::string place;           ///< file and line
   std::string benchmark;       ///< its name
   std::string group;           ///< the tasks whose scores have a mean: a type, a dataset, a length
-  std::string measure;         ///< what is scored here; where nothing is: what scores it
+  std::string measure;         ///< the name of the score
+  std::string not_scored;      ///< what else the authors score, and why it is not scored here
   std::string output;          ///< the name of the file of predictions
   std::string prompt;          ///< before the model's chat format
   bool chat = false;           ///< the authors use the chat format

@@ -20,6 +20,7 @@
 #include "llama/chat.hpp"
 #include "llama/load.hpp"
 #include "llama/sampler.hpp"
+#include "llama/sampling_command_line.hpp"
 #include "llama/session.hpp"
 #include "llama/trace.hpp"
 #include "policies/command_line.hpp"
@@ -50,18 +51,7 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_flag("--chat", a.chat, "the prompt is a user's message, in the model's chat format");
   app.add_option("--system", a.system, "with --chat: the system message");
   app.add_option("--tokens", a.tokens, "maximum of tokens to write")->capture_default_str();
-  app.add_option("--temperature", a.sampling.temperature,
-                 "0: the most likely token; above 0: drawn with --seed")
-      ->capture_default_str();
-  app.add_option("--top-p", a.sampling.top_p,
-                 "draw from the most likely tokens of this total probability")
-      ->capture_default_str();
-  app.add_option("--min-p", a.sampling.min_p,
-                 "draw from tokens this many times as likely as the most likely one")
-      ->capture_default_str();
-  app.add_option("--repetition-penalty", a.sampling.repetition_penalty,
-                 "divides the logits of tokens that occurred; 1: none")
-      ->capture_default_str();
+  llama::add_sampling_options(app, a.sampling);
   app.add_option("--threads", a.threads, "threads that compute")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
