@@ -3,13 +3,17 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "demo/page_memory.hpp"
+#include "memory/answer.hpp"
 #include "memory/expected_memory.hpp"
+#include "memory/model_config.hpp"
 #include "memory/tables.hpp"
 #include "tools/temporary_folder.hpp"
 
@@ -49,6 +53,203 @@ TEST(MemoryPage, HasTheTablesOfTheProgram) {
     EXPECT_NE(page.find("\n" + table), std::string::npos)
         << "docs/memory.md is out of date; the program memory prints:\n"
         << table;
+  }
+}
+
+memory::ModelConfig config_of(const std::string& json) {
+  return memory::read_model_config({"config.json", nlohmann::json::parse(json)});
+}
+
+const std::string small_model =
+    R"("num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2, "hidden_size": 48)";
+
+TEST(ModelConfig, HasTheShapeOfAnyModelType) {
+  const CacheShape small{.layers = 3, .query_heads = 6, .kv_heads = 2, .head_dim = 8};
+  EXPECT_EQ(config_of("{" + small_model + "}").shape, small);
+  const memory::ModelConfig named =
+      config_of(R"({"model_type": "new", "head_dim": 96, "max_position_embeddings": 512,)" +
+                small_model + "}");
+  EXPECT_EQ(named.type, "new");
+  EXPECT_EQ(named.trained, 512U);
+  EXPECT_EQ(named.shape.head_dim, 96U);
+  EXPECT_EQ(config_of(R"({"model_type": "images", "text_config": {)" + small_model + "}}").shape,
+            small);
+  EXPECT_EQ(
+      config_of(
+          R"({"num_hidden_layers": 1, "num_attention_heads": 4, "hidden_size": 8, "head_dim": null})")
+          .shape,
+      (CacheShape{.layers = 1, .query_heads = 4, .kv_heads = 4, .head_dim = 2}));
+}
+
+TEST(ModelConfig, TakesFeaturesThatAreOff) {
+  for (const std::string field :
+       {R"("sliding_window": null)", R"("use_sliding_window": false, "sliding_window": 4096)",
+        R"("sliding_window": 512, "max_position_embeddings": 512)", R"("kv_lora_rank": null)",
+        R"("num_kv_shared_layers": 0)", R"("is_encoder_decoder": false)",
+        R"("layer_types": ["full_attention", "full_attention"])"}) {
+    EXPECT_EQ(config_of("{" + field + "," + small_model + "}").shape.layers, 3U) << field;
+  }
+}
+
+TEST(ModelConfig, RefusesCachesThatItCannotCount) {
+  const auto expect_refused = [](const std::string& field, const std::string& json) {
+    const std::string said = complaint([&] { config_of("{" + json + "," + small_model + "}"); });
+    EXPECT_NE(said.find(field), std::string::npos) << json << ": " << said;
+    EXPECT_NE(said.find("this program can"), std::string::npos) << json << ": " << said;
+  };
+  for (const auto& [field, reason] : memory::detail::other_caches) {
+    expect_refused(field, "\"" + std::string(field) + "\": 4");
+  }
+  expect_refused("is_encoder_decoder = true", R"("is_encoder_decoder": true)");
+  expect_refused("sliding_window = 4096", R"("sliding_window": 4096)");
+  expect_refused("sliding_window = 511",
+                 R"("sliding_window": 511, "max_position_embeddings": 512)");
+  expect_refused("sliding_window = 511", R"("use_sliding_window": true, "sliding_window": 511)");
+  expect_refused("layer_types", R"("layer_types": ["full_attention", "sliding_attention"])");
+  expect_refused("layer_types", R"("layer_types": ["linear_attention"])");
+}
+
+TEST(ModelConfig, NamesTheFieldThatIsWrong) {
+  const auto expect_said = [](const std::string& text, const std::string& json) {
+    const std::string said = complaint([&] { config_of(json); });
+    EXPECT_NE(said.find(text), std::string::npos) << json << ": " << said;
+  };
+  expect_said("num_hidden_layers is missing", "{}");
+  expect_said("num_attention_heads",
+              R"({"num_hidden_layers": 1, "num_attention_heads": 0, "hidden_size": 8})");
+  expect_said("hidden_size = 9: must be a multiple of num_attention_heads = 4",
+              R"({"num_hidden_layers": 1, "num_attention_heads": 4, "hidden_size": 9})");
+  expect_said("query_heads = 4: must be a multiple of kv_heads = 3",
+              R"({"num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 3,
+                  "hidden_size": 8})");
+  expect_said("layers", R"({"num_hidden_layers": 1073741824, "num_attention_heads": 4,
+                            "hidden_size": 8})");
+}
+
+memory::Question question_of(const std::string& policy, policies::OptionTexts options) {
+  return {.model = config_of("{" + small_model + "}"),
+          .tokens = 900,
+          .response = 0,
+          .batch = 3,
+          .bits = 16,
+          .policy = {policy, std::move(options)},
+          .memory = 0};
+}
+
+template <class T, class Policy>
+void expect_answer(const memory::Question& question, const typename Policy::Options& options) {
+  const memory::Answer answer = memory::answer_of(question);
+  EXPECT_EQ(answer.policy, (KVCache<T, Policy>(question.model.shape, options).memory()));
+  EXPECT_EQ(answer.full, 900U * 2 * 3 * 2 * 8 * sizeof(T));
+}
+
+TEST(Answer, IsWhatTheCachesOfEachPolicyWeigh) {
+  memory::Question question = question_of("recommended", {{"capacity", "300"}});
+  expect_answer<Eigen::bfloat16, DecayedMax>(question, recommended(300));
+  question.bits = 32;
+  expect_answer<float, DecayedMax>(question, recommended(300));
+  expect_answer<Eigen::bfloat16, MorphKV>(
+      question_of("morphkv", {{"capacity", "300"}, {"window", "20"}}),
+      {.capacity = 300, .window = 20});
+  expect_answer<Eigen::bfloat16, H2O>(question_of("h2o", {{"capacity", "301"}}),
+                                      {.heavy = 150, .recent = 151});
+  expect_answer<Eigen::bfloat16, Full>(question_of("full", {}), {.max_tokens = 900});
+  // SnapKV selects from the prompt, and keeps the response.
+  question = question_of("snapkv", {{"capacity", "300"}});
+  question.response = 100;
+  expect_answer<Eigen::bfloat16, SnapKV>(question, {.capacity = 300, .max_tokens = 400});
+}
+
+TEST(Answer, CountsTheBatchAndWhatFits) {
+  memory::Question question = question_of("recommended", {{"capacity", "300"}});
+  const memory::Answer answer = memory::answer_of(question);
+  const std::size_t bytes = answer.policy.total();
+  question.memory = 5 * bytes - 1;
+  const ordered_json json = memory::answer_json(question, answer);
+  EXPECT_EQ(json["policy"]["bytes_per_sequence"], bytes);
+  EXPECT_EQ(json["policy"]["bytes"], 3 * bytes);
+  EXPECT_EQ(json["policy"]["sequences_that_fit"], 4);
+  EXPECT_EQ(json["policy"]["slots_per_head"], 300);
+  EXPECT_EQ(json["full_cache"]["bytes"], 3 * answer.full);
+  EXPECT_EQ(json["full_cache"]["sequences_that_fit"], question.memory / answer.full);
+  EXPECT_DOUBLE_EQ(json["factor_saved"],
+                   static_cast<double>(answer.full) / static_cast<double>(bytes));
+  EXPECT_DOUBLE_EQ(json["share_of_tokens_kept"], 1.0 / 3);
+  std::size_t sum = 0;
+  for (const auto& kind : json["policy"]["bytes_by_kind"]) sum += kind.get<std::size_t>();
+  EXPECT_EQ(sum, bytes);
+}
+
+TEST(Answer, HasTheLossOfThePresetOnly) {
+  const auto loss = [](const memory::Question& question) {
+    const memory::Answer answer = memory::answer_of(question);
+    const ordered_json json = memory::answer_json(question, answer);
+    const std::string text = memory::answer_text(question, answer);
+    const bool shown = text.find("which is not a prediction") != std::string::npos;
+    EXPECT_EQ(json.contains("measured_loss"), shown) << text;
+    return shown ? json["measured_loss"]["slots"].get<int>() : 0;
+  };
+  EXPECT_EQ(loss(question_of("recommended", {{"capacity", "300"}})), 512);
+  EXPECT_EQ(loss(question_of("recommended", {{"capacity", "20"}})), 256);
+  EXPECT_EQ(loss(question_of("recommended", {{"capacity", "899"}})), 1024);
+  EXPECT_EQ(loss(question_of("recommended", {{"capacity", "900"}})), 0) << "nothing is evicted";
+  EXPECT_EQ(loss(question_of("recommended", {{"capacity", "300"}, {"recent", "64"}})), 0);
+  EXPECT_EQ(loss(question_of("morphkv", {{"capacity", "300"}})), 0);
+  EXPECT_EQ(loss(question_of("full", {})), 0);
+}
+
+TEST(Answer, RefusesWhatDoesNotFit) {
+  const auto said = [](const memory::Question& question) {
+    return complaint([&] { static_cast<void>(memory::answer_of(question)); });
+  };
+  memory::Question question = question_of("recommended", {{"capacity", "300"}});
+  question.response = 901;
+  EXPECT_EQ(said(question), "--response = 901: must be at most --tokens = 900");
+  question.response = 0;
+  question.batch = 1U << 30U;
+  question.tokens = 1U << 30U;
+  EXPECT_NE(said(question).find("--batch = 1073741824: must be at most "), std::string::npos);
+  question = question_of("lru", {});
+  EXPECT_NE(said(question).find("--policy = lru: must be one of recommended, "), std::string::npos);
+}
+
+/// The text between the next two lines of the page that begin with ```, after `heading`.
+std::string block_after(const std::string& page, const std::string& heading) {
+  const std::size_t begin = page.find('\n', page.find("```", page.find(heading))) + 1;
+  return page.substr(begin, page.find("```", begin) - begin);
+}
+
+TEST(MemoryPage, AnswersTheQuestionOfItsExample) {
+  const std::string page = bytes_of(MORPHKV_SOURCE_DIR "/docs/memory.md");
+  const memory::Question question{.model = config_of(block_after(page, "## Your model")),
+                                  .tokens = 32768,
+                                  .response = 0,
+                                  .batch = 16,
+                                  .bits = 16,
+                                  .policy = {"recommended", {{"capacity", "2048"}}},
+                                  .memory = std::uint64_t{24} << 30U};
+  const std::string text = memory::answer_text(question, memory::answer_of(question));
+  EXPECT_NE(page.find(text), std::string::npos)
+      << "docs/memory.md is out of date; the program prints:\n"
+      << text;
+}
+
+TEST(MeasuredLoss, IsThatOfThePageOnPolicies) {
+  const std::string page = bytes_of(MORPHKV_SOURCE_DIR "/docs/choose_a_policy.md");
+  const auto expect_there = [&](const std::string& text) {
+    EXPECT_NE(page.find(text), std::string::npos)
+        << text << " is in tools/memory/measured_loss.hpp, not in docs/choose_a_policy.md";
+  };
+  for (const memory::MeasuredLoss& loss : memory::measured_losses) {
+    const std::string kl(loss.kl);
+    const std::size_t space = kl.find(' ');
+    expect_there("**" + kl.substr(0, space) + "**" + kl.substr(space));
+    const std::string passkeys(loss.passkeys);
+    if (loss.slots == 512) {
+      expect_there("**" + passkeys.substr(0, 4) + "** | **" + passkeys.substr(7) + "**");
+    } else {
+      expect_there("**" + passkeys + "**");
+    }
   }
 }
 

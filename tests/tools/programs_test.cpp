@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "tools/random_model.hpp"
@@ -107,6 +108,38 @@ TEST_F(ProgramsTest, MemoryPrintsTablesAndRefusesArguments) {
   EXPECT_NE(out().find("| Llama-3.1-8B |"), std::string::npos);
   EXPECT_EQ(run(memory_program, "--nonsense"), 2);
   expect_said("--nonsense");
+}
+
+TEST_F(ProgramsTest, MemoryAnswersForAConfig) {
+  const std::string config =
+      "--config '" +
+      folder_
+          .write("config.json", R"({"num_hidden_layers": 2, "num_attention_heads": 4,
+                                    "num_key_value_heads": 2, "head_dim": 64})")
+          .string() +
+      "' ";
+  ASSERT_EQ(run(memory_program, config + "--tokens 4096 --capacity 256 --memory 1MiB --json"), 0);
+  const auto json = nlohmann::json::parse(out());
+  EXPECT_EQ(json.at("full_cache").at("bytes"), 4096 * 2 * 2 * 2 * 64 * 2);
+  EXPECT_EQ(json.at("memory"), 1 << 20);
+  ASSERT_EQ(run(memory_program, config + "--tokens 4096 --policy h2o --bits 32 --batch 2"), 0);
+  EXPECT_NE(out().find("| cache | a sequence | batch of 2 |"), std::string::npos) << out();
+  EXPECT_EQ(run(memory_program, config + "--tokens 4096", "/dev/full"), 1);
+
+  const auto expect_refused = [&](const std::string& arguments, const std::string& text) {
+    EXPECT_EQ(run(memory_program, arguments), 2) << arguments;
+    expect_said(text);
+  };
+  expect_refused(config, "--config requires --tokens");
+  expect_refused("--tokens 4096", "--tokens requires --config");
+  expect_refused("--capacity 256", "--config");
+  expect_refused(config + "--tokens 0", "--tokens: Value 0 not in range");
+  expect_refused(config + "--tokens 4096 --bits 8", "--bits: 8 not in {16,32}");
+  expect_refused(config + "--tokens 4096 --memory 24x", "--memory: x unit not recognized");
+  expect_refused(config + "--tokens 4096 --policy lru", "--policy = lru: must be one of");
+  expect_refused(config + "--tokens 4096 --capacity x", "--capacity = x: must be an integer");
+  expect_refused(config + "--tokens 4096 --policy h2o --window 3", "--window: --policy h2o has no");
+  expect_refused("--tokens 4096 --config '" + folder_.file("none").string() + "'", "none");
 }
 
 TEST_F(ProgramsTest, OutputThatIsLostIsAnError) {
