@@ -150,8 +150,8 @@ TEST_F(LlamaCppProgramTest, HalfPrecisionKeysAndValuesAreCopiedWhole) {
 }
 
 TEST_F(LlamaCppProgramTest, NoPolicyHoldsMoreThanItsCapacityAndTheTokenThatAttends) {
-  for (const char* policy : {"recommended", "morphkv --window 16", "decayed_max --window 16", "h2o",
-                             "streaming_llm", "tova", "random --window 16 --no-protect-prompt"}) {
+  for (const char* policy : {"recommended", "morphkv --window 16", "decayed_max --recent 16", "h2o",
+                             "streaming_llm", "tova", "random --recent 16 --no-protect-prompt"}) {
     for (const char* scope : {"sequence", "layer", "head"}) {
       const json result = generate(std::string("--prompt 'rules begin' --tokens 400 --capacity 64 "
                                                "--policy ") +
