@@ -14,6 +14,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -141,6 +142,18 @@ std::vector<Outcome> encode(std::vector<Task> tasks, const PromptEncoder& encode
   return outcomes;
 }
 
+/// A file that is to be written: what cannot be written is known before the model runs.
+std::unique_ptr<support::OutputFile> opened(const std::filesystem::path& path) {
+  std::error_code error;
+  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
+  return std::make_unique<support::OutputFile>(path);
+}
+
+void write(support::OutputFile& file, const std::string& text) {
+  file.stream() << text;
+  file.finish();
+}
+
 /// Answers the prompts of one file of predictions after the other, and writes it.
 void answer(std::vector<Outcome>& outcomes, const Runner& runner,
             const std::filesystem::path& folder, comparison::Progress& progress) {
@@ -149,10 +162,13 @@ void answer(std::vector<Outcome>& outcomes, const Runner& runner,
     const auto end = std::find_if(begin, outcomes.end(), [&](const Outcome& outcome) {
       return outcome.task.output != output;
     });
+    std::vector<std::unique_ptr<support::OutputFile>> files;
+    for (const auto& choice : runner.policies) {
+      files.push_back(opened(folder / choice.policy / output));
+    }
     runner.answer({begin, end}, progress);
-    for (std::size_t p = 0; p < runner.policies.size(); ++p) {
-      support::write_file(folder / runner.policies[p].policy / output,
-                          predictions_text({begin, end}, p));
+    for (std::size_t p = 0; p < files.size(); ++p) {
+      write(*files[p], predictions_text({begin, end}, p));
     }
     begin = end;
   }
@@ -193,6 +209,8 @@ void run(Arguments& arguments, const std::string& command) {
     (void)make_cache(choice, model.config.shape(), outcomes.front().prompt.tokens.size(), 1);
   }
 
+  const auto json = opened(arguments.json);
+  const auto html = opened(arguments.html);
   const Runner runner{model, *tokenizer, all, arguments.sampling, arguments.threads};
   double seconds = 0;
   {
@@ -209,8 +227,9 @@ void run(Arguments& arguments, const std::string& command) {
   report["run"]["model"] = comparison::model_json(model, files.name());
   print_report(report);
   print_notes(outcomes);
-  support::write_file(arguments.json, report.dump(1) + "\n");
-  support::write_file(arguments.html, make_page(report));
+  // A path on the command line need not be UTF-8.
+  write(*json, report.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  write(*html, make_page(report));
   std::printf("%s, %s; predictions: %s/<policy> (%.0f s)\n", arguments.html.string().c_str(),
               arguments.json.string().c_str(), arguments.predictions.string().c_str(), seconds);
 }

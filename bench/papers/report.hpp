@@ -72,7 +72,8 @@ struct Group {
   }
   for (Group& all : together) {
     const auto parts = std::count_if(groups.begin(), groups.end(), [&](const Group& group) {
-      return group.benchmark == all.benchmark && group.measure == all.measure;
+      return group.benchmark == all.benchmark && group.measure == all.measure &&
+             group.outcomes.front()->task.score;
     });
     if (parts > 1) groups.push_back(std::move(all));
   }

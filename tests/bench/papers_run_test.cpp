@@ -436,7 +436,7 @@ TEST_F(PapersProgram, RefusesBeforeAnythingIsWritten) {
   expect_refused("", "files");
 }
 
-TEST_F(PapersProgram, SaysSoWhereResultsCannotBeWritten) {
+TEST_F(PapersProgram, SaysWhatCannotBeWrittenBeforeTheModelRuns) {
   (void)folder_.write("predictions", "a file, not a folder");
   EXPECT_EQ(run("niah.jsonl --tokens 2"), 1);
   EXPECT_NE(text("err").find("cannot be written"), std::string::npos) << text("err");
