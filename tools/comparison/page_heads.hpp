@@ -170,13 +170,17 @@ function headsPicture(place, trails, labels, first) {
     if (step < 0 || step >= steps || position < 0 || position >= positions ||
         arrival(position) > step) return hideTip();
     const response = trails.trails[state.result].response;
-    const text = position < promptTokens ? word(trails.prompt[position])
-                                         : word(response[position - promptTokens]);
+    const text = at => word(at < promptTokens ? trails.prompt[at] : response[at - promptTokens]);
+    const around = (from, to) => Array.from(
+      { length: Math.max(0, to - from) }, (_, i) => text(from + i)).join("");
     const count = chosen().filter(last => holds(last, step, position)).length;
     const state_text = state.head < heads.length ? (count ? "held" : "dropped")
       : `held by ${count} of ${heads.length} heads`;
-    showTip(event, `\u201c${text.trim()}\u201d, position ${position}`,
-      [`${state_text} at step ${step}`,
+    showTip(event, `\u201c${text(position).trim()}\u201d, position ${position}`,
+      [make("span", {}, around(Math.max(0, position - 12), position),
+         make("mark", {}, text(position)),
+         around(position + 1, Math.min(position + 13, promptTokens + response.length))),
+       `${state_text} at step ${step}`,
        position < promptTokens ? "from the prompt" : `written at step ${arrival(position)}`]);
   });
   canvas.addEventListener("pointerleave", hideTip);
