@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every policy on a real model, at equal bytes: what a cache loses of the language, and which facts
-// it can still look up. Tables here, real.json, and a page.
+// Every policy on a real model, at equal bytes: what a cache loses of the language, which facts it
+// can still look up, and what long responses become. Tables here, real.json, and a page.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -14,9 +15,12 @@
 #include "comparison/progress.hpp"
 #include "comparison/run_json.hpp"
 #include "llama/load.hpp"
+#include "real/accuracy_rows.hpp"
+#include "real/kvpress.hpp"
 #include "real/page.hpp"
 #include "real/report.hpp"
 #include "real/study.hpp"
+#include "real/tables.hpp"
 #include "support/input_file.hpp"
 #include "support/output_file.hpp"
 #include "support/program.hpp"
@@ -33,31 +37,59 @@ struct Arguments {
   Plan plan;
   std::filesystem::path model = "build/models/smollm2";
   std::filesystem::path texts = "build/texts";
+  std::string long_text = "essay";
+  std::filesystem::path kvpress;
+  std::filesystem::path accuracy;
+  std::filesystem::path accuracy_before;
   std::filesystem::path json = "build/reports/real.json";
   std::filesystem::path html = "build/reports/real.html";
 };
 
 void add_options(CLI::App& app, Arguments& arguments) {
   Plan& plan = arguments.plan;
-  app.add_flag("--quick", arguments.quick,
-               "minutes: two texts, capacity 512, 256 tokens after the prompt, one passkey per "
-               "depth");
-  app.add_option("--model", arguments.model, "a Hugging Face folder; passkeys are asked in ChatML")
+  const auto add_size = [&app](const char* name, std::size_t& value, std::size_t least,
+                               std::size_t largest, const char* meaning) {
+    app.add_option(name, value, meaning)->check(CLI::Range(least, largest))->capture_default_str();
+  };
+  constexpr std::size_t million = 1000000;
+  app.add_flag(
+      "--quick", arguments.quick,
+      "minutes: two texts, capacity 512, 256 tokens after the prompt, one look-up per task "
+      "and depth, one short response");
+  app.add_option("--measures", plan.measures, "what is measured; default: all")
+      ->delimiter(',')
+      ->transform(CLI::CheckedTransformer(measures()));
+  app.add_option("--model", arguments.model, "a Hugging Face folder; questions are asked in ChatML")
       ->capture_default_str();
   app.add_option("--texts", arguments.texts, "a folder of .txt files")->capture_default_str();
   app.add_option("--capacities", plan.capacities, "slots per head of recommended")
       ->delimiter(',')
       ->check(CLI::Range(128, 1000000))
       ->capture_default_str();
-  app.add_option("--prompt", plan.prompt, "tokens of a text that are read as one block")
-      ->check(CLI::Range(1, 1000000))
+  add_size("--prompt", plan.prompt, 1, million, "tokens of a text that are read as one block");
+  add_size("--response", plan.response, 2, million, "tokens that are read one by one after it");
+  app.add_option("--long-text", arguments.long_text, "the text whose end is the long text")
       ->capture_default_str();
-  app.add_option("--response", plan.response, "tokens that are read one by one after it")
-      ->check(CLI::Range(2, 1000000))
+  add_size("--long-prompt", plan.long_prompt, 0, million,
+           "tokens of the long text that are read as one block; 0: it is left out");
+  add_size("--long-response", plan.long_response, 2, million, "tokens that are read after it");
+  app.add_option("--depths", plan.depths, "of look-ups, as shares of the text")
+      ->delimiter(',')
+      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  app.add_option("--passkeys", plan.passkeys, "for each depth")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  add_size("--lookups", plan.lookups, 1, 1000, "of each task, for each depth");
+  add_size("--stories", plan.stories, 1, std::size(story_prompts),
+           "long responses that each cache of the middle capacity writes");
+  add_size("--story-tokens", plan.story_tokens, 2, million, "tokens of each");
+  add_size("--cut", plan.cut, 2, million, "one in so many tokens of a cut prompt is kept");
+  app.add_option("--kvpress", arguments.kvpress,
+                 "figures of kvpress: a JSON list of {press, text, nll_lost}")
+      ->check(CLI::ExistingFile);
+  app.add_option("--accuracy", arguments.accuracy, "an accuracy.json of ./run bench accuracy")
+      ->check(CLI::ExistingFile);
+  app.add_option("--accuracy-before", arguments.accuracy_before,
+                 "one of an earlier version, with which it is compared")
+      ->check(CLI::ExistingFile);
   app.add_option("--side-by-side", plan.side_by_side,
                  "texts in one pass over the weights: more is faster and takes more memory")
       ->check(CLI::Range(1, 1000))
@@ -72,23 +104,33 @@ void add_options(CLI::App& app, Arguments& arguments) {
 void make_quick(Plan& plan) {
   plan.capacities = {512};
   plan.response = 256;
-  plan.passkeys = 1;
+  plan.long_prompt = 2048;
+  plan.long_response = 256;
+  plan.lookups = 1;
+  plan.stories = 1;
+  plan.story_tokens = 512;
+}
+
+/// \throws std::invalid_argument if the text is too short. \param what needs so many tokens
+void require_tokens(const Text& text, std::size_t needed, const char* what) {
+  if (text.tokens.size() >= needed) return;
+  throw std::invalid_argument("text " + text.name + ": " + std::to_string(text.tokens.size()) +
+                              " tokens: must be at least " + std::to_string(needed) + ", " + what);
+}
+
+Text load_text(const std::filesystem::path& file, const llama::Tokenizer& tokenizer) {
+  support::InputFile input(file);
+  return {file.stem().string(), tokenizer.encode(input.read_text(input.size(), "the text"))};
 }
 
 /// \throws std::invalid_argument if a text is too short, or there is none.
 std::vector<Text> load_texts(const Arguments& arguments, const llama::Tokenizer& tokenizer) {
-  const std::size_t needed = arguments.plan.prompt + arguments.plan.response;
   std::vector<Text> texts;
   for (const auto& file : llama::files_in(arguments.texts, ".txt")) {
     if (arguments.quick && texts.size() == 2) break;
-    support::InputFile input(file);
-    Text text{file.stem().string(), tokenizer.encode(input.read_text(input.size(), "the text"))};
-    if (text.tokens.size() < needed) {
-      throw std::invalid_argument(file.string() + ": " + std::to_string(text.tokens.size()) +
-                                  " tokens: must be at least " + std::to_string(needed) +
-                                  ", the prompt and the response");
-    }
-    texts.push_back(std::move(text));
+    texts.push_back(load_text(file, tokenizer));
+    require_tokens(texts.back(), arguments.plan.prompt + arguments.plan.response,
+                   "the prompt and the response");
   }
   if (texts.empty()) {
     throw std::invalid_argument(
@@ -98,15 +140,36 @@ std::vector<Text> load_texts(const Arguments& arguments, const llama::Tokenizer&
   return texts;
 }
 
+/// The end of the text that is named for it: its beginning is one of the other texts.
+Text load_long_text(const Arguments& arguments, const llama::Tokenizer& tokenizer) {
+  const std::size_t needed = arguments.plan.long_prompt + arguments.plan.long_response;
+  Text text = load_text(arguments.texts / (arguments.long_text + ".txt"), tokenizer);
+  require_tokens(text, needed, "the long prompt and its response");
+  text.tokens.erase(text.tokens.begin(), text.tokens.end() - static_cast<std::ptrdiff_t>(needed));
+  return text;
+}
+
 void run(Arguments arguments, const std::string& command) {
-  if (arguments.quick) make_quick(arguments.plan);
-  const Plan& plan = arguments.plan;
+  Plan& plan = arguments.plan;
+  if (arguments.quick) make_quick(plan);
+  if (plan.long_prompt == 0) std::erase(plan.measures, Measure::long_text);
+  // Files are read first: what is wrong with them is known before the work.
+  PressFigures press_figures;
+  if (!arguments.kvpress.empty()) {
+    press_figures = read_press_figures(arguments.kvpress, plan.prompt / plan.cut);
+  }
+  std::vector<Row> more_rows;
+  if (!arguments.accuracy.empty()) {
+    more_rows = accuracy_rows(arguments.accuracy, arguments.accuracy_before);
+  }
   const llama::ModelFiles files(arguments.model);
   const llama::Model model = files.load();
   const auto tokenizer = files.load_tokenizer(model.config);
   const std::vector<Text> texts = load_texts(arguments, *tokenizer);
+  const Text long_text =
+      plan.has(Measure::long_text) ? load_long_text(arguments, *tokenizer) : Text();
 
-  Study study(model, *tokenizer, texts, plan);
+  Study study(model, *tokenizer, texts, long_text, plan);
   Results results;
   double seconds = 0;
   {
@@ -116,7 +179,10 @@ void run(Arguments arguments, const std::string& command) {
     seconds = progress.seconds();
   }
 
-  comparison::Json report = report_json(results, plan);
+  std::vector<Row> rows = target_rows(results, plan);
+  if (!results.cut_texts.empty()) rows.push_back(prompt_cut_row(results, press_figures));
+  rows.insert(rows.end(), more_rows.begin(), more_rows.end());
+  comparison::Json report = report_json(results, plan, rows);
   report["run"] =
       comparison::run_json({command, files.name(), std::uint64_t{1}, plan.threads, seconds});
   report["run"]["model"] = comparison::model_json(model, files.name());

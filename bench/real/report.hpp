@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The results as JSON and as tables.
+/// The results as JSON.
 #ifndef MORPHKV_BENCH_REAL_REPORT_HPP
 #define MORPHKV_BENCH_REAL_REPORT_HPP
 
-#include <cstdio>
 #include <set>
 #include <string>
 #include <vector>
@@ -25,72 +24,143 @@ using comparison::Json;
                     {"value", row.value.mean},
                     {"interval", {row.value.low, row.value.high}},
                     {"target", row.target},
-                    {"met", row.met}});
+                    {"met", row.met ? Json(*row.met) : Json()}});
   }
   return json;
 }
 
-/// What one cache cost: over texts, and over the passkeys of each kind and depth.
-[[nodiscard]] inline Json cache_json(const Results& results, const Plan& plan, std::size_t cache) {
-  const Contender& contender = results.contenders[cache];
+namespace detail {
+
+[[nodiscard]] inline Json contender_json(const Contender& contender) {
+  return {{"policy", contender.policy},
+          {"slots", contender.slots},
+          {"capacity", contender.capacity},
+          {"bytes", contender.bytes}};
+}
+
+/// The mean of value(item) over items, with its interval.
+template <class Items, class Value>
+[[nodiscard]] Json mean_json(const Items& items, const Value& value) {
+  return comparison::interval_json(
+      bench::bootstrap(items.size(), [&](const bench::Resample& resample) {
+        return resample.mean(items.size(), [&](std::size_t k) { return value(items[k]); });
+      }));
+}
+
+/// What one cache lost of some texts, as fields of `json`.
+inline void add_texts(const std::vector<TextResult>& texts, std::size_t cache, Json& json) {
   const auto over_texts = [&](double Divergence::*measure) {
-    return comparison::interval_json(
-        bench::bootstrap(results.texts.size(), [&](const bench::Resample& resample) {
-          return resample.mean(results.texts.size(), [&](std::size_t t) {
-            return results.texts[t].caches[cache].*measure;
-          });
-        }));
+    return mean_json(texts, [&](const TextResult& text) { return text.caches[cache].*measure; });
   };
-  Json json = {{"policy", contender.policy},
-               {"slots", contender.slots},
-               {"capacity", contender.capacity},
-               {"bytes", contender.bytes},
-               {"nll_lost", over_texts(&Divergence::nll_lost)},
-               {"kl", over_texts(&Divergence::kl)},
-               {"agreement", over_texts(&Divergence::agreement)}};
-  for (const TextResult& text : results.texts) {
+  json["nll_lost"] = over_texts(&Divergence::nll_lost);
+  json["kl"] = over_texts(&Divergence::kl);
+  json["agreement"] = over_texts(&Divergence::agreement);
+  for (const TextResult& text : texts) {
     const Divergence& d = text.caches[cache];
     json["texts"].push_back(
         {{"text", text.name}, {"nll_lost", d.nll_lost}, {"kl", d.kl}, {"agreement", d.agreement}});
   }
-  for (const Question question : questions) {
-    Json depths = Json::array();
-    for (const double depth : plan.depths) {
-      depths.push_back(mean_digits(passkeys_of(results, question, depth), cache, {}));
+}
+
+/// The shares of answers that one cache got right, by task, question and depth.
+[[nodiscard]] inline Json lookups_json(const Results& results, const Plan& plan,
+                                       std::size_t cache) {
+  Json json = Json::array();
+  for (const LookupTask& task : lookup_tasks) {
+    for (const Question question : questions) {
+      Json depths = Json::array();
+      for (const double depth : plan.depths) {
+        depths.push_back(mean_right(lookups_of(results, task.name, question, depth), cache, {}));
+      }
+      const auto all = lookups_of(results, task.name, question);
+      json.push_back({{"task", task.name},
+                      {"question", to_string(question)},
+                      {"right", comparison::interval_json(
+                                    bench::bootstrap(all.size(),
+                                                     [&](const bench::Resample& resample) {
+                                                       return mean_right(all, cache, resample);
+                                                     }))},
+                      {"depths", depths}});
     }
-    const auto all = passkeys_of(results, question);
-    json["passkeys"].push_back({{"question", to_string(question)},
-                                {"digits", comparison::interval_json(bench::bootstrap(
-                                               all.size(),
-                                               [&](const bench::Resample& resample) {
-                                                 return mean_digits(all, cache, resample);
-                                               }))},
-                                {"depths", depths}});
   }
   return json;
 }
 
-[[nodiscard]] inline Json report_json(const Results& results, const Plan& plan) {
-  Json json = {{"rows", rows_json(target_rows(results, plan))},
+/// What one cache wrote.
+[[nodiscard]] inline Json written_json(const Results& results, std::size_t cache) {
+  const auto over_prompts = [&](auto Written::*measure) {
+    return mean_json(results.responses, [&](const ResponseResult& response) {
+      return static_cast<double>(response.caches[cache].*measure);
+    });
+  };
+  Json json = contender_json(results.writers[cache]);
+  json["full_nll"] = over_prompts(&Written::full_nll);
+  json["distinct"] = over_prompts(&Written::distinct);
+  json["names"] = over_prompts(&Written::names);
+  for (const ResponseResult& response : results.responses) {
+    const Written& written = response.caches[cache];
+    json["responses"].push_back({{"prompt", response.prompt},
+                                 {"full_nll", written.full_nll},
+                                 {"distinct", written.distinct},
+                                 {"names", written.names},
+                                 {"text", written.text}});
+  }
+  return json;
+}
+
+/// Some texts under some caches.
+[[nodiscard]] inline Json texts_json(const std::vector<TextResult>& texts,
+                                     const std::vector<Contender>& contenders) {
+  Json json = Json::array();
+  if (texts.empty()) return json;
+  for (std::size_t c = 0; c < contenders.size(); ++c) {
+    Json cache = contender_json(contenders[c]);
+    add_texts(texts, c, cache);
+    json.push_back(cache);
+  }
+  return json;
+}
+
+}  // namespace detail
+
+/// Lists of measures that were left out are empty; `caches` then have no such fields.
+[[nodiscard]] inline Json report_json(const Results& results, const Plan& plan,
+                                      const std::vector<Row>& rows) {
+  Json json = {{"rows", rows_json(rows)},
                {"prompt", plan.prompt},
                {"response", plan.response},
+               {"long_prompt", plan.long_prompt},
+               {"long_response", plan.long_response},
                {"depths", plan.depths},
-               {"passkeys_per_depth", plan.passkeys},
-               {"passkey_tokens", plan.passkey_tokens},
+               {"lookups_per_depth", plan.lookups},
+               {"lookup_tokens", plan.lookup_tokens},
+               {"story_tokens", plan.story_tokens},
                {"texts", Json::array()},
                {"caches", Json::array()}};
   for (const TextResult& text : results.texts) {
     json["texts"].push_back({{"text", text.name}, {"full_nll", text.full_nll}});
   }
   for (std::size_t c = 0; c < results.contenders.size(); ++c) {
-    json["caches"].push_back(cache_json(results, plan, c));
+    Json cache = detail::contender_json(results.contenders[c]);
+    if (!results.texts.empty()) detail::add_texts(results.texts, c, cache);
+    if (!results.lookups.empty()) cache["lookups"] = detail::lookups_json(results, plan, c);
+    json["caches"].push_back(cache);
+  }
+  json["long"] = detail::texts_json(results.long_texts, results.contenders);
+  json["prompt_cut"] = detail::texts_json(results.cut_texts, results.presses);
+  json["responses"] = Json::array();
+  if (!results.responses.empty()) {
+    for (std::size_t c = 0; c < results.writers.size(); ++c) {
+      json["responses"].push_back(detail::written_json(results, c));
+    }
   }
   return json;
 }
 
-/// For the picture of held positions.
+/// For the picture of held positions; null if no text was watched.
 [[nodiscard]] inline Json trails_json(const Results& results, const llama::Tokenizer& tokenizer) {
   const Trails& trails = results.trails;
+  if (trails.tokens.empty()) return {};
   const auto prompt_end = trails.tokens.begin() + static_cast<std::ptrdiff_t>(trails.prompt);
   const std::vector<int> response(prompt_end, trails.tokens.end() - 1);
   Json json = {{"prompt", std::vector<int>(trails.tokens.begin(), prompt_end)},
@@ -111,30 +181,6 @@ using comparison::Json;
     json["words"][std::to_string(token)] = tokenizer.piece(trails.tokens.front(), token);
   }
   return json;
-}
-
-inline void print_report(const Json& report) {
-  std::printf("\n%-16s %6s %9s   %-22s %9s %7s   %s\n", "policy", "slots", "KiB", "KL, 95 %",
-              "NLL lost", "top-1", "passkey digits: in prompt, later turn");
-  for (const Json& cache : report["caches"]) {
-    std::printf("%-16s %6zu %9.0f   %.4f (%.4f, %.4f) %9.4f %6.1f%%  ",
-                cache["policy"].get<std::string>().c_str(), cache["capacity"].get<std::size_t>(),
-                cache["bytes"].get<double>() / 1024, cache["kl"]["mean"].get<double>(),
-                cache["kl"]["low"].get<double>(), cache["kl"]["high"].get<double>(),
-                cache["nll_lost"]["mean"].get<double>(),
-                100 * cache["agreement"]["mean"].get<double>());
-    for (const Json& kind : cache["passkeys"]) {
-      std::printf(" %.2f", kind["digits"]["mean"].get<double>());
-    }
-    std::printf("\n");
-  }
-  std::printf("\n");
-  for (const Json& row : report["rows"]) {
-    std::printf("%s  %s: %.2f (%.2f to %.2f), target %s\n", row["met"] ? "met    " : "not met",
-                row["measure"].get<std::string>().c_str(), row["value"].get<double>(),
-                row["interval"][0].get<double>(), row["interval"][1].get<double>(),
-                row["target"].get<std::string>().c_str());
-  }
 }
 
 }  // namespace morphkv::real

@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "comparison/numbers.hpp"
@@ -20,9 +22,9 @@ namespace morphkv::real {
 
 struct Row {
   std::string measure;
-  comparison::Interval value;  ///< 95 %, over texts or passkeys
+  comparison::Interval value;  ///< 95 %, over texts, look-ups or prompts
   std::string target;
-  bool met = false;
+  std::optional<bool> met;  ///< none: what it is compared with is not known
 };
 
 /// The mean KL of a cache over texts.
@@ -32,23 +34,27 @@ struct Row {
                        [&](std::size_t t) { return results.texts[t].caches[cache].kl; });
 }
 
-/// The passkeys of a kind. \param depth negative: of all depths
-[[nodiscard]] inline std::vector<const PasskeyResult*> passkeys_of(const Results& results,
-                                                                   Question question,
-                                                                   double depth = -1) {
-  std::vector<const PasskeyResult*> found;
-  for (const PasskeyResult& passkey : results.passkeys) {
-    if (passkey.question == question && (depth < 0 || passkey.depth == depth)) {
-      found.push_back(&passkey);
+/// The look-ups of a kind. \param depth negative: of all depths
+[[nodiscard]] inline std::vector<const LookupResult*> lookups_of(const Results& results,
+                                                                 const std::string& task,
+                                                                 Question question,
+                                                                 double depth = -1) {
+  std::vector<const LookupResult*> found;
+  for (const LookupResult& lookup : results.lookups) {
+    if (lookup.task == task && lookup.question == question &&
+        (depth < 0 || lookup.depth == depth)) {
+      found.push_back(&lookup);
     }
   }
   return found;
 }
 
-/// The mean number of right digits of a cache.
-[[nodiscard]] inline double mean_digits(const std::vector<const PasskeyResult*>& passkeys,
-                                        std::size_t cache, const bench::Resample& resample) {
-  return resample.mean(passkeys.size(), [&](std::size_t k) { return passkeys[k]->digits[cache]; });
+/// The mean share of the answers' tokens that a cache predicts.
+[[nodiscard]] inline double mean_right(const std::vector<const LookupResult*>& lookups,
+                                       std::size_t cache, const bench::Resample& resample) {
+  return resample.mean(lookups.size(), [&](std::size_t k) {
+    return static_cast<double>(lookups[k]->right[cache]) / static_cast<double>(lookups[k]->length);
+  });
 }
 
 namespace detail {
@@ -69,87 +75,95 @@ namespace detail {
 }
 
 /// How much less KL `ours` has than the best of `others`, in per cent.
-[[nodiscard]] inline Row less_kl(const Results& results, std::string measure, std::size_t ours,
-                                 const std::vector<std::size_t>& others, double target) {
-  Row row{
-      std::move(measure) + ": KL less, %", {}, "at least " + std::to_string(int(target)), false};
+[[nodiscard]] inline Row less_kl(const Results& results, const std::string& measure,
+                                 std::size_t ours, const std::vector<std::size_t>& others,
+                                 double target) {
+  Row row{measure + ": KL less, %", {}, "at least " + comparison::fixed(target, 0), {}};
   row.value = bench::bootstrap(results.texts.size(), [&](const bench::Resample& resample) {
     double best = std::numeric_limits<double>::infinity();
     for (const std::size_t other : others) {
       best = (std::min)(best, mean_kl(results, other, resample));
     }
-    return 100 * (1 - mean_kl(results, ours, resample) / best);
+    return best > 0 ? 100 * (1 - mean_kl(results, ours, resample) / best) : 0;
   });
   row.met = row.value.mean >= target;
   return row;
 }
 
-[[nodiscard]] inline Row digits_row(const Results& results, std::size_t slots, Question question,
-                                    double target) {
-  const auto passkeys = passkeys_of(results, question);
-  const std::size_t ours = find(results, "recommended", slots);
-  Row row{"recommended, passkey " + std::string(to_string(question)) + at(slots) +
+/// The capacity at which the passkeys have a target.
+inline constexpr std::size_t passkey_slots = 512;
+
+[[nodiscard]] inline Row digits_row(const Results& results, Question question, double target) {
+  const auto passkeys = lookups_of(results, passkey_task, question);
+  const std::size_t ours = find(results, "recommended", passkey_slots);
+  Row row{"recommended, passkey " + std::string(to_string(question)) + at(passkey_slots) +
               ": digits right of 5",
           bench::bootstrap(passkeys.size(),
                            [&](const bench::Resample& resample) {
-                             return mean_digits(passkeys, ours, resample);
+                             return passkey_digits * mean_right(passkeys, ours, resample);
                            }),
-          "at least " + comparison::fixed(target, 1), false};
+          "at least " + comparison::fixed(target, 1),
+          {}};
   row.met = row.value.mean >= target;
   return row;
 }
 
 /// The least margin over H2O of all depths and both questions.
-[[nodiscard]] inline Row margin_over_h2o(const Results& results, std::size_t slots,
+[[nodiscard]] inline Row margin_over_h2o(const Results& results,
                                          const std::vector<double>& depths) {
-  const std::size_t ours = find(results, "recommended", slots);
-  const std::size_t h2o = find(results, "h2o", slots);
-  Row row{"recommended, passkey" + at(slots) + ": digits more than H2O at the worst depth",
-          bench::bootstrap(passkeys_of(results, Question::in_prompt, depths.front()).size(),
-                           [&](const bench::Resample& resample) {
-                             double least = passkey_digits;
-                             for (const Question question : questions) {
-                               for (const double depth : depths) {
-                                 const auto passkeys = passkeys_of(results, question, depth);
-                                 least =
-                                     (std::min)(least, mean_digits(passkeys, ours, resample) -
-                                                           mean_digits(passkeys, h2o, resample));
-                               }
-                             }
-                             return least;
-                           }),
-          "at least 0", false};
+  const std::size_t ours = find(results, "recommended", passkey_slots);
+  const std::size_t h2o = find(results, "h2o", passkey_slots);
+  const auto least_margin = [&](const bench::Resample& resample) {
+    double least = passkey_digits;
+    for (const Question question : questions) {
+      for (const double depth : depths) {
+        const auto passkeys = lookups_of(results, passkey_task, question, depth);
+        least = (std::min)(least, passkey_digits * (mean_right(passkeys, ours, resample) -
+                                                    mean_right(passkeys, h2o, resample)));
+      }
+    }
+    return least;
+  };
+  const std::size_t each =
+      lookups_of(results, passkey_task, Question::in_prompt, depths.front()).size();
+  Row row{"recommended, passkey" + at(passkey_slots) + ": digits more than H2O at the worst depth",
+          bench::bootstrap(each, least_margin),
+          "at least 0",
+          {}};
   row.met = row.value.mean >= 0;
   return row;
 }
 
-}  // namespace detail
-
-/// What the library claims of its policies on a real model.
-[[nodiscard]] inline std::vector<Row> target_rows(const Results& results, const Plan& plan) {
-  std::vector<Row> rows;
+inline void add_language_rows(const Results& results, const Plan& plan, std::vector<Row>& rows) {
   for (const std::size_t slots : plan.capacities) {
     std::vector<std::size_t> others;
     for (const char* name : {"h2o", snapkv_policy, "tova", "streaming_llm", "random"}) {
-      others.push_back(detail::find(results, name, slots));
+      others.push_back(find(results, name, slots));
     }
-    rows.push_back(detail::less_kl(
-        results,
-        "recommended against the best of H2O, SnapKV + window, TOVA, StreamingLLM, random" +
-            detail::at(slots),
-        detail::find(results, "recommended", slots), others, 25));
+    rows.push_back(
+        less_kl(results,
+                "recommended against the best of H2O, SnapKV + window, TOVA, StreamingLLM, random" +
+                    at(slots),
+                find(results, "recommended", slots), others, 25));
   }
   constexpr std::size_t slots = 512;
-  if (std::find(plan.capacities.begin(), plan.capacities.end(), slots) == plan.capacities.end()) {
-    return rows;
+  if (std::ranges::count(plan.capacities, slots) == 0) return;
+  rows.push_back(less_kl(results, "morphkv, default options, against StreamingLLM" + at(slots),
+                         find(results, "morphkv", slots), {find(results, "streaming_llm", slots)},
+                         20));
+}
+
+}  // namespace detail
+
+/// What the library claims of its policies on a real model, of the measures that were taken.
+[[nodiscard]] inline std::vector<Row> target_rows(const Results& results, const Plan& plan) {
+  std::vector<Row> rows;
+  if (!results.texts.empty()) detail::add_language_rows(results, plan, rows);
+  if (!results.lookups.empty() && std::ranges::count(plan.capacities, detail::passkey_slots) > 0) {
+    rows.push_back(detail::digits_row(results, Question::in_prompt, 5.0));
+    rows.push_back(detail::digits_row(results, Question::later_turn, 4.5));
+    rows.push_back(detail::margin_over_h2o(results, plan.depths));
   }
-  rows.push_back(
-      detail::less_kl(results, "morphkv, default options, against StreamingLLM" + detail::at(slots),
-                      detail::find(results, "morphkv", slots),
-                      {detail::find(results, "streaming_llm", slots)}, 20));
-  rows.push_back(detail::digits_row(results, slots, Question::in_prompt, 5.0));
-  rows.push_back(detail::digits_row(results, slots, Question::later_turn, 4.5));
-  rows.push_back(detail::margin_over_h2o(results, slots, plan.depths));
   return rows;
 }
 

@@ -27,12 +27,15 @@ struct Reading {
   /// Called for each cache in order, with the logits of tokens[index]. The caches predict
   /// tokens[prompt] alike: within the first block, attention sees all of it.
   std::function<void(std::size_t cache, std::size_t index, std::span<const float> logits)> judge;
-  /// Called for each cache once it holds tokens[0, index). May be empty.
-  std::function<void(std::size_t cache, std::size_t index)> watch = {};
+  /// The token that a cache reads at `index`, after its predictions went to judge(). Empty:
+  /// tokens[index], whatever the model predicts, so that all caches read the same.
+  std::function<int(std::size_t cache, std::size_t index)> next = {};
+  /// Called with each cache once it holds tokens[0, index). May be empty.
+  std::function<void(const comparison::AnyCache& held, std::size_t cache, std::size_t index)>
+      watch = {};
 };
 
-/// Reads texts side by side. The tokens are those of the text, whatever the model predicts, so all
-/// caches read the same.
+/// Reads texts side by side.
 class SideBySide {
  public:
   /// \pre `model` outlives this.
@@ -76,7 +79,7 @@ class SideBySide {
     const std::span<const float> logits = transformer_.last_logits();
     for (std::size_t cache = 0; cache < reading.caches.size(); ++cache) {
       reading.judge(cache, reading.prompt, logits);
-      if (reading.watch) reading.watch(cache, reading.prompt);
+      if (reading.watch) reading.watch(*reading.caches[cache], cache, reading.prompt);
     }
   }
 
@@ -86,7 +89,7 @@ class SideBySide {
     if (position + 1 >= reading.tokens.size()) return;
     for (std::size_t cache = 0; cache < reading.caches.size(); ++cache) {
       rows_.push_back({&reading, cache});
-      tokens_.push_back(reading.tokens[position]);
+      tokens_.push_back(reading.next ? reading.next(cache, position) : reading.tokens[position]);
       positions_.push_back(position);
     }
   }
@@ -103,7 +106,7 @@ class SideBySide {
     for (std::size_t row = 0; row < rows_.size(); ++row) {
       const auto [reading, cache] = rows_[row];
       reading->judge(cache, positions_[row] + 1, row_of(logits, row));
-      if (reading->watch) reading->watch(cache, positions_[row] + 1);
+      if (reading->watch) reading->watch(*reading->caches[cache], cache, positions_[row] + 1);
     }
   }
 
