@@ -34,6 +34,7 @@ namespace support = morphkv::support;
 
 struct Arguments {
   bool quick = false;
+  std::vector<std::string> measures;
   Plan plan;
   std::filesystem::path model = "build/models/smollm2";
   std::filesystem::path texts = "build/texts";
@@ -44,6 +45,12 @@ struct Arguments {
   std::filesystem::path json = "build/reports/real.json";
   std::filesystem::path html = "build/reports/real.html";
 };
+
+std::vector<std::string> names_of_measures() {
+  std::vector<std::string> names;
+  for (const auto& [name, measure] : measures()) names.push_back(name);
+  return names;
+}
 
 void add_options(CLI::App& app, Arguments& arguments) {
   Plan& plan = arguments.plan;
@@ -56,9 +63,9 @@ void add_options(CLI::App& app, Arguments& arguments) {
       "--quick", arguments.quick,
       "minutes: two texts, capacity 512, 256 tokens after the prompt, one look-up per task "
       "and depth, one short response");
-  app.add_option("--measures", plan.measures, "what is measured; default: all")
+  app.add_option("--measures", arguments.measures, "what is measured; default: all")
       ->delimiter(',')
-      ->transform(CLI::CheckedTransformer(measures()));
+      ->check(CLI::IsMember(names_of_measures()));
   app.add_option("--model", arguments.model, "a Hugging Face folder; questions are asked in ChatML")
       ->capture_default_str();
   app.add_option("--texts", arguments.texts, "a folder of .txt files")->capture_default_str();
@@ -118,6 +125,14 @@ void require_tokens(const Text& text, std::size_t needed, const char* what) {
                               " tokens: must be at least " + std::to_string(needed) + ", " + what);
 }
 
+/// \throws std::invalid_argument if the model was not made for so many tokens
+void require_context(const Plan& plan, std::size_t context) {
+  if (plan.long_prompt + plan.long_response <= context) return;
+  throw std::invalid_argument(
+      "--long-prompt + --long-response = " + std::to_string(plan.long_prompt + plan.long_response) +
+      ": must be at most " + std::to_string(context) + ", the context of the model");
+}
+
 Text load_text(const std::filesystem::path& file, const llama::Tokenizer& tokenizer) {
   support::InputFile input(file);
   return {file.stem().string(), tokenizer.encode(input.read_text(input.size(), "the text"))};
@@ -152,6 +167,10 @@ Text load_long_text(const Arguments& arguments, const llama::Tokenizer& tokenize
 void run(Arguments arguments, const std::string& command) {
   Plan& plan = arguments.plan;
   if (arguments.quick) make_quick(plan);
+  if (!arguments.measures.empty()) {
+    plan.measures.clear();
+    for (const std::string& name : arguments.measures) plan.measures.push_back(measures().at(name));
+  }
   if (plan.long_prompt == 0) std::erase(plan.measures, Measure::long_text);
   // Files are read first: what is wrong with them is known before the work.
   PressFigures press_figures;
@@ -164,6 +183,7 @@ void run(Arguments arguments, const std::string& command) {
   }
   const llama::ModelFiles files(arguments.model);
   const llama::Model model = files.load();
+  if (plan.has(Measure::long_text)) require_context(plan, model.config.context);
   const auto tokenizer = files.load_tokenizer(model.config);
   const std::vector<Text> texts = load_texts(arguments, *tokenizer);
   const Text long_text =

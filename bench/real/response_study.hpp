@@ -50,7 +50,7 @@ inline constexpr const char* story_prompts[] = {
     "Aurora telescope and the comet Lindgren.",
     "Write the long diary of Oskar Lindholm, who crosses Greenland with his dogs Freya and Bruno "
     "to reach Station Nord."};
-inline constexpr llama::SamplingOptions story_sampling{.temperature = 0.8, .min_p = 0.05};
+inline constexpr llama::SamplingOptions story_sampling{.temperature = 1, .min_p = 0.05};
 
 /// The mean NLL, in nats per token, of tokens[begin, size) under the full cache.
 /// \param advanced called with the number of tokens that were read
