@@ -20,6 +20,15 @@ void multiply_tile(const float* x, const std::byte* w, std::size_t columns, floa
     for (std::size_t r = 0; r < Rows; ++r) {
       weights[r] = load_weights<type>(w + (r * columns + k) * bytes);
     }
+    if constexpr (Tokens == 1) {
+      // The weights of one token come from memory. Rows are streams too short for the hardware to
+      // foresee, so the next tile is fetched in the order of its addresses.
+      const std::byte* next = w + Rows * (columns + k) * bytes;
+      MORPHKV_UNROLL
+      for (std::size_t line = 0; line < Rows * lanes * bytes; line += 64) {
+        __builtin_prefetch(next + line);
+      }
+    }
     MORPHKV_UNROLL
     for (std::size_t t = 0; t < Tokens; ++t) {
       const Vector inputs = load(x + t * columns + k);
@@ -57,17 +66,24 @@ void multiply_rows_of(const float* x, std::size_t tokens, const std::byte* w, st
   }
 }
 
-/// out[t][r] for r < rows; x [tokens][columns], w [rows][columns].
-template <TensorType type>
-void multiply_rows(const float* x, std::size_t tokens, const std::byte* w, std::size_t rows,
-                   std::size_t columns, float* out, std::size_t out_stride) {
+template <TensorType type, std::size_t Rows>
+void multiply_tiles(const float* x, std::size_t tokens, const std::byte* w, std::size_t rows,
+                    std::size_t columns, float* out, std::size_t out_stride) {
   constexpr std::size_t bytes = support::element_bytes(type);
   std::size_t r = 0;
-  for (; r + tile_rows <= rows; r += tile_rows) {
-    multiply_rows_of<type, tile_rows>(x, tokens, w + r * columns * bytes, columns, out + r,
-                                      out_stride);
+  for (; r + Rows <= rows; r += Rows) {
+    multiply_rows_of<type, Rows>(x, tokens, w + r * columns * bytes, columns, out + r, out_stride);
   }
   for (; r < rows; ++r) {
     multiply_rows_of<type, 1>(x, tokens, w + r * columns * bytes, columns, out + r, out_stride);
   }
+}
+
+/// out[t][r] for r < rows; x [tokens][columns], w [rows][columns].
+template <TensorType type>
+void multiply_rows(const float* x, std::size_t tokens, const std::byte* w, std::size_t rows,
+                   std::size_t columns, float* out, std::size_t out_stride) {
+  // With one token nothing is reused, and fewer rows at a time read memory faster.
+  if (tokens == 1) return multiply_tiles<type, 2>(x, 1, w, rows, columns, out, out_stride);
+  multiply_tiles<type, tile_rows>(x, tokens, w, rows, columns, out, out_stride);
 }
