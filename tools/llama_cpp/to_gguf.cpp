@@ -204,8 +204,10 @@ void write_whole_words(const llama::WordTokenizer& tokenizer, GgufWriter& file) 
 void write_tokenizer(const llama::Tokenizer& tokenizer, GgufWriter& file) {
   if (const auto* pairs = dynamic_cast<const llama::BytePairTokenizer*>(&tokenizer)) {
     write_byte_pairs(*pairs, file);
+  } else if (const auto* words = dynamic_cast<const llama::WordTokenizer*>(&tokenizer)) {
+    write_whole_words(*words, file);
   } else {
-    write_whole_words(dynamic_cast<const llama::WordTokenizer&>(tokenizer), file);
+    throw std::runtime_error("a model with tokenizer.json is not converted");
   }
 }
 
