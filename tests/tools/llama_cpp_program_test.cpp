@@ -16,6 +16,7 @@
 #include "llama/session.hpp"
 #include "morphkv/morphkv.hpp"
 #include "tasks/travel_log.hpp"
+#include "tools/random_model.hpp"
 #include "tools/temporary_folder.hpp"
 
 namespace morphkv::test::llama_cpp_program_test { namespace {
@@ -32,8 +33,7 @@ class LlamaCppProgramTest : public ::testing::Test {
   static void SetUpTestSuite() {
     if (!std::filesystem::exists(program)) return;
     folder = std::make_unique<TemporaryFolder>();
-    run(std::string("'") + converter + "' --model '" + model_folder + "' --output '" + gguf() +
-        "' 2> '" + said_file() + "'");
+    convert(model_folder, gguf());
     const llama::ModelFiles files(model_folder);
     weights = std::make_unique<llama::Model>(files.load());
     tokenizer = files.load_tokenizer(weights->config);
@@ -61,6 +61,10 @@ class LlamaCppProgramTest : public ::testing::Test {
     return run(std::string("'") + program + "' --model '" + model + "' --json '" +
                result_file().string() + "' --threads 1 --ignore-end " + options + " > '" +
                folder->file("out").string() + "' 2> '" + said_file() + "'");
+  }
+  static int convert(const std::string& from, const std::string& to) {
+    return run(std::string("'") + converter + "' --model '" + from + "' --output '" + to +
+               "' 2> '" + said_file() + "'");
   }
   static std::string said() { return bytes_of(said_file()); }
   static std::string prompt_option() {
@@ -184,6 +188,21 @@ TEST_F(LlamaCppProgramTest, WhatMakesNoSenseIsSaidAndNothingIsRun) {
   EXPECT_EQ(exit_code("", MORPHKV_SOURCE_DIR "/README.md"), 2);
   EXPECT_NE(said().find("README.md"), std::string::npos) << said();
 }
+
+#if defined(MORPHKV_TOKENIZER_JSON)
+TEST_F(LlamaCppProgramTest, TheConverterRefusesAModelWithTokenizerJson) {
+  const TemporaryFolder hub;
+  llama::Config config = family_config("llama");
+  config.vocabulary = 600;
+  write_hugging_face(random_model(config, 3), hub.path(), support::TensorType::bf16);
+  std::filesystem::copy(MORPHKV_SOURCE_DIR "/tests/tools/tokenizers/digits.json",
+                        hub.file("tokenizer.json"));
+  EXPECT_EQ(convert(hub.path().string(), hub.file("model.gguf").string()), 2);
+  EXPECT_NE(said().find("a model with tokenizer.json is not converted"), std::string::npos)
+      << said();
+  EXPECT_FALSE(std::filesystem::exists(hub.file("model.gguf")));
+}
+#endif
 
 }  // namespace
 }  // namespace morphkv::test::llama_cpp_program_test
