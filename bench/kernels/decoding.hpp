@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "kernels/machine.hpp"
-#include "morphkv/core/fetch.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
 #include "morphkv/policy/morphkv.hpp"

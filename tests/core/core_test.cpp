@@ -12,10 +12,8 @@
 
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/executor.hpp"
-#include "morphkv/core/half_bits.hpp"
-#include "morphkv/core/row_matrix.hpp"
 #include "morphkv/core/shape.hpp"
-#include "morphkv/core/status.hpp"
+#include "morphkv/core/types.hpp"
 #include "morphkv/core/weight_units.hpp"
 #include "oracle/half_rounding.hpp"
 #include "support/bit_mask.hpp"

@@ -7,7 +7,6 @@
 
 #include "cuda/device.cuh"
 #include "cuda/host_top_k.hpp"
-#include "morphkv/core/half_bits.hpp"
 #include "morphkv/core/weight_units.hpp"
 #include "morphkv/cuda/gather.cuh"
 #include "morphkv/cuda/top_k.cuh"

@@ -119,22 +119,5 @@ TEST(TopKTest, NotANumberIsRefused) {
   }
 }
 
-TEST(TopKTest, KeepsCandidatesInPlace) {
-  const std::vector<float> scores = {5, 1, 4, 4, 2, 4, 0};
-  std::vector<std::uint32_t> all = {0, 1, 2, 3, 4, 5, 6};
-  kernels::keep_top_k<float>(scores, 3, all);
-  EXPECT_EQ(all, (std::vector<std::uint32_t>{0, 3, 5}));
-  std::vector<std::uint32_t> some = {1, 2, 4, 6};
-  kernels::keep_top_k<float>(scores, 2, some);
-  EXPECT_EQ(some, (std::vector<std::uint32_t>{2, 4}));
-  std::vector<std::uint32_t> few = {1, 2};
-  kernels::keep_top_k<float>(scores, 5, few);
-  EXPECT_EQ(few, (std::vector<std::uint32_t>{1, 2}));
-  const std::vector<double> doubles = {1, 1, 1};
-  std::vector<std::uint32_t> equal = {0, 1, 2};
-  kernels::keep_top_k<double>(doubles, 2, equal);
-  EXPECT_EQ(equal, (std::vector<std::uint32_t>{1, 2}));
-}
-
 }  // namespace
 }  // namespace morphkv::testing::top_k_test

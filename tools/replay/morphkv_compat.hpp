@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
+#include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/memory_usage.hpp"
-#include "morphkv/core/row_matrix.hpp"
 #include "morphkv/core/types.hpp"
 
 namespace morphkv::replay {

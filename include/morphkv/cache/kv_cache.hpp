@@ -25,7 +25,7 @@
 #include "morphkv/cache/slot_allocator.hpp"
 #include "morphkv/cache/storage.hpp"
 #include "morphkv/core/executor.hpp"
-#include "morphkv/core/fetch.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/memory_usage.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/shape.hpp"

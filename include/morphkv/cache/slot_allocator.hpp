@@ -10,7 +10,6 @@
 #include <span>
 #include <vector>
 
-#include "morphkv/core/config.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 

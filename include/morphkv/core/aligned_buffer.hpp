@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The only owner of memory in the library.
+/// The only owner of memory in the library, and a matrix in such memory.
 #ifndef MORPHKV_CORE_ALIGNED_BUFFER_HPP
 #define MORPHKV_CORE_ALIGNED_BUFFER_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <limits>
@@ -95,6 +96,30 @@ class AlignedBuffer {
 
   Memory data_;
   std::size_t size_ = 0;
+};
+
+/// A fixed matrix, zero at first, of `rows` rows of `columns` numbers, each row on a cache line.
+template <class T>
+class RowMatrix {
+ public:
+  RowMatrix() = default;
+  RowMatrix(std::size_t rows, std::size_t columns)
+      : rows_(rows), stride_(aligned_stride<T>(columns)), cells_(rows * stride_) {}
+
+  [[nodiscard]] T* row(std::size_t index) noexcept { return cells_.data() + index * stride_; }
+  [[nodiscard]] const T* row(std::size_t index) const noexcept {
+    return cells_.data() + index * stride_;
+  }
+  [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
+  /// Elements between two rows: the columns, rounded up to whole cache lines.
+  [[nodiscard]] std::size_t stride() const noexcept { return stride_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return cells_.bytes(); }
+  void clear() noexcept { std::fill_n(cells_.data(), cells_.size(), T{}); }
+
+ private:
+  std::size_t rows_ = 0;
+  std::size_t stride_ = 0;
+  AlignedBuffer<T> cells_;
 };
 
 }}  // namespace morphkv::v0

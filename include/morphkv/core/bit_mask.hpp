@@ -7,11 +7,20 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "morphkv/core/config.hpp"
+
 namespace morphkv { inline namespace v0 {
 
 /// Whether bit `index` is set in a mask of 64-bit words, lowest bit first.
-[[nodiscard]] inline bool test_bit(const std::uint64_t* words, std::size_t index) noexcept {
+[[nodiscard]] MORPHKV_HOST_DEVICE inline bool test_bit(const std::uint64_t* words,
+                                                       std::size_t index) noexcept {
   return ((words[index / 64] >> (index % 64)) & 1U) != 0;
+}
+
+MORPHKV_HOST_DEVICE inline void set_bit(std::uint64_t* words, std::size_t index,
+                                        bool value = true) noexcept {
+  const std::uint64_t bit = std::uint64_t{1} << (index % 64);
+  words[index / 64] = value ? words[index / 64] | bit : words[index / 64] & ~bit;
 }
 
 }}  // namespace morphkv::v0

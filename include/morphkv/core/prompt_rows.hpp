@@ -6,7 +6,7 @@
 
 #include <cstddef>
 
-#include "morphkv/core/status.hpp"
+#include "morphkv/core/types.hpp"
 
 namespace morphkv { inline namespace v0 {
 

@@ -155,7 +155,7 @@ MORPHKV_HOST_DEVICE void commit_block(const Team& team, const EvictionRules& rul
       const std::uint32_t column = outcome.sources[64 * word + bit];
       if (column == no_slot) continue;
       const bool stays = column < block.held
-                             ? HeadView::test_bit(from.permanent, column)
+                             ? test_bit(from.permanent, column)
                              : is_permanent_arrival(rules, block.arrived + column - block.held);
       if (stays) permanent |= std::uint64_t{1} << bit;
       if (outcome.pins == 0 || outcome.pin_ranks[column] == BlockOutcome::no_pin) continue;
@@ -175,7 +175,7 @@ MORPHKV_HOST_DEVICE void commit_block(const Team& team, const EvictionRules& rul
     const Slot slot = back < block.tokens ? slot_of(block.tokens - 1 - back)
                                           : slot_of_arrival(rules, from, arrival);
     to.arrivals[arrival % (rules.held_recent() + 1)] = slot;
-    HeadView::set_bit(to.protection, slot);
+    set_bit(to.protection, slot);
   }
   state.pins = outcome.pins;
   state.pinned_at = pinned_at_after(block, state);

@@ -27,7 +27,6 @@
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/search.hpp"
 #include "morphkv/kernels/top_k.hpp"
-#include "morphkv/kernels/window_update.hpp"
 #include "morphkv/score/score.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -257,7 +256,7 @@ class EvictionHead {
   [[nodiscard]] bool is_permanent(const BlockSelection& block,
                                   std::uint32_t column) const noexcept {
     const BlockColumns& c = block.columns;
-    return column < c.held ? HeadView::test_bit(view().permanent, column)
+    return column < c.held ? test_bit(view().permanent, column)
                            : is_permanent_arrival(plan_.rules, c.arrived + column - c.held);
   }
 
@@ -359,7 +358,7 @@ class EvictionHead {
       Value least{};
       for (Slot s = 0; s < weights.size(); ++s) {
         const Value value = row.push(s, weights[s], row.fetch(s));
-        if (s >= candidates.slots || HeadView::test_bit(candidates.protected_bits, s)) continue;
+        if (s >= candidates.slots || test_bit(candidates.protected_bits, s)) continue;
         if (lowest == no_slot || value < least ||
             (value == least && candidates.positions[s] < candidates.positions[lowest])) {
           lowest = s;

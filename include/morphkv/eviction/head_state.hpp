@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "morphkv/core/bit_mask.hpp"
 #include "morphkv/core/config.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/eviction/rules.hpp"
@@ -115,16 +116,6 @@ struct HeadView {
   }
   [[nodiscard]] Candidates candidates(std::size_t size) const noexcept {
     return {size, protection, positions};
-  }
-
-  [[nodiscard]] MORPHKV_HOST_DEVICE static bool test_bit(const std::uint64_t* words,
-                                                         std::uint32_t index) noexcept {
-    return ((words[index / 64] >> (index % 64)) & 1U) != 0;
-  }
-  MORPHKV_HOST_DEVICE static void set_bit(std::uint64_t* words, std::uint32_t index,
-                                          bool value = true) noexcept {
-    const std::uint64_t bit = std::uint64_t{1} << (index % 64);
-    words[index / 64] = value ? words[index / 64] | bit : words[index / 64] & ~bit;
   }
 };
 

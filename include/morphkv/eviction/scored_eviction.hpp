@@ -6,17 +6,15 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/memory_usage.hpp"
 #include "morphkv/core/prompt_rows.hpp"
-#include "morphkv/core/row_matrix.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/eviction/eviction_head.hpp"
 

@@ -54,13 +54,13 @@ MORPHKV_HOST_DEVICE inline void protect_arrival(const EvictionRules& rules, cons
                                                 std::uint32_t arrived, Slot slot) noexcept {
   const std::uint32_t recent = rules.held_recent();
   view.arrivals[arrived % (recent + 1)] = slot;
-  if (arrived < rules.sinks) HeadView::set_bit(view.permanent, slot);
-  if (recent > 0 || arrived < rules.sinks) HeadView::set_bit(view.protection, slot);
+  if (arrived < rules.sinks) set_bit(view.permanent, slot);
+  if (recent > 0 || arrived < rules.sinks) set_bit(view.protection, slot);
   if (recent == 0 || arrived < recent) return;
   const Slot left_behind = slot_of_arrival(rules, view, arrived - recent);
-  if (!HeadView::test_bit(view.permanent, left_behind) &&
-      !(rules.pins > 0 && HeadView::test_bit(view.pinned, left_behind))) {
-    HeadView::set_bit(view.protection, left_behind, false);
+  if (!test_bit(view.permanent, left_behind) &&
+      !(rules.pins > 0 && test_bit(view.pinned, left_behind))) {
+    set_bit(view.protection, left_behind, false);
   }
 }
 
@@ -72,13 +72,13 @@ MORPHKV_HOST_DEVICE inline void release_pins(const EvictionRules& rules, const H
   for (; state.pins > left; --state.pins) {
     if (!leader) continue;
     const Slot slot = view.pins[state.pins - 1];
-    HeadView::set_bit(view.pinned, slot, false);
+    set_bit(view.pinned, slot, false);
     const std::uint32_t recent = rules.held_recent();
     const bool is_recent =
         recent > 0 && (state.arrived < recent ||
                        view.positions[slot] >=
                            view.positions[slot_of_arrival(rules, view, state.arrived - recent)]);
-    if (!is_recent) HeadView::set_bit(view.protection, slot, false);
+    if (!is_recent) set_bit(view.protection, slot, false);
   }
 }
 
@@ -114,18 +114,18 @@ MORPHKV_HOST_DEVICE inline Position place_token(const EvictionRules& rules, cons
 MORPHKV_HOST_DEVICE inline Slot remove_token(const EvictionRules& rules, const HeadView& view,
                                              Slot slot, HeadState& state) noexcept {
   const Slot last = --state.size;
-  const bool is_protected = HeadView::test_bit(view.protection, last);
+  const bool is_protected = test_bit(view.protection, last);
   view.positions[slot] = view.positions[last];
-  HeadView::set_bit(view.permanent, slot, HeadView::test_bit(view.permanent, last));
-  HeadView::set_bit(view.protection, slot, is_protected);
+  set_bit(view.permanent, slot, test_bit(view.permanent, last));
+  set_bit(view.protection, slot, is_protected);
   for_each_row(view.scores, view.scores, [&](auto* row, const auto*) { row[slot] = row[last]; });
   view.positions[last] = no_position;
-  HeadView::set_bit(view.permanent, last, false);
+  set_bit(view.permanent, last, false);
   if (rules.pins > 0) {
-    HeadView::set_bit(view.pinned, slot, HeadView::test_bit(view.pinned, last));
-    HeadView::set_bit(view.pinned, last, false);
+    set_bit(view.pinned, slot, test_bit(view.pinned, last));
+    set_bit(view.pinned, last, false);
   }
-  HeadView::set_bit(view.protection, last, false);
+  set_bit(view.protection, last, false);
   for (std::uint32_t a = 0; slot != last && a <= rules.held_recent(); ++a) {
     if (view.arrivals[a] == last) view.arrivals[a] = slot;
   }

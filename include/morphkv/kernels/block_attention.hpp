@@ -15,7 +15,7 @@
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/dispatch.hpp"
-#include "morphkv/kernels/portable/block_attention.hpp"
+#include "morphkv/kernels/portable/attention.hpp"
 
 #define MORPHKV_LOOPS "morphkv/kernels/vector/block_attention.hpp"
 #include "morphkv/kernels/isa/for_each.hpp"

@@ -4,12 +4,8 @@
 #ifndef MORPHKV_KERNELS_TOP_K_HPP
 #define MORPHKV_KERNELS_TOP_K_HPP
 
-#include <algorithm>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <span>
-#include <vector>
 
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/portable/top_k.hpp"
@@ -27,31 +23,6 @@ template <RankedScore S>
 [[nodiscard]] bool top_k(const S* scores, std::size_t count, std::size_t wanted,
                          std::uint32_t* indices, std::uint32_t* workspace) noexcept {
   MORPHKV_DISPATCH(top_k(scores, count, wanted, indices, workspace));
-}
-
-/// Keeps, in place, the `count` candidates with the highest scores, in ascending order.
-/// `candidates` are distinct indices of `scores`, ascending. Of equal scores the higher index (the
-/// newer token) is kept. No score may be NaN. It may allocate; O(candidates).
-template <class Score>
-void keep_top_k(std::span<const Score> scores, std::size_t count,
-                std::vector<std::uint32_t>& candidates) {
-  if (count >= candidates.size()) return;
-  if constexpr (RankedScore<Score>) {
-    if (candidates.size() == scores.size()) {
-      std::vector<std::uint32_t> workspace(top_k_workspace(scores.size()));
-      if (top_k(scores.data(), scores.size(), count, candidates.data(), workspace.data())) {
-        candidates.resize(count);
-        return;
-      }
-    }
-  }
-  const auto wanted_more = [&](std::uint32_t a, std::uint32_t b) {
-    return scores[a] != scores[b] ? scores[a] > scores[b] : a > b;
-  };
-  const auto end = candidates.begin() + static_cast<std::ptrdiff_t>(count);
-  std::nth_element(candidates.begin(), end, candidates.end(), wanted_more);
-  candidates.resize(count);
-  std::sort(candidates.begin(), candidates.end());
 }
 
 #ifdef MORPHKV_KERNEL_INSTANCE

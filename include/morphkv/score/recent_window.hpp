@@ -17,7 +17,6 @@
 #include <string>
 
 #include "morphkv/core/error.hpp"
-#include "morphkv/core/half_bits.hpp"
 #include "morphkv/core/weight_units.hpp"
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/search.hpp"

@@ -11,7 +11,6 @@
 #include <cstdint>
 
 #include "morphkv/core/bit_mask.hpp"
-#include "morphkv/core/half_bits.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/weight_units.hpp"
 #include "morphkv/kernels/dispatch.hpp"
