@@ -61,30 +61,27 @@ struct BlockSelection {
 
   /// Allocates all that a block of so many columns needs, in a head of so many bytes.
   void reserve(std::size_t max_columns, ScoreMemory score, std::size_t head_bytes) {
-    slots.reserve(max_columns);
-    positions.reserve(max_columns);
-    order.reserve(max_columns);
-    values.reserve(max_columns);
-    row.reserve(max_columns);
     numbers.reserve(3 * max_columns);
-    attention.reserve(max_columns);
-    norms.reserve(max_columns);
-    pin_ranks.reserve(max_columns);
-    kept.reserve(max_columns);
-    ranks.reserve(max_columns);
-    compared.reserve(max_columns);
-    narrow.reserve(max_columns);
-    best.reserve(max_columns);
     workspace.reserve(kernels::top_k_workspace(max_columns));
+    for_each_vector(*this, [&](auto& vector) { vector.reserve(max_columns); });
     memory = AlignedBuffer<std::byte>(score.bytes(score_stride(max_columns)));
     next = AlignedBuffer<std::byte>(head_bytes);
   }
-  /// Bytes of that.
-  [[nodiscard]] static constexpr std::size_t reserved_bytes(std::size_t max_columns,
-                                                            ScoreMemory score,
-                                                            std::size_t head_bytes) noexcept {
-    return (10 * 4 + 6 * 8) * max_columns + 4 * kernels::top_k_workspace(max_columns) +
-           score.bytes(score_stride(max_columns)) + head_bytes;
+  /// Bytes that it has allocated.
+  [[nodiscard]] std::size_t bytes() const noexcept {
+    std::size_t sum = memory.bytes() + next.bytes();
+    for_each_vector(*this,
+                    [&](const auto& vector) { sum += vector.capacity() * sizeof vector[0]; });
+    return sum;
+  }
+
+ private:
+  template <class Self, class Use>
+  static void for_each_vector(Self& self, const Use& use) {
+    const auto use_all = [&](auto&... vectors) { (use(vectors), ...); };
+    use_all(self.slots, self.positions, self.order, self.values, self.row, self.numbers,
+            self.attention, self.norms, self.pin_ranks, self.kept, self.ranks, self.compared,
+            self.narrow, self.best, self.workspace);
   }
 };
 
@@ -214,7 +211,7 @@ class EvictionHead {
     const Status status = can_observe();
     if (status != Status::ok || !plan_.rules.evicts()) return status;
     const Slot victim = plan_.score.with_row(view().scores, state().rows, [&](const auto& pushed) {
-      return push(pushed, row, view().candidates(row.size()));
+      return push(pushed, row, view().candidates(state().size));
     });
     finish_row(SequentialTeam{}, plan_.rules, view(), victim, state());
     return Status::ok;
@@ -354,18 +351,12 @@ class EvictionHead {
     if constexpr (requires { row.push_row(weights, candidates); }) {
       return row.push_row(weights, candidates);
     } else {
-      Slot lowest = no_slot;
-      Value least{};
-      for (Slot s = 0; s < weights.size(); ++s) {
-        const Value value = row.push(s, weights[s], row.fetch(s));
-        if (s >= candidates.slots || test_bit(candidates.protected_bits, s)) continue;
-        if (lowest == no_slot || value < least ||
-            (value == least && candidates.positions[s] < candidates.positions[lowest])) {
-          lowest = s;
-          least = value;
-        }
-      }
-      return lowest;
+      LowestSeen<Value> seen;
+      push_row(
+          SequentialTeam{}, static_cast<std::uint32_t>(weights.size()), row,
+          [&](Slot slot) { return weights[slot]; },
+          [&](Slot slot, Value value) { seen.see(candidates, slot, value); });
+      return lowest_slot(SequentialTeam{}, candidates, row, seen);
     }
   }
   /// Pushes the row of a block's query to the columns.

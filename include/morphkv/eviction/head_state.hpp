@@ -111,10 +111,7 @@ struct HeadView {
     scores = {begin + layout.scores, layout.score, layout.stride, positions};
   }
 
-  [[nodiscard]] MORPHKV_HOST_DEVICE bool is_protected(Slot slot) const noexcept {
-    return test_bit(protection, slot);
-  }
-  [[nodiscard]] Candidates candidates(std::size_t size) const noexcept {
+  [[nodiscard]] MORPHKV_HOST_DEVICE Candidates candidates(std::uint32_t size) const noexcept {
     return {size, protection, positions};
   }
 };

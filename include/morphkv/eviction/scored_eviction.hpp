@@ -163,9 +163,7 @@ class ScoredEviction : public EvictionHead<S> {
     MemoryUsage usage = Head::memory();
     if (history_ > 0) {
       usage.history = 2 * this->state_bytes().size() + rows_.bytes() +
-                      tokens_.size() * sizeof(Token) +
-                      BlockSelection::reserved_bytes(max_columns(), this->plan().score.memory(),
-                                                     this->state_bytes().size());
+                      tokens_.size() * sizeof(Token) + work_.of.bytes();
     }
     return usage;
   }

@@ -52,7 +52,8 @@ struct LowestSeen {
   Slot slot = no_slot;  ///< the first that has it
   bool ties = false;    ///< others have it too
 
-  MORPHKV_HOST_DEVICE void see(Slot seen, Value score) noexcept {
+  MORPHKV_HOST_DEVICE void see(const Candidates& candidates, Slot seen, Value score) noexcept {
+    if (!candidates.contain(seen)) return;
     if (score < value || slot == no_slot) {
       value = score;
       slot = seen;
@@ -67,20 +68,21 @@ struct LowestSeen {
 /// if there is none. `seen` is what the thread has seen of its slots, all of them. Positions are
 /// read of the lowest alone.
 template <class Team, class Row>
-MORPHKV_HOST_DEVICE Slot lowest_slot(const Team& team, const HeadView& view, std::uint32_t size,
-                                     const Row& row, const LowestSeen<typename Row::Value>& seen) {
+MORPHKV_HOST_DEVICE Slot lowest_slot(const Team& team, const Candidates& candidates, const Row& row,
+                                     const LowestSeen<typename Row::Value>& seen) {
   const typename Row::Value lowest = team.least(seen.value);
   constexpr std::uint64_t none = ~std::uint64_t{0};
   // Of two slots with the same score the one with the lower position has the lower key.
   const auto age_key = [&](Slot slot) {
-    return std::uint64_t{static_cast<std::uint32_t>(view.positions[slot])} << 32U | slot;
+    return std::uint64_t{static_cast<std::uint32_t>(candidates.positions[slot])} << 32U | slot;
   };
   std::uint64_t oldest = none;
   if (seen.slot != no_slot && seen.value == lowest) {
     oldest = age_key(seen.slot);
-    const std::uint32_t end = seen.ties ? team.end(size) : seen.slot;
+    const std::uint32_t end =
+        seen.ties ? team.end(static_cast<std::uint32_t>(candidates.slots)) : seen.slot;
     for (Slot slot = seen.slot; slot < end; slot += team.stride()) {
-      if (row.value(slot) != lowest || view.is_protected(slot)) continue;
+      if (row.value(slot) != lowest || !candidates.contain(slot)) continue;
       const std::uint64_t key = age_key(slot);
       if (key < oldest) oldest = key;
     }
@@ -123,11 +125,12 @@ MORPHKV_HOST_DEVICE Slot find_victim(const Team& team, const EvictionPlan<S>& pl
   const std::uint32_t last_row = state.rows == 0 ? 0 : state.rows - 1;
   return plan.score.with_row(view.scores, last_row, [&](const auto& row) {
     LowestSeen<typename std::remove_cvref_t<decltype(row)>::Value> seen;
+    const Candidates candidates = view.candidates(state.size);
     const std::uint32_t end = team.end(state.size);
     for (Slot slot = team.begin(); slot < end; slot += team.stride()) {
-      if (!view.is_protected(slot)) seen.see(slot, row.value(slot));
+      seen.see(candidates, slot, row.value(slot));
     }
-    return lowest_slot(team, view, state.size, row, seen);
+    return lowest_slot(team, candidates, row, seen);
   });
 }
 
@@ -221,10 +224,10 @@ MORPHKV_HOST_DEVICE void observe(const Team& team, const EvictionPlan<S>& plan,
                                  const WeightAt& weight_at) {
   const Slot victim = plan.score.with_row(view.scores, state.rows, [&](const auto& row) {
     LowestSeen<typename std::remove_cvref_t<decltype(row)>::Value> seen;
-    push_row(team, state.size, row, weight_at, [&](Slot slot, auto value) {
-      if (!view.is_protected(slot)) seen.see(slot, value);
-    });
-    return lowest_slot(team, view, state.size, row, seen);
+    const Candidates candidates = view.candidates(state.size);
+    push_row(team, state.size, row, weight_at,
+             [&](Slot slot, auto value) { seen.see(candidates, slot, value); });
+    return lowest_slot(team, candidates, row, seen);
   });
   finish_row(team, plan.rules, view, victim, state);
 }

@@ -5,6 +5,7 @@
 #ifndef MORPHKV_SCORE_ANY_SCORE_HPP
 #define MORPHKV_SCORE_ANY_SCORE_HPP
 
+#include <concepts>
 #include <cstdint>
 #include <type_traits>
 
@@ -19,58 +20,46 @@
 
 namespace morphkv { inline namespace v0 {
 
-/// The score that it was made from. A branch per row, the same in all threads.
-class AnyScore {
-  enum class Kind : std::uint8_t {
-    age,
-    block_sum,
-    last_row,
-    random,
-    recent_window,
-    decayed_max,
-    running_sum
-  };
+namespace detail {
 
+/// Memory of one of some scores.
+template <class...>
+union ScoreMember {};
+template <class First, class... Rest>
+union ScoreMember<First, Rest...> {
+  First first;
+  ScoreMember<Rest...> rest;
+
+  MORPHKV_HOST_DEVICE constexpr explicit ScoreMember(const First& score) : first(score) {}
+  template <class S>
+  MORPHKV_HOST_DEVICE constexpr explicit ScoreMember(const S& score) : rest(score) {}
+
+  /// Calls function(score) with the score number `kind` of these.
   MORPHKV_CALLS_FUNCTION
   template <class Function>
-  MORPHKV_HOST_DEVICE auto visit(const Function& function) const {
-    switch (kind_) {
-      case Kind::block_sum:
-        return function(of_.block_sum);
-      case Kind::last_row:
-        return function(of_.last_row);
-      case Kind::random:
-        return function(of_.random);
-      case Kind::recent_window:
-        return function(of_.recent_window);
-      case Kind::decayed_max:
-        return function(of_.decayed_max);
-      case Kind::running_sum:
-        return function(of_.running_sum);
-      default:
-        return function(of_.age);
+  MORPHKV_HOST_DEVICE auto visit(std::uint32_t kind, const Function& function) const {
+    if constexpr (sizeof...(Rest) > 0) {
+      if (kind > 0) return rest.visit(kind - 1, function);
     }
+    return function(first);
   }
+};
 
+}  // namespace detail
+
+/// The score that it was made from. A branch per row, the same in all threads.
+template <class... Scores>
+class OneScoreOf {
  public:
   using Value = std::uint64_t;
 
-  // NOLINTBEGIN(google-explicit-constructor): any of these is one
-  MORPHKV_HOST_DEVICE constexpr AnyScore(const Age& score = {})
-      : kind_(Kind::age), of_{.age = score} {}
-  MORPHKV_HOST_DEVICE constexpr AnyScore(const BlockSum& score)
-      : kind_(Kind::block_sum), of_{.block_sum = score} {}
-  MORPHKV_HOST_DEVICE constexpr AnyScore(const LastRow& score)
-      : kind_(Kind::last_row), of_{.last_row = score} {}
-  MORPHKV_HOST_DEVICE constexpr AnyScore(const RandomScore& score)
-      : kind_(Kind::random), of_{.random = score} {}
-  MORPHKV_HOST_DEVICE constexpr AnyScore(const RecentWindow& score)
-      : kind_(Kind::recent_window), of_{.recent_window = score} {}
-  MORPHKV_HOST_DEVICE constexpr AnyScore(const RecurrentScore<DecayedMaximum>& score)
-      : distance(score.distance), kind_(Kind::decayed_max), of_{.decayed_max = score} {}
-  MORPHKV_HOST_DEVICE constexpr AnyScore(const RunningSum& score)
-      : kind_(Kind::running_sum), of_{.running_sum = score} {}
-  // NOLINTEND(google-explicit-constructor)
+  MORPHKV_HOST_DEVICE constexpr OneScoreOf() : OneScoreOf(Age{}) {}
+  // NOLINTNEXTLINE(google-explicit-constructor): any of these is one
+  template <class S>
+  MORPHKV_HOST_DEVICE constexpr OneScoreOf(const S& score) requires(std::same_as<S, Scores> || ...)
+      : distance(distance_of(score)), of_(score) {
+    (void)((std::same_as<S, Scores> || (++kind_, false)) || ...);
+  }
 
   std::uint32_t distance = 0;  ///< see distance_of
 
@@ -104,19 +93,18 @@ class AnyScore {
   }
 
  private:
-  Kind kind_;
-  union Scores {
-    Age age;
-    BlockSum block_sum;
-    LastRow last_row;
-    RandomScore random;
-    RecentWindow recent_window;
-    RecurrentScore<DecayedMaximum> decayed_max;
-    RunningSum running_sum;
-  };
-  Scores of_;
+  MORPHKV_CALLS_FUNCTION
+  template <class Function>
+  MORPHKV_HOST_DEVICE auto visit(const Function& function) const {
+    return of_.visit(kind_, function);
+  }
+
+  std::uint32_t kind_ = 0;
+  detail::ScoreMember<Scores...> of_;
 };
 
+using AnyScore = OneScoreOf<Age, BlockSum, LastRow, RandomScore, RecentWindow,
+                            RecurrentScore<DecayedMaximum>, RunningSum>;
 static_assert(Score<AnyScore>);
 
 }}  // namespace morphkv::v0

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "morphkv/core/bit_mask.hpp"
 #include "morphkv/core/config.hpp"
 #include "morphkv/core/types.hpp"
 
@@ -24,6 +25,10 @@ struct Candidates {
   std::size_t slots = 0;
   const std::uint64_t* protected_bits = nullptr;
   const Position* positions = nullptr;
+
+  [[nodiscard]] MORPHKV_HOST_DEVICE bool contain(Slot slot) const noexcept {
+    return slot < slots && !test_bit(protected_bits, slot);
+  }
 };
 
 /// The numbers that a score keeps per slot, by width.
