@@ -4,12 +4,54 @@
 #ifndef MORPHKV_KERNELS_TOP_K_HPP
 #define MORPHKV_KERNELS_TOP_K_HPP
 
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 
 #include "morphkv/kernels/dispatch.hpp"
-#include "morphkv/kernels/portable/top_k.hpp"
+#include "morphkv/kernels/isa/portable.hpp"
 
+namespace morphkv { inline namespace v0 { namespace kernels {
+
+/// What the fast selection ranks.
+template <class S>
+concept RankedScore = std::same_as<S, float> || std::same_as<S, std::uint32_t>;
+
+/// Numbers of 32 bits that top_k needs to work on `count` scores.
+[[nodiscard]] constexpr std::size_t top_k_workspace(std::size_t count) noexcept {
+  return 2 * count + 64;
+}
+
+namespace detail {
+
+/// What one pass over scores found, with respect to a bracket of keys.
+struct Split {
+  std::size_t above = 0;
+  std::size_t inside = 0;
+  bool ordered = true;  ///< no score is NaN
+};
+
+/// Two keys, and those between them.
+struct Bracket {
+  std::uint32_t low = 0;
+  std::uint32_t high = ~std::uint32_t{0};
+};
+
+using Pivots = std::array<std::uint32_t, 3>;
+using Counts = std::array<std::size_t, 3>;
+
+}  // namespace detail
+
+}}}  // namespace morphkv::v0::kernels
+
+#define MORPHKV_ISA portable
+#include "morphkv/kernels/vector/top_k.hpp"
+#undef MORPHKV_ISA
 #define MORPHKV_LOOPS "morphkv/kernels/vector/top_k.hpp"
 #include "morphkv/kernels/isa/for_each.hpp"
 

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/tuning.hpp"
@@ -106,22 +107,6 @@ MORPHKV_VECTOR_WORD Floats min(Floats a, Floats b) noexcept { return _mm256_min_
 MORPHKV_VECTOR_WORD Lanes unordered(Floats a, Floats b) noexcept {
   return reinterpret_cast<Lanes>(_mm256_cmp_ps(a, b, _CMP_UNORD_Q));
 }
-/// All lanes in one, by an operation on vectors of four.
-template <class Op>
-MORPHKV_VECTOR_WORD float reduce(Floats a, const Op& op) noexcept {
-  __m128 four = op(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-  four = op(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(op(four, _mm_movehdup_ps(four)));
-}
-MORPHKV_VECTOR_WORD float reduce_add(Floats a) noexcept {
-  return reduce(a, [](__m128 x, __m128 y) noexcept { return _mm_add_ps(x, y); });
-}
-MORPHKV_VECTOR_WORD float reduce_max(Floats a) noexcept {
-  return reduce(a, [](__m128 x, __m128 y) noexcept { return _mm_max_ps(x, y); });
-}
-MORPHKV_VECTOR_WORD float reduce_min(Floats a) noexcept {
-  return reduce(a, [](__m128 x, __m128 y) noexcept { return _mm_min_ps(x, y); });
-}
 
 /// In each half a0 + a1, a2 + a3, b0 + b1, b2 + b3: what hadd gives, with one step less on AMD.
 MORPHKV_VECTOR_WORD Floats pair_sums(Floats a, Floats b) noexcept {
@@ -156,22 +141,6 @@ MORPHKV_VECTOR_WORD void store_transposed(Floats a, Floats b, Floats c, Floats d
 }
 
 // --- 32-bit unsigned integers
-
-template <class Op>
-MORPHKV_VECTOR_WORD std::uint32_t reduce(U32s a, const Op& op) noexcept {
-  __m128i four = op(_mm256_castsi256_si128(as_int(a)), _mm256_extracti128_si256(as_int(a), 1));
-  four = op(four, _mm_shuffle_epi32(four, 0x4e));
-  return static_cast<std::uint32_t>(_mm_cvtsi128_si32(op(four, _mm_shuffle_epi32(four, 0xb1))));
-}
-MORPHKV_VECTOR_WORD std::uint32_t reduce_add(U32s a) noexcept {
-  return reduce(a, [](__m128i x, __m128i y) noexcept { return _mm_add_epi32(x, y); });
-}
-MORPHKV_VECTOR_WORD std::uint32_t reduce_min(U32s a) noexcept {
-  return reduce(a, [](__m128i x, __m128i y) noexcept { return _mm_min_epu32(x, y); });
-}
-MORPHKV_VECTOR_WORD std::uint32_t reduce_max(U32s a) noexcept {
-  return reduce(a, [](__m128i x, __m128i y) noexcept { return _mm_max_epu32(x, y); });
-}
 
 /// For every set of lanes, their numbers in order, a byte each.
 struct CompressTable {
@@ -211,29 +180,9 @@ MORPHKV_VECTOR_WORD F16s high_halves(U32s a) noexcept {
   const __m256i high = _mm256_srli_epi32(as_int(a), 16);
   return _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
 }
-MORPHKV_VECTOR_WORD U16s concatenate(F16s low, F16s high) noexcept {
-  return reinterpret_cast<U16s>(_mm256_set_m128i(high, low));
-}
-MORPHKV_VECTOR_WORD std::uint16_t reduce_min(U16s a) noexcept {
-  const __m128i eight =
-      _mm_min_epu16(_mm256_castsi256_si128(as_int(a)), _mm256_extracti128_si256(as_int(a), 1));
-  return static_cast<std::uint16_t>(_mm_cvtsi128_si32(_mm_minpos_epu16(eight)));
-}
 
 // --- 64-bit unsigned integers and doubles
 
-MORPHKV_VECTOR_WORD HalfU64s low_u64(U32s a) noexcept {
-  return reinterpret_cast<HalfU64s>(_mm256_cvtepu32_epi64(_mm256_castsi256_si128(as_int(a))));
-}
-MORPHKV_VECTOR_WORD HalfU64s high_u64(U32s a) noexcept {
-  return reinterpret_cast<HalfU64s>(_mm256_cvtepu32_epi64(_mm256_extracti128_si256(as_int(a), 1)));
-}
-MORPHKV_VECTOR_WORD HalfF64s low_f64(Floats a) noexcept {
-  return _mm256_cvtps_pd(_mm256_castps256_ps128(a));
-}
-MORPHKV_VECTOR_WORD HalfF64s high_f64(Floats a) noexcept {
-  return _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
-}
 /// Non-negative numbers below 2^52, rounded down. Added to 2^52, a whole number below it lies in
 /// the lowest bits.
 MORPHKV_VECTOR_WORD HalfU64s to_u64(HalfF64s a) noexcept {

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/tuning.hpp"
@@ -112,9 +113,6 @@ MORPHKV_VECTOR_WORD Floats fma(Floats a, Floats b, Floats c) noexcept {
 /// The second where one of the two is NaN.
 MORPHKV_VECTOR_WORD Floats max(Floats a, Floats b) noexcept { return _mm512_max_ps(a, b); }
 MORPHKV_VECTOR_WORD Floats min(Floats a, Floats b) noexcept { return _mm512_min_ps(a, b); }
-MORPHKV_VECTOR_WORD float reduce_add(Floats a) noexcept { return _mm512_reduce_add_ps(a); }
-MORPHKV_VECTOR_WORD float reduce_max(Floats a) noexcept { return _mm512_reduce_max_ps(a); }
-MORPHKV_VECTOR_WORD float reduce_min(Floats a) noexcept { return _mm512_reduce_min_ps(a); }
 
 /// out[0 ... 3] = scale * (the sums of a, b, c and d).
 template <std::size_t Count>
@@ -146,15 +144,6 @@ MORPHKV_VECTOR_WORD void store_transposed(Floats a, Floats b, Floats c, Floats d
 
 // --- 32-bit unsigned integers
 
-MORPHKV_VECTOR_WORD std::uint32_t reduce_add(U32s a) noexcept {
-  return static_cast<std::uint32_t>(_mm512_reduce_add_epi32(as_int(a)));
-}
-MORPHKV_VECTOR_WORD std::uint32_t reduce_min(U32s a) noexcept {
-  return _mm512_reduce_min_epu32(as_int(a));
-}
-MORPHKV_VECTOR_WORD std::uint32_t reduce_max(U32s a) noexcept {
-  return _mm512_reduce_max_epu32(as_int(a));
-}
 /// Stores the lanes named, without gaps, and then anything up to a whole vector. \return how many
 MORPHKV_VECTOR_WORD std::size_t compress(std::uint32_t* p, U32s a, Lanes at) noexcept {
   _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(at, as_int(a)));
@@ -173,16 +162,6 @@ MORPHKV_VECTOR_WORD U32s widen(F16s a) noexcept {
 }
 MORPHKV_VECTOR_WORD F16s high_halves(U32s a) noexcept {
   return _mm512_cvtepi32_epi16(_mm512_srli_epi32(as_int(a), 16));
-}
-MORPHKV_VECTOR_WORD U16s concatenate(F16s low, F16s high) noexcept {
-  return reinterpret_cast<U16s>(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
-}
-MORPHKV_VECTOR_WORD std::uint16_t reduce_min(U16s a) noexcept {
-  const __m256i half =
-      _mm256_min_epu16(_mm512_castsi512_si256(as_int(a)), _mm512_extracti64x4_epi64(as_int(a), 1));
-  const __m128i eight =
-      _mm_min_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-  return static_cast<std::uint16_t>(_mm_cvtsi128_si32(_mm_minpos_epu16(eight)));
 }
 
 // --- The first `count` elements, and zeros
@@ -206,18 +185,6 @@ MORPHKV_VECTOR_WORD void store_first(float* p, Floats a, std::size_t count) noex
 
 // --- 64-bit unsigned integers and doubles
 
-MORPHKV_VECTOR_WORD HalfU64s low_u64(U32s a) noexcept {
-  return reinterpret_cast<HalfU64s>(_mm512_cvtepu32_epi64(_mm512_castsi512_si256(as_int(a))));
-}
-MORPHKV_VECTOR_WORD HalfU64s high_u64(U32s a) noexcept {
-  return reinterpret_cast<HalfU64s>(_mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(as_int(a), 1)));
-}
-MORPHKV_VECTOR_WORD HalfF64s low_f64(Floats a) noexcept {
-  return _mm512_cvtps_pd(_mm512_castps512_ps256(a));
-}
-MORPHKV_VECTOR_WORD HalfF64s high_f64(Floats a) noexcept {
-  return _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
-}
 MORPHKV_VECTOR_WORD HalfU64s to_u64(HalfF64s a) noexcept {
   return reinterpret_cast<HalfU64s>(_mm512_cvttpd_epi64(a));
 }

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/tuning.hpp"
@@ -148,17 +149,10 @@ MORPHKV_VECTOR_WORD F16s to_f16(Floats a) noexcept { return vreinterpret_u16_f16
 MORPHKV_VECTOR_WORD Floats to_f32(F16s a) noexcept { return vcvt_f32_f16(vreinterpret_f16_u16(a)); }
 MORPHKV_VECTOR_WORD U32s widen(F16s a) noexcept { return vmovl_u16(a); }
 MORPHKV_VECTOR_WORD F16s high_halves(U32s a) noexcept { return vshrn_n_u32(a, 16); }
-MORPHKV_VECTOR_WORD U16s concatenate(F16s low, F16s high) noexcept {
-  return vcombine_u16(low, high);
-}
 MORPHKV_VECTOR_WORD std::uint16_t reduce_min(U16s a) noexcept { return vminvq_u16(a); }
 
 // --- 64-bit unsigned integers and doubles
 
-MORPHKV_VECTOR_WORD HalfU64s low_u64(U32s a) noexcept { return vmovl_u32(vget_low_u32(a)); }
-MORPHKV_VECTOR_WORD HalfU64s high_u64(U32s a) noexcept { return vmovl_high_u32(a); }
-MORPHKV_VECTOR_WORD HalfF64s low_f64(Floats a) noexcept { return vcvt_f64_f32(vget_low_f32(a)); }
-MORPHKV_VECTOR_WORD HalfF64s high_f64(Floats a) noexcept { return vcvt_high_f64_f32(a); }
 MORPHKV_VECTOR_WORD HalfU64s to_u64(HalfF64s a) noexcept { return vcvtq_u64_f64(a); }
 MORPHKV_VECTOR_WORD HalfF64s to_f64(HalfU64s a) noexcept { return vcvtq_f64_u64(a); }
 

@@ -90,6 +90,41 @@ MORPHKV_VECTOR_WORD Vector max(Vector a, Vector b) noexcept {
   return a > b ? a : b;
 }
 
+// --- Parts of vectors
+
+/// The lower half of a vector, or the upper one.
+template <bool Upper, class Vector>
+MORPHKV_VECTOR_WORD auto half_of(Vector a) noexcept {
+  constexpr std::size_t size = sizeof a / sizeof a[0] / 2;
+  return [&]<std::size_t... I>(std::index_sequence<I...>) noexcept {
+    return __builtin_shufflevector(a, a, (I + Upper * size)...);
+  }
+  (std::make_index_sequence<size>());
+}
+/// All lanes in one number.
+template <class Vector, class Op>
+MORPHKV_VECTOR_WORD auto reduce(Vector a, const Op& op) noexcept {
+  if constexpr (sizeof a == 2 * sizeof a[0]) {
+    return op(a[0], a[1]);
+  } else {
+    return reduce(op(half_of<false>(a), half_of<true>(a)), op);
+  }
+}
+template <class Vector>
+MORPHKV_VECTOR_WORD auto reduce_add(Vector a) noexcept {
+  return reduce(a, [](auto x, auto y) noexcept { return x + y; });
+}
+template <class Vector>
+MORPHKV_VECTOR_WORD auto reduce_min(Vector a) noexcept {
+  return reduce(a, [](auto x, auto y) noexcept { return x < y ? x : y; });
+}
+template <class Vector>
+MORPHKV_VECTOR_WORD auto reduce_max(Vector a) noexcept {
+  return reduce(a, [](auto x, auto y) noexcept { return x > y ? x : y; });
+}
+
+// --- Exponentials
+
 /// exp(x) for x <= 0, with a relative error of 2e-7; 0 below 2^-126.5, so minus infinity gives 0,
 /// and NaN stays NaN.
 ///
@@ -166,7 +201,12 @@ MORPHKV_VECTOR_WORD U32s half_units(F16s a) noexcept {
 }
 /// Weights rounded to binary16, twice as many.
 MORPHKV_VECTOR_WORD U16s load_rounded(const float* p) noexcept {
-  return concatenate(to_f16(load(p)), to_f16(load(p + lanes)));
+  const F16s low = to_f16(load(p));
+  const F16s high = to_f16(load(p + lanes));
+  return [&]<std::size_t... I>(std::index_sequence<I...>) noexcept {
+    return reinterpret_cast<U16s>(__builtin_shufflevector(low, high, I...));
+  }
+  (std::make_index_sequence<2 * sizeof low / sizeof low[0]>());
 }
 
 // --- The first `count` elements, and zeros
@@ -198,22 +238,22 @@ MORPHKV_VECTOR_WORD Pair<Vector> masked_min(Lanes at, Pair<Vector> a, Pair<Vecto
 }
 template <class Vector>
 MORPHKV_VECTOR_WORD auto reduce_min(Pair<Vector> a) noexcept {
-  const Vector each = min(a.low, a.high);
-  auto lowest = each[0];
-  MORPHKV_UNROLL for (std::size_t i = 1; i < lanes / 2; ++i) {
-    lowest = (std::min)(lowest, each[i]);
-  }
-  return lowest;
+  return reduce_min(min(a.low, a.high));
+}
+/// The numbers in a wider type.
+template <class Half, class Vector>
+MORPHKV_VECTOR_WORD Pair<Half> widen_to(Vector a) noexcept {
+  return {__builtin_convertvector(half_of<false>(a), Half),
+          __builtin_convertvector(half_of<true>(a), Half)};
 }
 /// Weights in units of 2^-40, rounded half up.
 MORPHKV_VECTOR_WORD U64s fine_units(Floats a) noexcept {
-  return {to_u64(low_f64(a) * 0x1p40 + 0.5), to_u64(high_f64(a) * 0x1p40 + 0.5)};
+  const F64s wide = widen_to<HalfF64s>(a);
+  return {to_u64(wide.low * 0x1p40 + 0.5), to_u64(wide.high * 0x1p40 + 0.5)};
 }
 /// The nearest doubles.
 MORPHKV_VECTOR_WORD F64s to_f64(U64s a) noexcept { return {to_f64(a.low), to_f64(a.high)}; }
-MORPHKV_VECTOR_WORD F64s to_f64(U32s a) noexcept {
-  return {to_f64(low_u64(a)), to_f64(high_u64(a))};
-}
+MORPHKV_VECTOR_WORD F64s to_f64(U32s a) noexcept { return to_f64(widen_to<HalfU64s>(a)); }
 
 }}}     // namespace morphkv::v0::kernels::MORPHKV_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA
