@@ -115,20 +115,22 @@ void measure_layout(benchmark::State& state, std::size_t page_rows) {
       auto a = layers.arguments(0, 0);
       if (page_rows == 0) {
         const std::size_t layer = head / kv_heads;
-        a.keys = layers.keys(layer, 0) + head % kv_heads * head_dim;
-        a.values = layers.values(layer, 0) + head % kv_heads * head_dim;
-        a.stride = kv_heads * head_dim;
+        a.keys.data = layers.keys(layer, 0) + head % kv_heads * head_dim;
+        a.values.data = layers.values(layer, 0) + head % kv_heads * head_dim;
+        a.keys.stride = a.values.stride = kv_heads * head_dim;
       } else {
-        a.pages = pages.data() + head * slots / page_rows;
-        a.page_rows = page_rows;
-        a.page_stride = page_rows * head_dim;
+        for (KvView<const T>* view : {&a.keys, &a.values}) {
+          view->pages = pages.data() + head * slots / page_rows;
+          view->page_rows = page_rows;
+          view->page_stride = page_rows * head_dim;
+        }
       }
       return a;
     };
     std::vector<const char*> pieces;
     const auto list_pieces = [&](const kernels::DecodeAttention<T>& a) {
       pieces.clear();
-      for (const auto& all_rows : {a.key_rows(), a.value_rows()}) {
+      for (const auto& all_rows : {a.keys, a.values}) {
         for (std::size_t t = 0; t < slots; t += rows) {
           pieces.push_back(reinterpret_cast<const char*>(all_rows[t]));
         }
@@ -326,10 +328,10 @@ void measure_prefill(benchmark::State& state, std::size_t tokens, std::size_t he
     std::vector<float> query(heads * head_dim), output(query.size()), weights(heads * tokens);
     kernels::DecodeAttention<T> step;
     step.query = query.data();
-    step.keys = prompt.keys.data();
-    step.values = prompt.values.data();
+    step.keys = {prompt.keys.data(), head_dim};
+    step.values = {prompt.values.data(), head_dim};
     step.group = heads;
-    step.head_dim = step.stride = head_dim;
+    step.head_dim = head_dim;
     step.scale = prompt.head.scale;
     step.weights = weights.data();
     step.weight_stride = tokens;
@@ -463,8 +465,8 @@ void measure_peers_decode(benchmark::State& state) {
                                               for (std::size_t head = 0; head < kv_heads; ++head) {
                                                 const auto a = layers.arguments(l, head);
                                                 problem.queries = a.query;
-                                                problem.keys = a.keys;
-                                                problem.values = a.values;
+                                                problem.keys = a.keys.data;
+                                                problem.values = a.values.data;
                                                 peer.attend(problem);
                                               }
                                             }});

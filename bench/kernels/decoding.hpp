@@ -89,11 +89,11 @@ class Layers {
   [[nodiscard]] kernels::DecodeAttention<T> arguments(std::size_t layer, std::size_t head) const {
     kernels::DecodeAttention<T> a;
     a.query = query_.data() + head * group * head_dim;
-    a.keys = keys(layer, head);
-    a.values = values(layer, head);
+    a.keys = {keys(layer, head), head_dim};
+    a.values = {values(layer, head), head_dim};
     a.tokens = slots_;
     a.group = group;
-    a.head_dim = a.stride = head_dim;
+    a.head_dim = head_dim;
     a.scale = 1 / std::sqrt(static_cast<float>(head_dim));
     a.fusion = GroupFusion::mean;
     a.weights = weights_.data();

@@ -90,11 +90,11 @@ struct Problem {
                 std::vector<float>(group)};
     kernels::DecodeAttention<T> a;
     a.query = numbers.data();
-    a.keys = all_keys.data();
-    a.values = all_values.data();
+    a.keys = {all_keys.data(), dim};
+    a.values = {all_values.data(), dim};
     a.tokens = a.weight_stride = columns.size();
     a.group = group;
-    a.head_dim = a.stride = dim;
+    a.head_dim = dim;
     a.scale = 0.2F;
     a.fusion = fusion;
     a.weights = weights.data();

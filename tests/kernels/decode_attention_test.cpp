@@ -74,15 +74,12 @@ class Problem {
   [[nodiscard]] kernels::DecodeAttention<T> arguments() {
     kernels::DecodeAttention<T> a;
     a.query = query_.data();
-    a.keys = keys_.data();
-    a.values = values_.data();
+    const std::int32_t* pages = pages_.empty() ? nullptr : pages_.data();
+    a.keys = {keys_.data(), stride_, pages, case_.page_rows, page_stride_};
+    a.values = {values_.data(), stride_, pages, case_.page_rows, page_stride_};
     a.tokens = case_.tokens;
     a.group = case_.group;
     a.head_dim = case_.head_dim;
-    a.stride = stride_;
-    a.pages = pages_.empty() ? nullptr : pages_.data();
-    a.page_rows = case_.page_rows;
-    a.page_stride = page_stride_;
     a.scale = scale();
     a.fusion = case_.fusion;
     a.weights = weights_.data();
@@ -275,10 +272,10 @@ TYPED_TEST(DecodeAttentionTest, NotANumberIsReported) {
           std::vector<float> weights(2 * tokens), output(2 * dim), row(tokens);
           kernels::DecodeAttention<TypeParam> a;
           a.query = query.data();
-          a.keys = a.values = keys.data();
+          a.keys = a.values = {keys.data(), dim};
           a.tokens = tokens;
           a.group = 2;
-          a.head_dim = a.stride = dim;
+          a.head_dim = dim;
           a.weights = weights.data();
           a.weight_stride = tokens;
           a.output = output.data();
@@ -315,7 +312,7 @@ TYPED_TEST(DecodeAttentionTest, TheOutputIsOptionalAndTheRowTheSame) {
     ASSERT_TRUE(kernels::decode_attention(whole.arguments()));
     Problem<TypeParam> problem({140, 4, 64});
     auto arguments = problem.arguments();
-    arguments.values = nullptr;
+    arguments.values.data = nullptr;
     arguments.output = nullptr;
     ASSERT_TRUE(kernels::decode_attention(arguments));
     EXPECT_EQ(problem.results()[1], whole.results()[1]);
@@ -330,7 +327,7 @@ TYPED_TEST(DecodeAttentionTest, WhatIsReadNextMayBeAnything) {
     auto arguments = problem.arguments();
     arguments.next[0] = {arguments.row, 1};
     arguments.next[1] = {nullptr, 4096};
-    arguments.next[3] = {arguments.keys, 1U << 20U};
+    arguments.next[3] = {arguments.keys.data, 1U << 20U};
     ASSERT_TRUE(kernels::decode_attention(arguments));
     problem.expect_exact(isa == Isa::avx512_bf16);
   }

@@ -22,9 +22,10 @@ UnitReport report() {
                     reinterpret_cast<const void*>(&kernels::decode_attention<float>),
                     static_cast<int>(kernels::active_isa()), std::vector<float>(dim)};
   kernels::DecodeAttention<float> a;
-  a.query = a.keys = a.values = keys.data();
+  a.query = keys.data();
+  a.keys = a.values = {keys.data(), dim};
   a.tokens = a.weight_stride = tokens;
-  a.head_dim = a.stride = dim;
+  a.head_dim = dim;
   a.weights = weights.data();
   a.row = row.data();
   a.output = result.output.data();

@@ -9,23 +9,14 @@
 #include <vector>
 
 #include "morphkv/core/aligned_buffer.hpp"
-#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
+#include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/convert.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 
 namespace morphkv { inline namespace v0 {
-
-/// What the attention of one KV head reads. Nothing is owned.
-template <Scalar T>
-struct DecodeHead {
-  KvView<const T> keys;    ///< [slots]
-  KvView<const T> values;  ///< [slots], where the keys are: the same strides and pages
-  float scale = 1;
-  GroupFusion fusion = GroupFusion::max;
-};
 
 /// Working space of one token's attention over the KV heads of a layer, which all layers share.
 /// Each head's attention leaves its row here, for the head's policy to observe.
@@ -43,40 +34,32 @@ class DecodeWorkspace {
         heads_(kv_heads) {}
 
   /// Attention of a token over the slots in use. Leaves the row of `head` in `layer`.
+  /// \param attention where the head's keys and values lie, scale and fusion; the rest is set here
   /// \param query, output [group][head_dim]
   /// \return wrong_size, out_of_step if no token was placed since the last row, or bad_row if a
   ///         weight is not finite; and `output` is untouched. The policy does not change.
   /// O(slots x group x head_dim); it neither allocates nor throws.
   template <Scalar T, ElementOf<T> E, EvictionPolicy Policy>
-  Status attend(std::size_t layer, std::size_t head, const DecodeHead<T>& stored,
+  Status attend(std::size_t layer, std::size_t head, kernels::DecodeAttention<T> attention,
                 const Policy& policy, std::span<const E> query, std::span<E> output) noexcept {
     Status& status = heads_[head].status;
     heads_[head] = {Status::wrong_size, layer};
     if (query.size() != group_ * head_dim_ || output.size() != query.size()) return status;
     if (status = policy.can_observe(); status != Status::ok) return status;
     kernels::convert(query.data(), query.size(), begin(head));
-    kernels::DecodeAttention<T> arguments{.query = begin(head),
-                                          .keys = stored.keys.data,
-                                          .values = stored.values.data,
-                                          .tokens = policy.size(),
-                                          .group = group_,
-                                          .head_dim = head_dim_,
-                                          .stride = stored.keys.stride,
-                                          .pages = stored.keys.pages,
-                                          .page_rows = stored.keys.page_rows,
-                                          .page_stride = stored.keys.page_stride,
-                                          .scale = stored.scale,
-                                          .fusion = stored.fusion,
-                                          .weights = row(head) + stride_,
-                                          .weight_stride = stride_,
-                                          .output = begin(head) + width_,
-                                          .row = row(head),
-                                          .log_sum_exp = nullptr};
+    attention.query = begin(head);
+    attention.tokens = policy.size();
+    attention.group = group_;
+    attention.head_dim = head_dim_;
+    attention.weights = row(head) + stride_;
+    attention.weight_stride = stride_;
+    attention.output = begin(head) + width_;
+    attention.row = row(head);
     if constexpr (requires { policy.prefetch_hints(); }) {
-      arguments.next = policy.prefetch_hints();
+      attention.next = policy.prefetch_hints();
     }
-    if (!kernels::decode_attention(arguments)) return status = Status::bad_row;
-    kernels::convert(arguments.output, output.size(), output.data());
+    if (!kernels::decode_attention(attention)) return status = Status::bad_row;
+    kernels::convert(attention.output, output.size(), output.data());
     return status;
   }
 

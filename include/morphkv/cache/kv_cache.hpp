@@ -576,10 +576,10 @@ class KVCache {
   Status attend_one(std::size_t layer, std::size_t head, std::span<const E> query,
                     std::span<E> output) noexcept {
     if (layer >= shape_.layers || head >= shape_.kv_heads) return Status::wrong_size;
-    const DecodeHead<T> stored{.keys = storage_.keys(layer, head),
-                               .values = storage_.values(layer, head),
-                               .scale = scale(),
-                               .fusion = options_.group};
+    const kernels::DecodeAttention<T> stored{.keys = storage_.keys(layer, head),
+                                             .values = storage_.values(layer, head),
+                                             .scale = scale(),
+                                             .fusion = options_.group};
     return workspace_.attend(layer, head, stored, policies_[index(layer, head)], query, output);
   }
 

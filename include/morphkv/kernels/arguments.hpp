@@ -29,16 +29,12 @@ using PrefetchHints = std::array<PrefetchHint, 4>;
 template <Scalar T>
 struct DecodeAttention {
   const float* query = nullptr;  ///< [group][head_dim]
-  const T* keys = nullptr;       ///< [tokens][stride], or pages of them
-  const T* values = nullptr;     ///< [tokens][stride], or pages of them
+  KvView<const T> keys;          ///< [tokens]
+  KvView<const T> values;        ///< [tokens]
   std::size_t tokens = 0;        ///< at least 1
   std::size_t group = 1;
   std::size_t head_dim = 0;
-  std::size_t stride = 0;  ///< elements between the rows of two tokens, at least head_dim
-  const std::int32_t* pages = nullptr;  ///< [tokens / page_rows, rounded up]; null: in one piece
-  std::size_t page_rows = 0;            ///< rows of a page, at least 1 where there is a table
-  std::size_t page_stride = 0;          ///< elements between the beginnings of two pages
-  float scale = 1;                      ///< of the logits; usually 1 / sqrt(head_dim)
+  float scale = 1;  ///< of the logits; usually 1 / sqrt(head_dim)
   GroupFusion fusion = GroupFusion::max;
   float* weights = nullptr;  ///< working space, [group][weight_stride]
   std::size_t weight_stride = 0;
@@ -46,13 +42,6 @@ struct DecodeAttention {
   float* row = nullptr;          ///< [tokens]: the fused row, or null if not wanted
   float* log_sum_exp = nullptr;  ///< [group], or null if not wanted
   PrefetchHints next{};  ///< what the caller reads next: a score's memory, another head's keys
-
-  [[nodiscard]] KvView<const T> key_rows() const noexcept {
-    return {keys, stride, pages, page_rows, page_stride};
-  }
-  [[nodiscard]] KvView<const T> value_rows() const noexcept {
-    return {values, stride, pages, page_rows, page_stride};
-  }
 };
 
 /// The arguments of block_attention. Nothing is owned.

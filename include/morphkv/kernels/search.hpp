@@ -22,6 +22,22 @@
 #include "morphkv/kernels/isa/portable.hpp"
 #include "morphkv/kernels/window_update.hpp"
 
+namespace morphkv { inline namespace v0 { namespace kernels {
+
+// What is searched, where it is not a row of values: one number per slot of each of these.
+struct Means {
+  const std::uint64_t* sums;
+  const std::uint32_t* births;
+  std::uint32_t step;
+};
+using MaximaOf = std::array<const std::uint16_t*, 3>;
+struct Draws {
+  const std::uint32_t* positions;
+  std::uint32_t key;
+};
+
+}}}  // namespace morphkv::v0::kernels
+
 #define MORPHKV_ISA portable
 #include "morphkv/kernels/vector/search.hpp"
 #undef MORPHKV_ISA
@@ -59,7 +75,7 @@ concept ScoreValue =
 template <ScoreValue Value>
 [[nodiscard]] Value lowest(const Value* values, std::size_t slots,
                            const std::uint64_t* protected_bits) noexcept {
-  MORPHKV_DISPATCH(lowest(values, slots, protected_bits));
+  MORPHKV_DISPATCH(lowest<Value>(values, slots, protected_bits));
 }
 
 /// The lowest of the values sums[slot] / max(step - births[slot], 1), the operands rounded to
@@ -67,7 +83,8 @@ template <ScoreValue Value>
 [[nodiscard]] inline double lowest_mean(const std::uint64_t* sums, const std::uint32_t* births,
                                         std::uint32_t step, std::size_t slots,
                                         const std::uint64_t* protected_bits) noexcept {
-  MORPHKV_DISPATCH(lowest_mean(sums, births, step, slots, protected_bits));
+  const Means means{sums, births, step};
+  MORPHKV_DISPATCH(lowest<double>(means, slots, protected_bits));
 }
 
 /// Of the slots whose value is `value`, the one with the lowest position; no_slot if there is none.
@@ -79,11 +96,10 @@ template <ScoreValue Value>
 }
 
 /// The same for the maxima of three rows of binary16 patterns.
-[[nodiscard]] inline Slot oldest_with_max(std::uint16_t value,
-                                          const std::array<const std::uint16_t*, 3>& rows,
+[[nodiscard]] inline Slot oldest_with_max(std::uint16_t value, const MaximaOf& rows,
                                           std::size_t slots, const std::uint64_t* protected_bits,
                                           const Position* positions) noexcept {
-  MORPHKV_DISPATCH(oldest_with_max(value, rows, slots, protected_bits, positions));
+  MORPHKV_DISPATCH(oldest_with(value, rows, slots, protected_bits, positions));
 }
 
 /// The slot with the lowest random_draw(position, key), of equal ones the oldest; no_slot if there
@@ -91,12 +107,12 @@ template <ScoreValue Value>
 [[nodiscard]] inline Slot lowest_draw_slot(const Position* positions, std::uint32_t key,
                                            std::size_t slots,
                                            const std::uint64_t* protected_bits) noexcept {
-  const auto* numbers = reinterpret_cast<const std::uint32_t*>(positions);
-  const auto draw = [&]() noexcept -> std::uint32_t {
-    MORPHKV_DISPATCH(lowest_draw(numbers, key, slots, protected_bits));
+  const Draws draws{reinterpret_cast<const std::uint32_t*>(positions), key};
+  const auto lowest_draw = [&]() noexcept -> std::uint32_t {
+    MORPHKV_DISPATCH(lowest<std::uint32_t>(draws, slots, protected_bits));
   };
-  const std::uint32_t lowest = draw();
-  MORPHKV_DISPATCH(oldest_with_draw(lowest, numbers, key, slots, protected_bits));
+  const std::uint32_t draw = lowest_draw();
+  MORPHKV_DISPATCH(oldest_with(draw, draws, slots, protected_bits, positions));
 }
 
 /// The same for the values of lowest_mean.
@@ -104,7 +120,8 @@ template <ScoreValue Value>
                                            const std::uint32_t* births, std::uint32_t step,
                                            std::size_t slots, const std::uint64_t* protected_bits,
                                            const Position* positions) noexcept {
-  MORPHKV_DISPATCH(oldest_with_mean(value, sums, births, step, slots, protected_bits, positions));
+  const Means means{sums, births, step};
+  MORPHKV_DISPATCH(oldest_with(value, means, slots, protected_bits, positions));
 }
 
 }}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD

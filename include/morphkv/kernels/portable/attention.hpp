@@ -72,11 +72,10 @@ inline void fuse_group(const float* weights, std::size_t weight_stride, std::siz
 /// See kernels::decode_attention.
 template <Scalar T>
 [[nodiscard]] bool decode_attention(const DecodeAttention<T>& a) noexcept {
-  const KvView<const T> keys = a.key_rows();
   for (std::size_t t = 0; t < a.tokens; ++t) {
     for (std::size_t g = 0; g < a.group; ++g) {
       a.weights[g * a.weight_stride + t] =
-          a.scale * dot(a.query + g * a.head_dim, keys[t], a.head_dim);
+          a.scale * dot(a.query + g * a.head_dim, a.keys[t], a.head_dim);
     }
   }
   bool finite = true;
@@ -86,10 +85,9 @@ template <Scalar T>
     if (a.log_sum_exp != nullptr) a.log_sum_exp[g] = log_sum_exp;
   }
   if (a.output != nullptr) {
-    const KvView<const T> values = a.value_rows();
     std::fill_n(a.output, a.group * a.head_dim, 0.0F);
     for (std::size_t t = 0; t < a.tokens; ++t) {
-      const T* value = values[t];
+      const T* value = a.values[t];
       for (std::size_t g = 0; g < a.group; ++g) {
         const float weight = a.weights[g * a.weight_stride + t];
         float* out = a.output + g * a.head_dim;

@@ -55,7 +55,8 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
   std::size_t d = 0;
   for (; d + lanes <= a.head_dim; d += lanes) {
     Floats key[Tokens];
-    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) key[t] = load(keys + t * a.stride + d);
+    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) key[t] =
+        load(keys + t * a.keys.stride + d);
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       const Floats q = in_register(load(query + h * a.head_dim + d));
       MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
@@ -67,7 +68,7 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       const Floats q = load_first(query + h * a.head_dim + d, rest);
       MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
-        sums[h][t] = fma(load_first(keys + t * a.stride + d, rest), q, sums[h][t]);
+        sums[h][t] = fma(load_first(keys + t * a.keys.stride + d, rest), q, sums[h][t]);
       }
     }
   }
@@ -133,7 +134,7 @@ void value_step(const DecodeAttention<T>& a, KvCursor<T> cursor, std::size_t hea
                 std::size_t token, std::size_t tokens, std::size_t d, std::size_t lines,
                 ReadAhead<T>& ahead) noexcept {
   const std::size_t rest = a.head_dim - d;
-  const std::size_t stride = a.stride;
+  const std::size_t stride = a.values.stride;
   const float* weights = a.weights + head * a.weight_stride + token;
   float* output = a.output + head * a.head_dim + d;
   Floats sums[Heads][Chunks];
@@ -173,16 +174,16 @@ struct FloatProducts {
   void logits(const DecodeAttention<T>& arguments, std::size_t head, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
     const DecodeAttention<T> a = arguments;  // a copy, which no store can change
-    KvCursor<T> cursor(a.key_rows());
+    KvCursor<T> cursor(a.keys);
     for (std::size_t t = 0; t < a.tokens;) {
       const T* keys = nullptr;
       const std::size_t end = t + cursor.next(a.tokens - t, keys);
       constexpr std::size_t block = block_for<Heads>;
-      for (; t + block <= end; t += block, keys += block * a.stride) {
+      for (; t + block <= end; t += block, keys += block * a.keys.stride) {
         ahead.lines(block * lines);
         key_step<Heads, block>(a, keys, head, t);
       }
-      for (; t < end; ++t, keys += a.stride) {
+      for (; t < end; ++t, keys += a.keys.stride) {
         ahead.lines(lines);
         key_step<Heads, 1>(a, keys, head, t);
       }
@@ -246,24 +247,21 @@ void fuse_group(const DecodeAttention<T>& arguments, const float* shares) noexce
   if (t < a.tokens) store_first(a.row + t, fused(t, std::false_type()), a.tokens - t);
 }
 
+/// Calls use(n), where n is `count` as a constant, or Most if it is more.
+template <std::size_t Most, class Use>
+void with_constant(std::size_t count, const Use& use) noexcept {
+  if constexpr (Most > 1) {
+    if (count < Most) return with_constant<Most - 1>(count, use);
+  }
+  use(std::integral_constant<std::size_t, Most>());
+}
+
 /// Calls use(n, h) for the heads h ... h + n - 1 that one pass serves, over the whole group; n is a
 /// constant.
 template <class Use>
 void for_each_pass(std::size_t group, const Use& use) noexcept {
   for (std::size_t h = 0; h < group; h += max_heads) {
-    switch (group - h) {
-      case 1:
-        use(std::integral_constant<std::size_t, 1>(), h);
-        break;
-      case 2:
-        use(std::integral_constant<std::size_t, 2>(), h);
-        break;
-      case 3:
-        use(std::integral_constant<std::size_t, 3>(), h);
-        break;
-      default:
-        use(std::integral_constant<std::size_t, max_heads>(), h);
-    }
+    with_constant<max_heads>(group - h, [&](auto heads) noexcept { use(heads, h); });
   }
 }
 
@@ -287,7 +285,7 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
   if (a.output != nullptr) {
     std::fill_n(a.output, a.group * a.head_dim, 0.0F);
     for (std::size_t t = 0; t < a.tokens; t += tuning.value_tokens) {
-      const KvCursor<T> cursor(a.value_rows(), t);
+      const KvCursor<T> cursor(a.values, t);
       const std::size_t tokens = (std::min)(tuning.value_tokens, a.tokens - t);
       for_each_pass(a.group, [&](auto heads, std::size_t h) noexcept {
         products.template values<heads>(a, cursor, h, t, tokens, h == 0 ? lines : 0, ahead);

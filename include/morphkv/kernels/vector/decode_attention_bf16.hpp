@@ -72,7 +72,7 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<Eigen::bfloat16>& a,
   for (std::size_t d = 0; d < a.head_dim; d += chunk) {
     Bf16s key[Tokens];
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
-      key[t] = load_bf16(keys + t * a.stride + d);
+      key[t] = load_bf16(keys + t * a.keys.stride + d);
     }
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       MORPHKV_UNROLL for (std::size_t part = 0; part < Parts; ++part) {
@@ -142,16 +142,16 @@ struct DotProducts {
   static void logits_of(const DecodeAttention<Eigen::bfloat16>& a, const SplitQueries& queries,
                         std::size_t head, std::size_t lines,
                         ReadAhead<Eigen::bfloat16>& ahead) noexcept {
-    KvCursor<Eigen::bfloat16> cursor(a.key_rows());
+    KvCursor<Eigen::bfloat16> cursor(a.keys);
     for (std::size_t t = 0; t < a.tokens;) {
       const Eigen::bfloat16* keys = nullptr;
       const std::size_t end = t + cursor.next(a.tokens - t, keys);
       constexpr std::size_t block = block_for<Heads>;
-      for (; t + block <= end; t += block, keys += block * a.stride) {
+      for (; t + block <= end; t += block, keys += block * a.keys.stride) {
         ahead.lines(block * lines);
         key_step<Heads, block, Parts>(a, queries, keys, head, t);
       }
-      for (; t < end; ++t, keys += a.stride) {
+      for (; t < end; ++t, keys += a.keys.stride) {
         ahead.lines(lines);
         key_step<Heads, 1, Parts>(a, queries, keys, head, t);
       }
@@ -201,9 +201,9 @@ struct DotProducts {
     for (std::size_t t = 0; t < tokens;) {
       const Eigen::bfloat16* values = nullptr;
       const std::size_t end = t + cursor.next(tokens - t, values);
-      for (; t + 2 <= end; t += 2, values += 2 * a.stride) {
+      for (; t + 2 <= end; t += 2, values += 2 * a.values.stride) {
         if (t % read_block<Eigen::bfloat16> == 0) ahead.lines(lines);
-        value_step<Heads, Chunks>(values + d, values + a.stride + d, weights, t, sums);
+        value_step<Heads, Chunks>(values + d, values + a.values.stride + d, weights, t, sums);
       }
       if (t == end) continue;
       if (t % read_block<Eigen::bfloat16> == 0) ahead.lines(lines);

@@ -83,7 +83,7 @@ class ReadAhead {
   /// Begins the range.
   void enter() noexcept {
     if (range_ < 2) {
-      cursor_ = KvCursor<T>(range_ == 0 ? attention_.key_rows() : attention_.value_rows());
+      cursor_ = KvCursor<T>(range_ == 0 ? attention_.keys : attention_.values);
       tokens_left_ = attention_.tokens;
       enter_rows();
     } else if (range_ < ranges) {
@@ -95,7 +95,7 @@ class ReadAhead {
   /// Begins the next rows: those of a piece if they lie close together, or else one.
   void enter_rows() noexcept {
     const std::size_t bytes = attention_.head_dim * sizeof(T);
-    const std::size_t stride = attention_.stride * sizeof(T);
+    const std::size_t stride = attention_.keys.stride * sizeof(T);
     const T* first = nullptr;
     const std::size_t rows = cursor_.next(stride < bytes + line ? tokens_left_ : 1, first);
     tokens_left_ -= rows;

@@ -21,31 +21,33 @@ namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUIL
          (s == slots || portable::is_valid_row(row, slots, s));
 }
 
-/// The lowest of the candidates' values.
+/// A vector of the values from `slot` on; those of Means, MaximaOf and Draws are computed.
 template <class Value>
-[[nodiscard]] Value lowest(const Value* values, std::size_t slots,
+MORPHKV_VECTOR_WORD auto values_at(const Value* values, std::size_t slot) noexcept {
+  return load(values + slot);
+}
+MORPHKV_VECTOR_WORD F64s values_at(const Means& of, std::size_t slot) noexcept {
+  const U32s steps = max(of.step - load(of.births + slot), broadcast(1U));
+  return to_f64(load(of.sums + slot)) / to_f64(steps);
+}
+MORPHKV_VECTOR_WORD U16s values_at(const MaximaOf& rows, std::size_t slot) noexcept {
+  return max(max(load(rows[0] + slot), load(rows[1] + slot)), load(rows[2] + slot));
+}
+MORPHKV_VECTOR_WORD U32s values_at(const Draws& of, std::size_t slot) noexcept {
+  U32s x = load(of.positions + slot) ^ of.key;  // see random_mix
+  x = (x ^ (x >> 16U)) * 0x7feb352dU;
+  x = (x ^ (x >> 15U)) * 0x846ca68bU;
+  return x ^ (x >> 16U);
+}
+
+/// The lowest of the candidates' values.
+template <class Value, class Values>
+[[nodiscard]] Value lowest(const Values& values, std::size_t slots,
                            const std::uint64_t* protected_bits, std::size_t begin = 0) noexcept {
   return lowest_of<Value>(
-      begin, slots, protected_bits, [&](std::size_t s) noexcept { return load(values + s); },
-      [&](std::size_t s) noexcept { return portable::lowest(values, slots, protected_bits, s); });
-}
-
-/// A vector of sum / max(step - birth, 1).
-MORPHKV_VECTOR_WORD F64s means_at(const std::uint64_t* sums, const std::uint32_t* births,
-                                  std::uint32_t step, std::size_t slot) noexcept {
-  const U32s steps = max(step - load(births + slot), broadcast(1U));
-  return to_f64(load(sums + slot)) / to_f64(steps);
-}
-
-[[nodiscard]] inline double lowest_mean(const std::uint64_t* sums, const std::uint32_t* births,
-                                        std::uint32_t step, std::size_t slots,
-                                        const std::uint64_t* protected_bits,
-                                        std::size_t begin = 0) noexcept {
-  return lowest_of<double>(
-      begin, slots, protected_bits,
-      [&](std::size_t s) noexcept { return means_at(sums, births, step, s); },
+      begin, slots, protected_bits, [&](std::size_t s) noexcept { return values_at(values, s); },
       [&](std::size_t s) noexcept {
-        return portable::lowest_mean(sums, births, step, slots, protected_bits, s);
+        return portable::lowest<Value>(values, slots, protected_bits, s);
       });
 }
 
@@ -61,103 +63,31 @@ MORPHKV_VECTOR_WORD F64s means_at(const std::uint64_t* sums, const std::uint32_t
   return found;
 }
 
-/// The oldest candidate where `hits_at(slot)`, the lanes of `Width` slots, has a hit, and of those
-/// that `rest_from(slot, found)` looks at. Hits are rare: four vectors are looked at together.
-template <std::size_t Width, class HitsAt, class RestFrom>
-MORPHKV_VECTOR_WORD Slot oldest_hit(std::size_t begin, std::size_t slots,
-                                    const std::uint64_t* protected_bits, const Position* positions,
-                                    Slot found, const HitsAt& hits_at,
-                                    const RestFrom& rest_from) noexcept {
-  std::size_t slot = begin;
-  for (; slot + 4 * Width <= slots; slot += 4 * Width) {
-    const auto first = bit_or(hits_at(slot), hits_at(slot + Width));
-    const auto second = bit_or(hits_at(slot + 2 * Width), hits_at(slot + 3 * Width));
-    if (!any(bit_or(first, second))) [[likely]]
-      continue;
-    for (std::size_t s = slot; s < slot + 4 * Width; s += Width) {
-      found = oldest_of(bits(hits_at(s)), s, protected_bits, positions, found);
-    }
-  }
-  for (; slot + Width <= slots; slot += Width) {
-    found = oldest_of(bits(hits_at(slot)), slot, protected_bits, positions, found);
-  }
-  return slot == slots ? found : rest_from(slot, found);
-}
-
+/// The oldest candidate whose value is `value`. Hits are rare: four vectors are looked at together.
 // Not inlined, or GCC 12 warns of a loop that never runs where the number of slots is a constant.
-template <class Value>
-[[nodiscard, gnu::noinline]] Slot oldest_with(Value value, const Value* values, std::size_t slots,
+template <class Value, class Values>
+[[nodiscard, gnu::noinline]] Slot oldest_with(Value value, const Values& values, std::size_t slots,
                                               const std::uint64_t* protected_bits,
                                               const Position* positions, std::size_t begin = 0,
                                               Slot found = no_slot) noexcept {
   const auto wanted = broadcast(value);
-  return oldest_hit<lanes>(
-      begin, slots, protected_bits, positions, found,
-      [&](std::size_t s) noexcept { return equal(load(values + s), wanted); },
-      [&](std::size_t s, Slot before) noexcept {
-        return portable::oldest_with(value, values, slots, protected_bits, positions, s, before);
-      });
-}
-
-[[nodiscard, gnu::noinline]] inline Slot oldest_with_max(
-    std::uint16_t value, const std::array<const std::uint16_t*, 3>& rows, std::size_t slots,
-    const std::uint64_t* protected_bits, const Position* positions, std::size_t begin = 0,
-    Slot found = no_slot) noexcept {
-  const U16s wanted = broadcast(value);
-  return oldest_hit<u16_lanes>(
-      begin, slots, protected_bits, positions, found,
-      [&](std::size_t s) noexcept {
-        return equal(max(max(load(rows[0] + s), load(rows[1] + s)), load(rows[2] + s)), wanted);
-      },
-      [&](std::size_t s, Slot before) noexcept {
-        return portable::oldest_with_max(value, rows, slots, protected_bits, positions, s, before);
-      });
-}
-
-/// A vector of hashes of positions and a key; see kernels::random_draw.
-MORPHKV_VECTOR_WORD U32s draws_at(const std::uint32_t* positions, std::uint32_t key,
-                                  std::size_t slot) noexcept {
-  U32s x = load(positions + slot) ^ key;
-  x = (x ^ (x >> 16U)) * 0x7feb352dU;
-  x = (x ^ (x >> 15U)) * 0x846ca68bU;
-  return x ^ (x >> 16U);
-}
-
-inline std::uint32_t lowest_draw(const std::uint32_t* positions, std::uint32_t key,
-                                 std::size_t slots, const std::uint64_t* protected_bits,
-                                 std::size_t begin = 0) noexcept {
-  return lowest_of<std::uint32_t>(
-      begin, slots, protected_bits,
-      [&](std::size_t s) noexcept { return draws_at(positions, key, s); },
-      [&](std::size_t s) noexcept {
-        return portable::lowest_draw(positions, key, slots, protected_bits, s);
-      });
-}
-
-[[nodiscard, gnu::noinline]] inline Slot oldest_with_draw(
-    std::uint32_t value, const std::uint32_t* positions, std::uint32_t key, std::size_t slots,
-    const std::uint64_t* protected_bits, std::size_t begin = 0, Slot found = no_slot) noexcept {
-  const U32s wanted = broadcast(value);
-  return oldest_hit<lanes>(
-      begin, slots, protected_bits, reinterpret_cast<const Position*>(positions), found,
-      [&](std::size_t s) noexcept { return equal(draws_at(positions, key, s), wanted); },
-      [&](std::size_t s, Slot before) noexcept {
-        return portable::oldest_with_draw(value, positions, key, slots, protected_bits, s, before);
-      });
-}
-
-[[nodiscard, gnu::noinline]] inline Slot oldest_with_mean(
-    double value, const std::uint64_t* sums, const std::uint32_t* births, std::uint32_t step,
-    std::size_t slots, const std::uint64_t* protected_bits, const Position* positions,
-    std::size_t begin = 0, Slot found = no_slot) noexcept {
-  const F64s wanted = broadcast(value);
-  return oldest_hit<lanes>(
-      begin, slots, protected_bits, positions, found,
-      [&](std::size_t s) noexcept { return equal(means_at(sums, births, step, s), wanted); },
-      [&](std::size_t s, Slot before) noexcept {
-        return portable::oldest_with_mean(value, sums, births, step, slots, protected_bits,
-                                          positions, s, before);
-      });
+  const auto hits_at = [&](std::size_t s) noexcept { return equal(values_at(values, s), wanted); };
+  constexpr std::size_t step = width<decltype(values_at(values, begin))>;
+  std::size_t slot = begin;
+  for (; slot + 4 * step <= slots; slot += 4 * step) {
+    const auto first = bit_or(hits_at(slot), hits_at(slot + step));
+    const auto second = bit_or(hits_at(slot + 2 * step), hits_at(slot + 3 * step));
+    if (!any(bit_or(first, second))) [[likely]]
+      continue;
+    for (std::size_t s = slot; s < slot + 4 * step; s += step) {
+      found = oldest_of(bits(hits_at(s)), s, protected_bits, positions, found);
+    }
+  }
+  for (; slot + step <= slots; slot += step) {
+    found = oldest_of(bits(hits_at(slot)), slot, protected_bits, positions, found);
+  }
+  if (slot == slots) return found;
+  return portable::oldest_with(value, values, slots, protected_bits, positions, slot, found);
 }
 
 }}}     // namespace morphkv::v0::kernels::MORPHKV_BUILD::MORPHKV_ISA
