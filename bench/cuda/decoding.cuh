@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "cuda/device.cuh"
+#include "morphkv/cuda/bookkeeping.cuh"
 #include "morphkv/cuda/decode.cuh"
-#include "morphkv/cuda/reset.cuh"
 
 namespace morphkv::bench {
 

@@ -9,7 +9,6 @@
 
 #include "cuda/device.cuh"
 #include "cuda/reference.hpp"
-#include "morphkv/cuda/reset.cuh"
 #include "morphkv/policy/decayed_max.hpp"
 #include "morphkv/policy/full.hpp"
 #include "morphkv/policy/h2o.hpp"

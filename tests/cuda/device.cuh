@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "morphkv/cuda/elements.cuh"
+#include "morphkv/cuda/cache_rows.cuh"
 #include "morphkv/cuda/policy.hpp"
 #include "morphkv/eviction/head_state.hpp"
 #include "support/random.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The parts of decode attention over the slots of one block: softmax, fused row, output.
+/// The parts of attention over the slots of one block: logits, softmax, fused row, output.
 ///
 /// Logits are in powers of two: the queries were scaled by log2(e), so that a weight is one
 /// exponential instruction.
@@ -16,10 +16,136 @@
 #include "morphkv/core/types.hpp"
 #include "morphkv/cuda/block_team.cuh"
 #include "morphkv/cuda/cache_rows.cuh"
-#include "morphkv/cuda/elements.cuh"
-#include "morphkv/cuda/warp_dots.cuh"
 
 namespace morphkv { inline namespace v0 { namespace cuda {
+
+/// Sums each of `count` values over the lanes that share a row, all of them at once: at every
+/// exchange a lane hands half of its values over and keeps the sums of the other half, so that
+/// count values cost count - 1 exchanges where one by one they would cost count * log2(lanes).
+/// `values` ends with the sums that the lane is left with, in order, from index first() on.
+template <int lanes, int count>
+struct SpreadSum {
+  /// Sums that a lane is left with.
+  static constexpr int held = count > lanes ? count / lanes : 1;
+  /// Lanes that are left with the same sum, where there are more lanes than values.
+  static constexpr int copies = lanes > count ? lanes / count : 1;
+
+  static __device__ void run(float (&values)[count], unsigned lane) {
+    exchange<lanes / 2, count>(values, lane);
+  }
+
+  /// The index of the lane's first sum among the values.
+  [[nodiscard]] static __device__ int first(unsigned lane) {
+    return static_cast<int>(lane % lanes) / copies * held;
+  }
+  /// Of the lanes with the same sum, whether this is the one that stores it.
+  [[nodiscard]] static __device__ bool stores(unsigned lane) { return lane % copies == 0; }
+
+ private:
+  /// Recursion, and no loop, so that every index is a constant and the values stay in registers.
+  template <int distance, int left>
+  static __device__ void exchange(float (&values)[count], unsigned lane) {
+    if constexpr (distance > 0 && left > 1) {
+      const bool keeps_high = (lane & distance) != 0;
+#pragma unroll
+      for (int i = 0; i < left / 2; ++i) {
+        const float given = keeps_high ? values[i] : values[i + left / 2];
+        const float kept = keeps_high ? values[i + left / 2] : values[i];
+        values[i] = kept + __shfl_xor_sync(0xffffffffU, given, distance);
+      }
+      exchange<distance / 2, left / 2>(values, lane);
+    } else if constexpr (distance > 0) {
+      values[0] += __shfl_xor_sync(0xffffffffU, values[0], distance);
+      exchange<distance / 2, left>(values, lane);
+    }
+  }
+};
+
+/// The part of a group's queries that belongs to a lane, scaled.
+template <int heads, int elements>
+struct QueryPart {
+  float x[heads][elements];
+
+  /// \param query [group][head_dim], on 16 bytes; heads past the group are zeros
+  /// \param column the lane's first element of a row
+  template <Element T>
+  __device__ void load(const T* query, std::uint32_t group, std::uint32_t head_dim,
+                       std::uint32_t column, float scale) {
+#pragma unroll
+    for (int h = 0; h < heads; ++h) {
+      Elements<T, elements> part{};
+      if (h < static_cast<int>(group)) {
+        part.load(query + static_cast<std::uint32_t>(h) * head_dim + column);
+      }
+      part.widen(x[h]);
+#pragma unroll
+      for (int e = 0; e < elements; ++e) x[h][e] *= scale;
+    }
+  }
+};
+
+/// Rows that a warp reads before it uses the first: enough in flight to keep the memory busy, as
+/// far as the registers go.
+template <int heads>
+inline constexpr int rows_in_flight = heads > 4 ? 2 : 4;
+
+/// Reads the rows from `begin` to `end`, by all warps of a block, in turn. Calls use(token, rows)
+/// with the lane's elements of the rows token, token + RowLanes::rows, ...; those past the end are
+/// the last one, read once more.
+template <int loads, Element T, int head_dim, class Use>
+__device__ void for_each_tile(const KvView<T>& rows, std::uint32_t begin, std::uint32_t end,
+                              const Use& use) {
+  using Lanes = RowLanes<T, head_dim>;
+  constexpr std::uint32_t tile = loads * Lanes::rows;
+  const unsigned lane = threadIdx.x % 32;
+  const std::uint32_t row_in_load = lane / Lanes::lanes;
+  const std::uint32_t column = lane % Lanes::lanes * Lanes::elements;
+  const std::uint32_t step = blockDim.x / 32 * tile;
+  for (std::uint32_t first = begin + threadIdx.x / 32 * tile; first < end; first += step) {
+    Elements<T, Lanes::elements> some[loads];
+#pragma unroll
+    for (int i = 0; i < loads; ++i) {
+      const std::uint32_t token = first + static_cast<unsigned>(i) * Lanes::rows + row_in_load;
+      some[i].load(row_of(rows, min(token, end - 1)) + column);
+    }
+    use(first + row_in_load, some);
+  }
+}
+
+/// The logits of the tokens from `begin` to `end`, by all warps of a block, in turn.
+/// `store(token, head, logit)` is called once for each of them, by one lane.
+template <Element T, int head_dim, int heads, class Store>
+__device__ void block_logits(const QueryPart<heads, RowLanes<T, head_dim>::elements>& query,
+                             const KvView<T>& keys, std::uint32_t begin, std::uint32_t end,
+                             const Store& store) {
+  using Lanes = RowLanes<T, head_dim>;
+  constexpr int loads = rows_in_flight<heads>;
+  using Sum = SpreadSum<Lanes::lanes, loads * heads>;
+  const unsigned lane = threadIdx.x % 32;
+  for_each_tile<loads, T, head_dim>(keys, begin, end, [&](std::uint32_t own, const auto& key) {
+    float dots[loads * heads];
+#pragma unroll
+    for (int i = 0; i < loads; ++i) {
+      float x[Lanes::elements];
+      key[i].widen(x);
+#pragma unroll
+      for (int h = 0; h < heads; ++h) {
+        float dot = 0;
+#pragma unroll
+        for (int e = 0; e < Lanes::elements; ++e) dot += query.x[h][e] * x[e];
+        dots[i * heads + h] = dot;
+      }
+    }
+    Sum::run(dots, lane);
+    if (!Sum::stores(lane)) return;
+#pragma unroll
+    for (int i = 0; i < Sum::held; ++i) {
+      const int index = Sum::first(lane) + i;
+      const std::uint32_t token = own + static_cast<unsigned>(index / heads) * Lanes::rows;
+      if (token < end) store(token, index % heads, dots[i]);
+    }
+  });
+}
 
 /// One number for each head of a group, read from shared memory at once.
 template <int heads>
@@ -153,37 +279,27 @@ struct OutputPart {
   __device__ void accumulate(const PerHead<heads>* exponentials, const KvView<T>& values,
                              std::uint32_t begin, std::uint32_t end) {
     constexpr int loads = rows_in_flight<heads>;
-    constexpr std::uint32_t tile = loads * Lanes::rows;
-    const unsigned lane = threadIdx.x % 32;
-    const std::uint32_t row_in_load = lane / Lanes::lanes;
-    const std::uint32_t column = lane % Lanes::lanes * Lanes::elements;
-    const std::uint32_t step = blockDim.x / 32 * tile;
 #pragma unroll
     for (int h = 0; h < heads; ++h) {
 #pragma unroll
       for (int e = 0; e < Lanes::elements; ++e) x[h][e] = 0;
     }
-    for (std::uint32_t first = begin + threadIdx.x / 32 * tile; first < end; first += step) {
-      Elements<T, Lanes::elements> value[loads];
+    for_each_tile<loads, T, head_dim>(
+        values, begin, end, [&](std::uint32_t own, const auto& value) {
 #pragma unroll
-      for (int i = 0; i < loads; ++i) {
-        const std::uint32_t token = first + static_cast<unsigned>(i) * Lanes::rows + row_in_load;
-        value[i].load(row_of(values, min(token, end - 1)) + column);
-      }
+          for (int i = 0; i < loads; ++i) {
+            const std::uint32_t token = own + static_cast<unsigned>(i) * Lanes::rows;
+            if (token >= end) continue;
+            const PerHead<heads> weight = exponentials[token - begin];
+            float y[Lanes::elements];
+            value[i].widen(y);
 #pragma unroll
-      for (int i = 0; i < loads; ++i) {
-        const std::uint32_t token = first + static_cast<unsigned>(i) * Lanes::rows + row_in_load;
-        if (token >= end) continue;  // its row is the last one's, read once more
-        const PerHead<heads> weight = exponentials[token - begin];
-        float y[Lanes::elements];
-        value[i].widen(y);
+            for (int h = 0; h < heads; ++h) {
 #pragma unroll
-        for (int h = 0; h < heads; ++h) {
-#pragma unroll
-          for (int e = 0; e < Lanes::elements; ++e) x[h][e] += weight.x[h] * y[e];
-        }
-      }
-    }
+              for (int e = 0; e < Lanes::elements; ++e) x[h][e] += weight.x[h] * y[e];
+            }
+          }
+        });
     // Lanes with the same columns hold different rows.
 #pragma unroll
     for (int h = 0; h < heads; ++h) {
@@ -231,7 +347,7 @@ __device__ void store_output(const Cluster& cluster, float* sums,
        i += threads) {
     float total = 0;
     for (std::uint32_t r = 0; r < cluster.blocks(); ++r) total += *cluster.peer(&sums[i], r);
-    output[i] = from_float<T>(total);
+    output[i] = static_cast<T>(total);
   }
   cluster.sync();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The bookkeeping alone, for an engine with an attention kernel of its own: which slot to
-/// overwrite before it, and what the policy learns after it.
+/// The bookkeeping alone: the beginning of a sequence, and, for an engine with an attention kernel
+/// of its own, which slot to overwrite before it, and what the policy learns after it.
 #ifndef MORPHKV_CUDA_BOOKKEEPING_CUH
 #define MORPHKV_CUDA_BOOKKEEPING_CUH
 
@@ -12,8 +12,9 @@
 
 #include "morphkv/core/types.hpp"
 #include "morphkv/cuda/block_team.cuh"
-#include "morphkv/cuda/elements.cuh"
+#include "morphkv/cuda/cache_rows.cuh"
 #include "morphkv/cuda/policy.hpp"
+#include "morphkv/eviction/head_state.hpp"
 #include "morphkv/eviction/step.hpp"
 
 namespace morphkv { inline namespace v0 { namespace cuda {
@@ -60,6 +61,18 @@ namespace detail {
 
 inline constexpr unsigned bookkeeping_threads = 256;
 
+/// A block clears one cell. \pre layout.bytes is a multiple of 16
+static __global__ void reset_kernel(void* state, const __grid_constant__ HeadLayout layout,
+                                    std::uint32_t quota, std::size_t first_cell) {
+  const std::size_t cell = first_cell + blockIdx.x;
+  auto* words = reinterpret_cast<uint4*>(static_cast<std::byte*>(state) + cell * layout.bytes);
+  for (std::size_t w = threadIdx.x; w < layout.bytes / sizeof(uint4); w += blockDim.x) {
+    words[w] = uint4{};
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) *HeadView(state, layout, cell).head = HeadState{.quota = quota};
+}
+
 /// A block serves one cell.
 template <Score S>
 __global__ void __launch_bounds__(bookkeeping_threads)
@@ -91,7 +104,7 @@ __device__ float fused_weight(const ObserveArguments<Weight, S>& a, std::size_t 
   float row = 0;
   for (std::uint32_t g = 0; g < a.group; ++g) {
     const std::size_t query_head = cell * a.group + g;
-    float weight = to_float(a.weights[query_head * a.weight_stride + slot]);
+    float weight = static_cast<float>(a.weights[query_head * a.weight_stride + slot]);
     if (a.form == WeightForm::logits) weight = expf(weight - a.log_sum_exp[query_head]);
     if (!(weight >= 0.0F)) return weight;  // fmaxf would drop a NaN
     row = a.policy.rules.group == GroupFusion::max ? fmaxf(row, weight) : row + weight;
@@ -128,6 +141,20 @@ __global__ void __launch_bounds__(bookkeeping_threads)
 }
 
 }  // namespace detail
+
+/// Resets the sequences from `first` on, `count` of them; keys and values stay where they are.
+/// Every sequence begins with it. On the stream; no allocation, no synchronisation.
+template <Score S>
+[[nodiscard]] cudaError_t reset_state(const EvictionPlan<S>& policy, void* state, std::size_t first,
+                                      std::size_t count, std::size_t kv_heads,
+                                      cudaStream_t stream) {
+  if (policy.rules.slots == 0 || state == nullptr) return cudaErrorInvalidValue;
+  if (count == 0 || kv_heads == 0) return cudaSuccess;
+  const auto blocks = static_cast<unsigned>(count * kv_heads);
+  detail::reset_kernel<<<blocks, 256, 0, stream>>>(state, layout_of(policy), policy.rules.quota(),
+                                                   first * kv_heads);
+  return cudaGetLastError();
+}
 
 /// Gives the next token of every sequence a slot in each of its heads: `place` of a policy. The
 /// engine writes key and value there, and attends to the slots from 0 to the size. A head whose

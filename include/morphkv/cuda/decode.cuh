@@ -15,9 +15,7 @@
 #include "morphkv/cuda/block_attention.cuh"
 #include "morphkv/cuda/block_team.cuh"
 #include "morphkv/cuda/cache_rows.cuh"
-#include "morphkv/cuda/elements.cuh"
 #include "morphkv/cuda/policy.hpp"
-#include "morphkv/cuda/warp_dots.cuh"
 #include "morphkv/eviction/step.hpp"
 
 namespace morphkv { inline namespace v0 { namespace cuda {
@@ -73,14 +71,6 @@ struct DecodeMemory {
   return memory;
 }
 
-/// The token's key and value, into the slot that it was given.
-template <Element T, int head_dim, Score S>
-__device__ void write_token(const DecodeArguments<T, S>& a, std::size_t cell, const KvView<T>& keys,
-                            const KvView<T>& values, Slot slot) {
-  copy_row(a.keys + cell * head_dim, row_of(keys, slot), head_dim, threadIdx.x, blockDim.x);
-  copy_row(a.values + cell * head_dim, row_of(values, slot), head_dim, threadIdx.x, blockDim.x);
-}
-
 /// A cell is a KV head of a sequence: one block, or a cluster of `blocks`. `heads` query heads of
 /// its group are served at once.
 template <Element T, int head_dim, int heads, Score S>
@@ -115,7 +105,11 @@ __global__ void __launch_bounds__(decode_threads, 2)
     const std::uint32_t end = max(begin, team.end(state.size));
     const std::uint32_t tokens = end - begin;
     if (appends && placement.slot >= begin && placement.slot < end) {
-      write_token<T, head_dim>(a, cell, keys, values, placement.slot);
+      const auto write = [&](const T* tokens, const KvView<T>& rows) {
+        copy_row(tokens + cell * head_dim, row_of(rows, placement.slot), head_dim);
+      };
+      write(a.keys, keys);
+      write(a.values, values);
     }
     __syncthreads();
 
@@ -257,11 +251,8 @@ template <Element T, int head_dim, Score S = AnyScore>
       (a.keys == nullptr) != (a.values == nullptr)) {
     return cudaErrorInvalidValue;
   }
-  const auto is_aligned = [](const void* p) {
-    return reinterpret_cast<std::uintptr_t>(p) % 16 == 0;
-  };
-  if (!a.cache_keys.is_aligned() || !a.cache_values.is_aligned() || !is_aligned(a.keys) ||
-      !is_aligned(a.values) || !is_aligned(a.queries)) {
+  if (!a.cache_keys.is_aligned() || !a.cache_values.is_aligned() || !lies_on_16_bytes(a.keys) ||
+      !lies_on_16_bytes(a.values) || !lies_on_16_bytes(a.queries)) {
     return cudaErrorMisalignedAddress;
   }
   if (a.group == 1) return detail::launch_decode<T, head_dim, 1>(a, stream);

@@ -10,7 +10,6 @@
 #include <cstdint>
 
 #include "morphkv/cuda/cache_rows.cuh"
-#include "morphkv/cuda/elements.cuh"
 
 namespace morphkv { inline namespace v0 { namespace cuda {
 

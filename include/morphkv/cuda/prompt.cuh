@@ -12,12 +12,11 @@
 
 #include "morphkv/core/types.hpp"
 #include "morphkv/cuda/block_team.cuh"
+#include "morphkv/cuda/bookkeeping.cuh"
 #include "morphkv/cuda/cache_rows.cuh"
-#include "morphkv/cuda/elements.cuh"
 #include "morphkv/cuda/gather.cuh"
 #include "morphkv/cuda/policy.hpp"
 #include "morphkv/cuda/prompt_rows.cuh"
-#include "morphkv/cuda/reset.cuh"
 #include "morphkv/cuda/top_k.cuh"
 #include "morphkv/eviction/block.hpp"
 #include "morphkv/eviction/head_state.hpp"
@@ -146,7 +145,7 @@ __global__ void __launch_bounds__(score_threads)
   }
 }
 
-/// The value of every token. Grid: (tiles of tokens, cells).
+/// The value of every token, and what it is pinned by. Grid: (tiles of tokens, cells).
 template <Score S>
 __global__ void __launch_bounds__(score_threads)
     values_kernel(const __grid_constant__ PromptScores<S> a) {
@@ -164,6 +163,18 @@ __global__ void __launch_bounds__(score_threads)
                                 return no_slot;
                               });
   a.values[cell * a.max_tokens + token] = value;
+  if (a.pin_keys == nullptr) return;
+  const auto of_others = [&](const auto* numbers) {
+    return [&a, numbers, cell](std::uint32_t rank) {
+      return is_permanent_arrival(a.plan.rules, rank)
+                 ? 0.0
+                 : static_cast<double>(numbers[cell * a.max_tokens + rank]);
+    };
+  };
+  const std::size_t index = cell * a.max_tokens + token;
+  a.pin_keys[index] =
+      double_key(pin_value(tokens, token, of_others(a.norms), of_others(a.attention)));
+  a.pin_ranks[index] = BlockOutcome::no_pin;
 }
 
 /// Pools the values of the tokens that compete. Grid: (tiles of tokens, cells).
@@ -191,27 +202,6 @@ __global__ void __launch_bounds__(score_threads)
   if (token >= prompts.tokens[cell / prompts.kv_heads]) return;
   const KvView<T> values = prompts.values.head(cell / prompts.kv_heads, cell % prompts.kv_heads);
   norms[cell * prompts.max_tokens + token] = pin_norm(row_of(values, token), head_dim);
-}
-
-/// What every token is pinned by. Grid: (tiles of tokens, cells).
-template <Score S>
-__global__ void __launch_bounds__(score_threads)
-    pin_keys_kernel(const __grid_constant__ PromptScores<S> a) {
-  const std::size_t cell = blockIdx.y;
-  const std::uint32_t tokens = a.tokens[cell / a.kv_heads];
-  const std::uint32_t token = blockIdx.x * blockDim.x + threadIdx.x;
-  if (token >= tokens) return;
-  const auto of_others = [&](const auto* numbers) {
-    return [&a, numbers, cell](std::uint32_t rank) {
-      return is_permanent_arrival(a.plan.rules, rank)
-                 ? 0.0
-                 : static_cast<double>(numbers[cell * a.max_tokens + rank]);
-    };
-  };
-  const std::size_t index = cell * a.max_tokens + token;
-  a.pin_keys[index] =
-      double_key(pin_value(tokens, token, of_others(a.norms), of_others(a.attention)));
-  a.pin_ranks[index] = BlockOutcome::no_pin;
 }
 
 /// Finds the pinned tokens. Those that compete get the highest value. A block serves one cell.
@@ -361,10 +351,9 @@ template <Element T, int head_dim, Score S = AnyScore>
       a.counts == nullptr || p.tokens == nullptr || workspace == nullptr) {
     return cudaErrorInvalidValue;
   }
-  const std::size_t query_strides = p.query_sequence_stride | p.query_stride;
-  if (reinterpret_cast<std::uintptr_t>(p.queries) % 16 != 0 ||
-      query_strides * sizeof(T) % 16 != 0 || !p.keys.is_aligned() || !p.values.is_aligned() ||
-      !a.cache_keys.is_aligned() || !a.cache_values.is_aligned()) {
+  if (!lies_on_16_bytes(p.queries, p.query_sequence_stride | p.query_stride) ||
+      !p.keys.is_aligned() || !p.values.is_aligned() || !a.cache_keys.is_aligned() ||
+      !a.cache_values.is_aligned()) {
     return cudaErrorMisalignedAddress;
   }
   const std::uint32_t cells = p.sequences * p.kv_heads;
@@ -413,10 +402,7 @@ template <Element T, int head_dim, Score S = AnyScore>
   }
   launch(detail::values_kernel<S>, tiles, threads, scores);
   if (scores.pooled != nullptr) launch(detail::pool_kernel<S>, tiles, threads, scores);
-  if (pins) {
-    launch(detail::pin_keys_kernel<S>, tiles, threads, scores);
-    launch(detail::pin_kernel<S>, cells, detail::top_k_threads, scores);
-  }
+  if (pins) launch(detail::pin_kernel<S>, cells, detail::top_k_threads, scores);
   launch(detail::select_kernel<S>, cells, detail::top_k_threads, scores, a.kept, a.counts,
          a.statuses);
   after([&] { return reset_state(a.policy, a.state, 0, p.sequences, p.kv_heads, stream); });

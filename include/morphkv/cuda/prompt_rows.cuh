@@ -14,8 +14,6 @@
 #include "morphkv/core/weight_units.hpp"
 #include "morphkv/cuda/block_attention.cuh"
 #include "morphkv/cuda/cache_rows.cuh"
-#include "morphkv/cuda/elements.cuh"
-#include "morphkv/cuda/warp_dots.cuh"
 
 namespace morphkv { inline namespace v0 { namespace cuda {
 
