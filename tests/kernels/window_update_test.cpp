@@ -2,13 +2,12 @@
 //
 // Updates of scores and searches: every version gives the bits of the portable one, and that one
 // agrees with sums in double, plain maxima and searches one by one.
-#include "morphkv/kernels/window_update.hpp"
+#include "morphkv/kernels/scores.hpp"
 
 #include <array>
 #include <bit>
 
 #include "kernels/support.hpp"
-#include "morphkv/kernels/search.hpp"
 #include "oracle/half_rounding.hpp"
 
 namespace morphkv::testing::window_update_test { namespace {
@@ -93,7 +92,8 @@ TEST_F(WindowUpdateTest, SlideSum) {
       Misaligned<std::uint32_t> sums(slots, offset);
       for (std::size_t s = 0; s < slots; ++s) sums[s] = 3 * half_units(oldest[s]) + 5;
       const auto before = sums.copy();
-      const std::uint64_t least = kernels::slide_sum(row, slots, words, oldest.data(), sums.data());
+      const std::uint64_t least =
+          kernels::slide_sum({row, slots}, words, oldest.data(), sums.data());
       EXPECT_TRUE(oldest.intact() && sums.intact());
       std::uint32_t lowest = std::numeric_limits<std::uint32_t>::max();
       for (std::size_t s = 0; s < slots; ++s) {
@@ -123,7 +123,7 @@ TEST_F(WindowUpdateTest, SlideSumReturnsToZeroExactly) {
     for (std::size_t step = 0; step < 3 * rows; ++step) {
       for (float& weight : row)
         weight = step < rows ? kernels::max_weight : draw(Shape::heavy_tailed, engine);
-      kernels::slide_sum(row.data(), slots, nullptr, ring[step % rows].data(), sums.data());
+      kernels::slide_sum(row, nullptr, ring[step % rows].data(), sums.data());
     }
     for (std::size_t s = 0; s < slots; ++s) {
       std::uint32_t exact = 0;
@@ -131,31 +131,31 @@ TEST_F(WindowUpdateTest, SlideSumReturnsToZeroExactly) {
       ASSERT_EQ(sums[s], exact);
     }
     std::fill(row.begin(), row.end(), 0.0F);
-    for (auto& stored : ring)
-      kernels::slide_sum(row.data(), slots, nullptr, stored.data(), sums.data());
+    for (auto& stored : ring) kernels::slide_sum(row, nullptr, stored.data(), sums.data());
     EXPECT_EQ(sums, std::vector<std::uint32_t>(slots));
   }
 }
 
 TEST_F(WindowUpdateTest, AddToPane) {
-  for_each_row([&](const float* row, std::size_t slots, const std::uint64_t* words,
-                   std::size_t offset) {
-    expect_same_bits([&] {
-      Misaligned<std::uint32_t> pane(slots, offset);
-      Misaligned<std::uint32_t> sums(slots, offset);
-      for (std::size_t s = 0; s < slots; ++s) {
-        pane[s] = static_cast<std::uint32_t>(s);
-        sums[s] = static_cast<std::uint32_t>(1000 * s);
-      }
-      const std::uint64_t least = kernels::add_to_pane(row, slots, words, pane.data(), sums.data());
-      EXPECT_TRUE(pane.intact() && sums.intact());
-      for (std::size_t s = 0; s < slots; ++s) {
-        EXPECT_EQ(pane[s] - s, half_units(to_half_bits(row[s])));
-        EXPECT_EQ(sums[s] - 1000 * s, half_units(to_half_bits(row[s])));
-      }
-      return Outcome<std::uint32_t>{{pane.copy(), sums.copy()}, least};
-    });
-  });
+  for_each_row(
+      [&](const float* row, std::size_t slots, const std::uint64_t* words, std::size_t offset) {
+        expect_same_bits([&] {
+          Misaligned<std::uint32_t> pane(slots, offset);
+          Misaligned<std::uint32_t> sums(slots, offset);
+          for (std::size_t s = 0; s < slots; ++s) {
+            pane[s] = static_cast<std::uint32_t>(s);
+            sums[s] = static_cast<std::uint32_t>(1000 * s);
+          }
+          const std::uint64_t least =
+              kernels::add_to_pane({row, slots}, words, pane.data(), sums.data());
+          EXPECT_TRUE(pane.intact() && sums.intact());
+          for (std::size_t s = 0; s < slots; ++s) {
+            EXPECT_EQ(pane[s] - s, half_units(to_half_bits(row[s])));
+            EXPECT_EQ(sums[s] - 1000 * s, half_units(to_half_bits(row[s])));
+          }
+          return Outcome<std::uint32_t>{{pane.copy(), sums.copy()}, least};
+        });
+      });
 }
 
 TEST_F(WindowUpdateTest, SlideMax) {
@@ -184,7 +184,7 @@ TEST_F(WindowUpdateTest, SlideMax) {
                                           .next_suffix = has_suffix ? next_suffix.data() : nullptr,
                                           .opens_pane = (form & 8U) != 0,
                                           .opens_block = (form & 16U) != 0};
-        const std::uint64_t least = kernels::slide_max(row, slots, words, rows);
+        const std::uint64_t least = kernels::slide_max({row, slots}, words, rows);
         EXPECT_TRUE(newest.intact() && prefix.intact() && suffix.intact());
         std::uint16_t lowest = 0xffff;
         for (std::size_t s = 0; s < slots; ++s) {
@@ -210,7 +210,7 @@ TEST_F(WindowUpdateTest, ReplaceRow) {
       [&](const float* row, std::size_t slots, const std::uint64_t* words, std::size_t offset) {
         expect_same_bits([&] {
           Misaligned<float> scores(slots, offset);
-          const float least = kernels::replace_row(row, slots, words, scores.data());
+          const float least = kernels::replace_row({row, slots}, words, scores.data());
           EXPECT_TRUE(scores.intact());
           EXPECT_TRUE(std::equal(row, row + slots, scores.data()));
           float lowest = std::numeric_limits<float>::infinity();
@@ -232,7 +232,7 @@ TEST_F(WindowUpdateTest, DecayMax) {
             Misaligned<float> scores(slots, offset);
             for (std::size_t s = 0; s < slots; ++s) scores[s] = draw(Shape::log_normal, engine);
             const auto before = scores.copy();
-            const float least = kernels::decay_max(row, slots, words, decay, scores.data());
+            const float least = kernels::decay_max({row, slots}, words, decay, scores.data());
             EXPECT_TRUE(scores.intact());
             std::vector<float> expected(slots);
             float lowest = std::numeric_limits<float>::infinity();
@@ -255,7 +255,7 @@ TEST_F(WindowUpdateTest, AddRow) {
         expect_same_bits([&] {
           Misaligned<std::uint64_t> sums(slots, offset);
           for (std::size_t s = 0; s < slots; ++s) sums[s] = std::uint64_t{s} << 50U;
-          const std::uint64_t least = kernels::add_row(row, slots, words, sums.data());
+          const std::uint64_t least = kernels::add_row({row, slots}, words, sums.data());
           EXPECT_TRUE(sums.intact());
           std::uint64_t lowest = std::numeric_limits<std::uint64_t>::max();
           for (std::size_t s = 0; s < slots; ++s) {
@@ -341,6 +341,9 @@ TEST_F(WindowUpdateTest, TheLowestScoreAndTheOldestOfEqualOnes) {
         const auto bits = protection(slots, quarters, engine);
         for (const Isa isa : isas()) {
           const OnIsa on(isa);
+          const auto candidates = [&](const std::uint64_t* words) {
+            return Candidates{slots, words, scores.positions.data()};
+          };
           // The search for the lowest value, with and without candidates; then whose it is, and
           // whose another value is.
           const auto check = [&](auto value_at, auto lowest, auto oldest) {
@@ -354,43 +357,42 @@ TEST_F(WindowUpdateTest, TheLowestScoreAndTheOldestOfEqualOnes) {
           const auto check_row = [&](const auto& row) {
             check([&](std::size_t s) { return row[s]; },
                   [&](const std::uint64_t* words) {
-                    return kernels::lowest(row.data(), slots, words);
+                    return kernels::lowest(row.data(), candidates(words));
                   },
                   [&](auto value) {
-                    return kernels::oldest_with(value, row.data(), slots, bits.data(),
-                                                scores.positions.data());
+                    return kernels::oldest_with(value, row.data(), candidates(bits.data()));
                   });
           };
           check_row(scores.u32);
           check_row(scores.u64);
           check_row(scores.f32);
-          const std::array<const std::uint16_t*, 3> rows{scores.prefix.data(), scores.suffix.data(),
-                                                         scores.third.data()};
+          const kernels::Maxima rows{scores.prefix.data(), scores.suffix.data(),
+                                     scores.third.data()};
           const auto maximum = [&](std::size_t s) {
             return std::max({scores.prefix[s], scores.suffix[s], scores.third[s]});
           };
           for (const std::uint16_t value : {maximum(0), maximum(slots / 2), maximum(slots - 1)}) {
-            ASSERT_EQ(
-                kernels::oldest_with_max(value, rows, slots, bits.data(), scores.positions.data()),
-                oldest_by_hand(value, scores, bits.data(), maximum));
+            ASSERT_EQ(kernels::oldest_with(value, rows, candidates(bits.data())),
+                      oldest_by_hand(value, scores, bits.data(), maximum));
           }
           const std::uint32_t key = values;
           const auto draw = [&](std::size_t s) {
             return kernels::random_draw(scores.positions[s], key);
           };
-          ASSERT_EQ(
-              kernels::lowest_draw_slot(scores.positions.data(), key, slots, bits.data()),
-              oldest_by_hand(lowest_by_hand(slots, bits.data(), draw), scores, bits.data(), draw));
-          check([&](std::size_t s) { return scores.mean(s); },
-                [&](const std::uint64_t* words) {
-                  return kernels::lowest_mean(scores.sums.data(), scores.births.data(),
-                                              Scores::step, slots, words);
-                },
-                [&](double value) {
-                  return kernels::oldest_with_mean(value, scores.sums.data(), scores.births.data(),
-                                                   Scores::step, slots, bits.data(),
-                                                   scores.positions.data());
-                });
+          const kernels::Draws draws{scores.positions.data(), key};
+          check(
+              draw,
+              [&](const std::uint64_t* words) { return kernels::lowest(draws, candidates(words)); },
+              [&](auto value) {
+                return kernels::oldest_with(value, draws, candidates(bits.data()));
+              });
+          const kernels::Means means{scores.sums.data(), scores.births.data(), Scores::step};
+          check(
+              [&](std::size_t s) { return scores.mean(s); },
+              [&](const std::uint64_t* words) { return kernels::lowest(means, candidates(words)); },
+              [&](double value) {
+                return kernels::oldest_with(value, means, candidates(bits.data()));
+              });
           if (HasFatalFailure()) return;
         }
       }

@@ -13,7 +13,7 @@ class IncludeOrder(unittest.TestCase):
         """Violations of a file with one line, in a tree with a header in each place."""
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
-            for name in ["include/morphkv/core/types.hpp", "include/morphkv/kernels/search.hpp",
+            for name in ["include/morphkv/core/types.hpp", "include/morphkv/kernels/scores.hpp",
                          "include/morphkv/policy/tova.hpp", "include/morphkv/morphkv.hpp",
                          "include/morphkv/version.hpp", "tools/support/json.hpp",
                          "bench/report.hpp", "examples/tokens.hpp", path]:
@@ -23,7 +23,7 @@ class IncludeOrder(unittest.TestCase):
             self.assertEqual(violations(root), expected)
 
     def test_a_layer_includes_itself_and_those_before_it(self):
-        for name in ["core/types.hpp", "kernels/search.hpp", "policy/tova.hpp", "version.hpp"]:
+        for name in ["core/types.hpp", "kernels/scores.hpp", "policy/tova.hpp", "version.hpp"]:
             self.check("include/morphkv/policy/h2o.hpp", f'#include "morphkv/{name}"', [])
 
     def test_a_layer_must_not_include_a_later_one(self):

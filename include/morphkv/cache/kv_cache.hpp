@@ -31,7 +31,7 @@
 #include "morphkv/core/shape.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/convert.hpp"
-#include "morphkv/kernels/search.hpp"
+#include "morphkv/kernels/scores.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 
 namespace morphkv { inline namespace v0 {

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <span>
 
-#include "morphkv/kernels/search.hpp"
+#include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -31,8 +31,8 @@ struct Age {
     }
     [[nodiscard]] Slot push_row(std::span<const float>, const Candidates& c) const noexcept {
       const auto* ages = reinterpret_cast<const Value*>(positions_);
-      const Value oldest = kernels::lowest(ages, c.slots, c.protected_bits);
-      return kernels::oldest_with(oldest, ages, c.slots, c.protected_bits, c.positions);
+      const Value oldest = kernels::lowest(ages, c);
+      return kernels::oldest_with(oldest, ages, c);
     }
 
    private:

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <span>
 
-#include "morphkv/kernels/search.hpp"
+#include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -30,8 +30,8 @@ struct BlockSum {
     MORPHKV_HOST_DEVICE Value push(Slot, float, Value before) const noexcept { return before; }
     [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept { return sums_[slot]; }
     Slot push_row(std::span<const float>, const Candidates& c) const noexcept {
-      const Value lowest = kernels::lowest(sums_, c.slots, c.protected_bits);
-      return kernels::oldest_with(lowest, sums_, c.slots, c.protected_bits, c.positions);
+      const Value lowest = kernels::lowest(sums_, c);
+      return kernels::oldest_with(lowest, sums_, c);
     }
 
    protected:

@@ -8,8 +8,7 @@
 #include <span>
 
 #include "morphkv/kernels/arguments.hpp"
-#include "morphkv/kernels/search.hpp"
-#include "morphkv/kernels/window_update.hpp"
+#include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -37,8 +36,8 @@ struct LastRow {
       return {{{weights_, slots * sizeof *weights_}}};
     }
     Slot push_row(std::span<const float> row, const Candidates& c) const noexcept {
-      const float lowest = kernels::replace_row(row.data(), row.size(), c.protected_bits, weights_);
-      return kernels::oldest_with(lowest, weights_, c.slots, c.protected_bits, c.positions);
+      const float lowest = kernels::replace_row(row, c.protected_bits, weights_);
+      return kernels::oldest_with(lowest, weights_, c);
     }
 
    private:

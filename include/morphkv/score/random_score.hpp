@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <span>
 
-#include "morphkv/kernels/search.hpp"
+#include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -36,7 +36,8 @@ struct RandomScore {
     }
 
     Slot push_row(std::span<const float>, const Candidates& c) const noexcept {
-      return kernels::lowest_draw_slot(positions_, key_, c.slots, c.protected_bits);
+      const kernels::Draws draws{positions_, key_};
+      return kernels::oldest_with(kernels::lowest(draws, c), draws, c);
     }
 
    private:

@@ -19,8 +19,7 @@
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/weight_units.hpp"
 #include "morphkv/kernels/arguments.hpp"
-#include "morphkv/kernels/search.hpp"
-#include "morphkv/kernels/window_update.hpp"
+#include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -118,9 +117,8 @@ class RecentWindow::ExactSum {
     return {{{oldest_, slots * sizeof *oldest_}, {sums_, slots * sizeof *sums_}}};
   }
   Slot push_row(std::span<const float> row, const Candidates& c) const noexcept {
-    const Value lowest =
-        kernels::slide_sum(row.data(), row.size(), c.protected_bits, oldest_, sums_);
-    return kernels::oldest_with(lowest, sums_, c.slots, c.protected_bits, c.positions);
+    const Value lowest = kernels::slide_sum(row, c.protected_bits, oldest_, sums_);
+    return kernels::oldest_with(lowest, sums_, c);
   }
 
  private:
@@ -164,9 +162,8 @@ class RecentWindow::PaneSum {
         pane_[s] = 0;
       }
     }
-    const Value lowest =
-        kernels::add_to_pane(row.data(), row.size(), c.protected_bits, pane_, sums_);
-    return kernels::oldest_with(lowest, sums_, c.slots, c.protected_bits, c.positions);
+    const Value lowest = kernels::add_to_pane(row, c.protected_bits, pane_, sums_);
+    return kernels::oldest_with(lowest, sums_, c);
   }
 
  private:
@@ -246,13 +243,11 @@ class RecentWindow::Maximum {
              {rows_.old == nullptr ? rows_.suffix : rows_.old, bytes}}};
   }
   Slot push_row(std::span<const float> row, const Candidates& c) const noexcept {
-    const std::uint16_t lowest =
-        kernels::slide_max(row.data(), row.size(), c.protected_bits, rows_);
-    const std::uint16_t* prefix = rows_.prefix;
-    return kernels::oldest_with_max(lowest,
-                                    {prefix, rows_.middle == nullptr ? prefix : rows_.middle,
-                                     rows_.old == nullptr ? prefix : rows_.old},
-                                    c.slots, c.protected_bits, c.positions);
+    const std::uint16_t lowest = kernels::slide_max(row, c.protected_bits, rows_);
+    const auto* prefix = rows_.prefix;
+    const kernels::Maxima maxima{prefix, rows_.middle == nullptr ? prefix : rows_.middle,
+                                 rows_.old == nullptr ? prefix : rows_.old};
+    return kernels::oldest_with(lowest, maxima, c);
   }
 
  private:

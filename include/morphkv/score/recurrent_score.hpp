@@ -11,8 +11,7 @@
 #include <type_traits>
 
 #include "morphkv/kernels/arguments.hpp"
-#include "morphkv/kernels/search.hpp"
-#include "morphkv/kernels/window_update.hpp"
+#include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -37,7 +36,7 @@ struct DecayedMaximum {
   /// The same for a whole row. \return the lowest score of the slots that are not protected
   float update_row(std::span<const float> row, const std::uint64_t* protected_bits,
                    float* scores) const noexcept {
-    return kernels::decay_max(row.data(), row.size(), protected_bits, decay, scores);
+    return kernels::decay_max(row, protected_bits, decay, scores);
   }
 };
 
@@ -81,9 +80,9 @@ struct RecurrentScore {
         lowest = update_.update_row(row, c.protected_bits, scores_);
       } else {
         for (std::size_t s = 0; s < row.size(); ++s) scores_[s] = update_(scores_[s], row[s]);
-        lowest = kernels::lowest(scores_, c.slots, c.protected_bits);
+        lowest = kernels::lowest(scores_, c);
       }
-      return kernels::oldest_with(lowest, scores_, c.slots, c.protected_bits, c.positions);
+      return kernels::oldest_with(lowest, scores_, c);
     }
 
    private:

@@ -10,8 +10,7 @@
 
 #include "morphkv/core/weight_units.hpp"
 #include "morphkv/kernels/arguments.hpp"
-#include "morphkv/kernels/search.hpp"
-#include "morphkv/kernels/window_update.hpp"
+#include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -53,13 +52,12 @@ struct RunningSum {
       return {{{sums_, slots * sizeof *sums_}}};
     }
     Slot push_row(std::span<const float> row, const Candidates& c) const noexcept {
-      const Value lowest = kernels::add_row(row.data(), row.size(), c.protected_bits, sums_);
+      const Value lowest = kernels::add_row(row, c.protected_bits, sums_);
       if (births_ != nullptr) {
-        const double mean = kernels::lowest_mean(sums_, births_, rows_, c.slots, c.protected_bits);
-        return kernels::oldest_with_mean(mean, sums_, births_, rows_, c.slots, c.protected_bits,
-                                         c.positions);
+        const kernels::Means means{sums_, births_, rows_};
+        return kernels::oldest_with(kernels::lowest(means, c), means, c);
       }
-      return kernels::oldest_with(lowest, sums_, c.slots, c.protected_bits, c.positions);
+      return kernels::oldest_with(lowest, sums_, c);
     }
 
    private:

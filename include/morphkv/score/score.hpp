@@ -20,17 +20,6 @@
 
 namespace morphkv { inline namespace v0 {
 
-/// The slots among which a victim is searched: those below `slots` whose protection bit is clear.
-struct Candidates {
-  std::size_t slots = 0;
-  const std::uint64_t* protected_bits = nullptr;
-  const Position* positions = nullptr;
-
-  [[nodiscard]] MORPHKV_HOST_DEVICE bool contain(Slot slot) const noexcept {
-    return slot < slots && !test_bit(protected_bits, slot);
-  }
-};
-
 /// The numbers that a score keeps per slot, by width.
 struct ScoreMemory {
   std::uint32_t rows64 = 0;
