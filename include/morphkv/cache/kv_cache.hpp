@@ -290,9 +290,12 @@ class KVCache {
       tokens_ = other.tokens_;
       workspace_.discard();
       for (std::size_t head = 0; head < policies_.size(); ++head) {
+        const std::size_t layer = head / shape_.kv_heads;
+        const KvView<const T> keys = other.storage_.keys(layer, head % shape_.kv_heads);
+        const KvView<const T> values = other.storage_.values(layer, head % shape_.kv_heads);
         for (std::size_t slot = 0; slot < policies_[head].size(); ++slot) {
-          std::copy_n(other.keys_of(head)[slot], shape_.head_dim, keys_of(head)[slot]);
-          std::copy_n(other.values_of(head)[slot], shape_.head_dim, values_of(head)[slot]);
+          std::copy_n(keys[slot], shape_.head_dim, keys_of(head)[slot]);
+          std::copy_n(values[slot], shape_.head_dim, values_of(head)[slot]);
         }
       }
     }
@@ -446,16 +449,10 @@ class KVCache {
     return layer * shape_.kv_heads + head;
   }
   /// The rows of head `at`, numbered through all layers.
-  [[nodiscard]] auto keys_of(std::size_t at) noexcept {
+  [[nodiscard]] KvView<T> keys_of(std::size_t at) noexcept {
     return storage_.keys(at / shape_.kv_heads, at % shape_.kv_heads);
   }
-  [[nodiscard]] auto keys_of(std::size_t at) const noexcept {
-    return storage_.keys(at / shape_.kv_heads, at % shape_.kv_heads);
-  }
-  [[nodiscard]] auto values_of(std::size_t at) noexcept {
-    return storage_.values(at / shape_.kv_heads, at % shape_.kv_heads);
-  }
-  [[nodiscard]] auto values_of(std::size_t at) const noexcept {
+  [[nodiscard]] KvView<T> values_of(std::size_t at) noexcept {
     return storage_.values(at / shape_.kv_heads, at % shape_.kv_heads);
   }
   [[nodiscard]] bool can_grow() const noexcept {

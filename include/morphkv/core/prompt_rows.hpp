@@ -22,11 +22,9 @@ class PromptRows {
   /// Writes the key or the value of a column, [head_dim].
   using Numbers = void (*)(void* context, std::size_t column, float* numbers);
 
-  PromptRows(std::size_t tokens, std::size_t columns, void* context, Function fused_row) noexcept
-      : tokens_(tokens), columns_(columns), context_(context), fused_(fused_row) {}
-  /// With keys and values, for a StoringPolicy.
+  /// Keys and values are for a StoringPolicy: without them `dim` is 0.
   PromptRows(std::size_t tokens, std::size_t columns, void* context, Function fused_row,
-             std::size_t dim, Numbers key_of, Numbers value_of) noexcept
+             std::size_t dim = 0, Numbers key_of = nullptr, Numbers value_of = nullptr) noexcept
       : tokens_(tokens),
         columns_(columns),
         context_(context),
@@ -54,9 +52,9 @@ class PromptRows {
   std::size_t columns_;
   void* context_;
   Function fused_;
-  std::size_t head_dim_ = 0;
-  Numbers key_ = nullptr;
-  Numbers value_ = nullptr;
+  std::size_t head_dim_;
+  Numbers key_;
+  Numbers value_;
 };
 
 }}  // namespace morphkv::v0

@@ -4,7 +4,9 @@
 #ifndef MORPHKV_CORE_TYPES_HPP
 #define MORPHKV_CORE_TYPES_HPP
 
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <string_view>
 
@@ -61,33 +63,23 @@ enum class [[nodiscard]] Status{
 
 /// The status in words, for messages and logs.
 [[nodiscard]] constexpr std::string_view to_string(Status status) noexcept {
-  switch (status) {
-    case Status::ok:
-      return "ok";
-    case Status::wrong_size:
-      return "a span has the wrong size";
-    case Status::position_backwards:
-      return "a position does not go forwards";
-    case Status::not_finite:
-      return "a key or value is not finite in the cache's type";
-    case Status::position_too_large:
-      return "a position is above max_position";
-    case Status::bad_row:
-      return "an attention row holds NaN, infinity or a weight outside [0, 1]";
-    case Status::out_of_step:
-      return "a row was observed with no token placed before it, or layers are at other tokens";
-    case Status::full:
-      return "all slots are in use and the policy evicts nothing";
-    case Status::nothing_to_evict:
-      return "all slots are in use and every token is protected";
-    case Status::no_memory:
-      return "the engine's pages have no slot for the token";
-    case Status::too_far_back:
-      return "the history does not reach back that far";
-    case Status::no_sequence:
-      return "the pool has no such sequence, or it is named twice";
-  }
-  return "unknown status";
+  constexpr std::string_view texts[] = {
+      // in the order of Status
+      "ok",
+      "a span has the wrong size",
+      "a position does not go forwards",
+      "a key or value is not finite in the cache's type",
+      "a position is above max_position",
+      "an attention row holds NaN, infinity or a weight outside [0, 1]",
+      "a row was observed with no token placed before it, or layers are at other tokens",
+      "all slots are in use and the policy evicts nothing",
+      "all slots are in use and every token is protected",
+      "the engine's pages have no slot for the token",
+      "the history does not reach back that far",
+      "the pool has no such sequence, or it is named twice",
+  };
+  const auto index = static_cast<std::size_t>(status);
+  return index < std::size(texts) ? texts[index] : "unknown status";
 }
 
 /// Where a policy puts a new token.

@@ -14,7 +14,6 @@
 #include "morphkv/eviction/head_state.hpp"
 #include "morphkv/eviction/pins.hpp"
 #include "morphkv/eviction/rules.hpp"
-#include "morphkv/eviction/slot_table.hpp"
 #include "morphkv/score/score.hpp"
 
 namespace morphkv { inline namespace v0 {

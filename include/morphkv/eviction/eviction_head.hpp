@@ -22,7 +22,6 @@
 #include "morphkv/eviction/head_state.hpp"
 #include "morphkv/eviction/pins.hpp"
 #include "morphkv/eviction/rules.hpp"
-#include "morphkv/eviction/slot_table.hpp"
 #include "morphkv/eviction/step.hpp"
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/scores.hpp"
@@ -59,12 +58,13 @@ struct BlockSelection {
   std::vector<std::uint32_t> best;
   std::vector<std::uint32_t> workspace;
 
-  /// Allocates all that a block of so many columns needs, in a head of so many bytes.
-  void reserve(std::size_t max_columns, ScoreMemory score, std::size_t head_bytes) {
+  /// Allocates all that a block of so many columns needs, whose numbers have `score_bytes`, in a
+  /// head of so many bytes.
+  void reserve(std::size_t max_columns, std::size_t score_bytes, std::size_t head_bytes) {
     numbers.reserve(3 * max_columns);
     workspace.reserve(kernels::top_k_workspace(max_columns));
     for_each_vector(*this, [&](auto& vector) { vector.reserve(max_columns); });
-    memory = AlignedBuffer<std::byte>(score.bytes(score_stride(max_columns)));
+    memory = AlignedBuffer<std::byte>(score_bytes);
     next = AlignedBuffer<std::byte>(head_bytes);
   }
   /// Bytes that it has allocated.

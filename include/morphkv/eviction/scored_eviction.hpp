@@ -200,26 +200,19 @@ class ScoredEviction : public EvictionHead<S> {
 
   /// A selection that never allocates, and neither do copies of it.
   struct ReservedSelection {
-    std::size_t columns = 0;
-    ScoreMemory score{};
-    std::size_t head_bytes = 0;
     BlockSelection of;
 
     ReservedSelection() = default;
     ReservedSelection(ReservedSelection&&) noexcept = default;
     ReservedSelection& operator=(ReservedSelection&&) noexcept = default;
-    ReservedSelection(const ReservedSelection& other)
-        : columns(other.columns), score(other.score), head_bytes(other.head_bytes) {
-      reserve();
+    ReservedSelection(const ReservedSelection& other) {
+      of.reserve(other.of.slots.capacity(), other.of.memory.size(), other.of.next.size());
     }
     ReservedSelection& operator=(const ReservedSelection& other) {
-      const bool same = columns == other.columns && head_bytes == other.head_bytes;
-      if (!same) *this = ReservedSelection(other);
+      if (of.bytes() != other.of.bytes()) *this = ReservedSelection(other);
       return *this;
     }
     ~ReservedSelection() = default;
-
-    void reserve() { of.reserve(columns, score, head_bytes); }
   };
 
   /// Columns of the largest block that can be taken back.
@@ -230,10 +223,8 @@ class ScoredEviction : public EvictionHead<S> {
     if (history == 0) return;
     tokens_.resize(history);
     rows_ = RowMatrix<float>(history + 1, max_columns());
-    work_.columns = max_columns();
-    work_.score = this->plan().score.memory();
-    work_.head_bytes = this->state_bytes().size();
-    work_.reserve();
+    work_.of.reserve(max_columns(), this->plan().score.memory().bytes(score_stride(max_columns())),
+                     this->state_bytes().size());
     before_.emplace(*this);
     base_.emplace(*this);
   }

@@ -18,7 +18,6 @@
 #include "morphkv/core/weight_units.hpp"
 #include "morphkv/eviction/head_state.hpp"
 #include "morphkv/eviction/rules.hpp"
-#include "morphkv/eviction/slot_table.hpp"
 #include "morphkv/score/score.hpp"
 
 #if defined(__CUDA_ARCH__)

@@ -4,7 +4,9 @@
 #ifndef MORPHKV_KERNELS_ISA_CPU_HPP
 #define MORPHKV_KERNELS_ISA_CPU_HPP
 
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <string_view>
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -24,19 +26,12 @@ enum class Isa {
 };
 
 [[nodiscard]] constexpr std::string_view to_string(Isa isa) noexcept {
-  switch (isa) {
-    case Isa::portable:
-      return "portable";
-    case Isa::neon:
-      return "neon";
-    case Isa::avx2:
-      return "avx2";
-    case Isa::avx512:
-      return "avx512";
-    case Isa::avx512_bf16:
-      return "avx512_bf16";
-  }
-  return "unknown";
+  constexpr std::string_view texts[] = {
+      // in the order of Isa
+      "portable", "neon", "avx2", "avx512", "avx512_bf16",
+  };
+  const auto index = static_cast<std::size_t>(isa);
+  return index < std::size(texts) ? texts[index] : "unknown";
 }
 
 /// What an x86 processor says of itself: registers of its CPUID leaves (Intel SDM, volume 2A), and

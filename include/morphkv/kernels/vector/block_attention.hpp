@@ -69,25 +69,39 @@ struct FloatWords {
   static void pack_weights(const float*, std::size_t, float*) noexcept {}
 };
 
-/// out[v][j] = sum over k of left[v][k] * right[k][j], for `Vectors` vectors and `Columns` numbers;
-/// added to what is there with `Add`. Strides are in words.
-template <class Words, std::size_t Vectors, std::size_t Columns, bool Add>
-void multiply(const float* left, std::size_t left_stride, const float* right,
-              std::size_t row_stride, std::size_t column_stride, std::size_t depth, float* out,
-              std::size_t out_stride) noexcept {
+/// out[v][j] = sum over k of left[v][k] * right[k][j], added to what is there or not. Strides are
+/// in words.
+struct Product {
+  const float* left;
+  std::size_t left_stride;
+  const float* right;
+  std::size_t row_stride;
+  std::size_t column_stride;
+  std::size_t columns;
+  std::size_t depth;
+  float* out;
+  std::size_t out_stride;
+};
+
+/// The part of `Vectors` vectors from v on and `Columns` numbers from j on.
+template <class Words, bool Add, std::size_t Vectors, std::size_t Columns>
+void multiply(const Product& p, std::size_t v0, std::size_t j0) noexcept {
+  const float* left = p.left + v0 * p.left_stride;
+  const float* right = p.right + j0 * p.column_stride;
+  float* out = p.out + v0 * p.out_stride + j0 * lanes;
   Floats sums[Vectors][Columns];
   MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
     MORPHKV_UNROLL for (std::size_t j = 0; j < Columns; ++j) {
-      sums[v][j] = Add ? load(out + v * out_stride + j * lanes) : Floats{};
+      sums[v][j] = Add ? load(out + v * p.out_stride + j * lanes) : Floats{};
     }
   }
-  for (std::size_t k = 0; k < depth; ++k) {
+  for (std::size_t k = 0; k < p.depth; ++k) {
     Floats some[Vectors];
     MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
-      some[v] = load(left + v * left_stride + k * lanes);
+      some[v] = load(left + v * p.left_stride + k * lanes);
     }
     MORPHKV_UNROLL for (std::size_t j = 0; j < Columns; ++j) {
-      const Floats number = in_register(broadcast(right[k * row_stride + j * column_stride]));
+      const Floats number = in_register(broadcast(right[k * p.row_stride + j * p.column_stride]));
       MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
         sums[v][j] = Words::multiply_add(some[v], number, sums[v][j]);
       }
@@ -95,49 +109,28 @@ void multiply(const float* left, std::size_t left_stride, const float* right,
   }
   MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
     MORPHKV_UNROLL for (std::size_t j = 0; j < Columns; ++j) {
-      store(out + v * out_stride + j * lanes, sums[v][j]);
+      store(out + v * p.out_stride + j * lanes, sums[v][j]);
     }
   }
 }
 
-/// The same for any number of columns.
-template <class Words, std::size_t Vectors, bool Add>
-void multiply_columns(const float* left, std::size_t left_stride, const float* right,
-                      std::size_t row_stride, std::size_t column_stride, std::size_t columns,
-                      std::size_t depth, float* out, std::size_t out_stride) noexcept {
-  std::size_t j = 0;
-  for (; j + tuning.columns <= columns; j += tuning.columns) {
-    multiply<Words, Vectors, tuning.columns, Add>(left, left_stride, right + j * column_stride,
-                                                  row_stride, column_stride, depth, out + j * lanes,
-                                                  out_stride);
-  }
-  for (; j + 2 <= columns; j += 2) {
-    multiply<Words, Vectors, 2, Add>(left, left_stride, right + j * column_stride, row_stride,
-                                     column_stride, depth, out + j * lanes, out_stride);
-  }
-  for (; j < columns; ++j) {
-    multiply<Words, Vectors, 1, Add>(left, left_stride, right + j * column_stride, row_stride,
-                                     column_stride, depth, out + j * lanes, out_stride);
-  }
+/// Calls use(begin, n) for parts of 0 ... count - 1 of n numbers, a constant: Most, 2 or 1.
+template <std::size_t Most, class Use>
+void for_each_part(std::size_t count, const Use& use) noexcept {
+  std::size_t i = 0;
+  for (; i + Most <= count; i += Most) use(i, std::integral_constant<std::size_t, Most>());
+  for (; i + 2 <= count; i += 2) use(i, std::integral_constant<std::size_t, 2>());
+  if (i < count) use(i, std::integral_constant<std::size_t, 1>());
 }
 
-/// The same for any number of vectors.
+/// The product of `vectors` vectors.
 template <class Words, bool Add>
-void multiply_panel(std::size_t vectors, const float* left, std::size_t left_stride,
-                    const float* right, std::size_t row_stride, std::size_t column_stride,
-                    std::size_t columns, std::size_t depth, float* out,
-                    std::size_t out_stride) noexcept {
-  const auto some = [&](std::size_t v, auto count) noexcept {
-    multiply_columns<Words, count, Add>(left + v * left_stride, left_stride, right, row_stride,
-                                        column_stride, columns, depth, out + v * out_stride,
-                                        out_stride);
-    return v + count;
-  };
-  std::size_t v = 0;
-  while (v + tuning.query_vectors <= vectors)
-    v = some(v, std::integral_constant<std::size_t, tuning.query_vectors>());
-  if (v + 2 <= vectors) v = some(v, std::integral_constant<std::size_t, 2>());
-  if (v < vectors) some(v, std::integral_constant<std::size_t, 1>());
+void multiply_panel(std::size_t vectors, const Product& p) noexcept {
+  for_each_part<tuning.query_vectors>(vectors, [&](std::size_t v, auto some_vectors) noexcept {
+    for_each_part<tuning.columns>(p.columns, [&](std::size_t j, auto some_columns) noexcept {
+      multiply<Words, Add, decltype(some_vectors)::value, decltype(some_columns)::value>(p, v, j);
+    });
+  });
 }
 
 /// Minus infinity in the lanes of queries that do not see the token yet.
@@ -369,9 +362,15 @@ class Panel {
     prefetch(a_.keys + (t + tokens) * a_.stride, (std::min)(block_tokens, a_.tokens - t - tokens));
     if (a_.outputs != nullptr) prefetch(a_.values + t * a_.stride, tokens);
     float* tile = weights_ + (keeps_ ? t * lanes : 0);
-    multiply_panel<Words, false>(size_ - first, space_.queries + first * query_stride_,
-                                 query_stride_, space_.keys, 1, depth_, tokens, depth_,
-                                 tile + first * weight_stride_, weight_stride_);
+    multiply_panel<Words, false>(size_ - first, {.left = space_.queries + first * query_stride_,
+                                                 .left_stride = query_stride_,
+                                                 .right = space_.keys,
+                                                 .row_stride = 1,
+                                                 .column_stride = depth_,
+                                                 .columns = tokens,
+                                                 .depth = depth_,
+                                                 .out = tile + first * weight_stride_,
+                                                 .out_stride = weight_stride_});
     for (std::size_t v = first; v < size_; ++v) {
       float* weights = tile + v * weight_stride_;
       if (known_) {
@@ -392,9 +391,16 @@ class Panel {
     const std::size_t words = (tokens + Words::numbers - 1) / Words::numbers;
     const bool packed = Words::numbers > 1;
     const std::size_t stride = packed ? block_tokens * lanes : weight_stride_;
-    multiply_panel<Words, true>(size_ - first, (packed ? space_.weights : tile) + first * stride,
-                                stride, space_.values, a_.head_dim, 1, a_.head_dim, words,
-                                space_.outputs + first * output_stride_, output_stride_);
+    multiply_panel<Words, true>(size_ - first,
+                                {.left = (packed ? space_.weights : tile) + first * stride,
+                                 .left_stride = stride,
+                                 .right = space_.values,
+                                 .row_stride = a_.head_dim,
+                                 .column_stride = 1,
+                                 .columns = a_.head_dim,
+                                 .depth = words,
+                                 .out = space_.outputs + first * output_stride_,
+                                 .out_stride = output_stride_});
   }
 
   /// The greatest logits when the tile at token t was weighed.
