@@ -249,8 +249,8 @@ void measure_top_k(benchmark::State& state, std::size_t count) {
   for (auto _ : state) {
     std::mt19937 engine(4);
     std::lognormal_distribution<float> weights(-9, 1.5F);
-    std::vector<float> pool((std::max)(4 * count, std::size_t{1} << 18U));
-    for (float& score : pool) score = weights(engine);
+    std::vector<std::uint32_t> pool((std::max)(4 * count, std::size_t{1} << 18U));
+    for (std::uint32_t& key : pool) key = ranked_key(weights(engine));
     // Other scores at every call: the same ones again would train the branch predictor on them.
     std::size_t at = 0;
     const auto next = [&] {
@@ -264,11 +264,11 @@ void measure_top_k(benchmark::State& state, std::size_t count) {
     const Comparison times = compare(
         41, {[&] {
                for (std::size_t r = 0; r < repeats; ++r) {
-                 sink = kernels::top_k(next(), count, wanted, indices.data(), workspace.data());
+                 kernels::top_k(next(), count, wanted, indices.data(), workspace.data());
                }
              },
              [&] {
-               const float* scores = next();
+               const std::uint32_t* scores = next();
                std::iota(order.begin(), order.end(), 0U);
                std::nth_element(
                    order.begin(), order.begin() + static_cast<std::ptrdiff_t>(wanted), order.end(),

@@ -514,8 +514,7 @@ class EvictionHead {
                     [](std::uint64_t value) { return value <= 0xffffffffU; })) {
       block.narrow.assign(block.compared.begin(), block.compared.end());
       block.workspace.resize(kernels::top_k_workspace(size));
-      (void)kernels::top_k(block.narrow.data(), size, count, block.best.data(),
-                           block.workspace.data());
+      kernels::top_k(block.narrow.data(), size, count, block.best.data(), block.workspace.data());
     } else {
       std::iota(block.best.begin(), block.best.end(), 0U);
       std::nth_element(block.best.begin(), block.best.begin() + static_cast<std::ptrdiff_t>(count),

@@ -103,10 +103,6 @@ MORPHKV_VECTOR_WORD Floats fma(Floats a, Floats b, Floats c) noexcept {
 /// The second where one of the two is NaN.
 MORPHKV_VECTOR_WORD Floats max(Floats a, Floats b) noexcept { return _mm256_max_ps(a, b); }
 MORPHKV_VECTOR_WORD Floats min(Floats a, Floats b) noexcept { return _mm256_min_ps(a, b); }
-/// Where one of the two is NaN.
-MORPHKV_VECTOR_WORD Lanes unordered(Floats a, Floats b) noexcept {
-  return reinterpret_cast<Lanes>(_mm256_cmp_ps(a, b, _CMP_UNORD_Q));
-}
 
 /// In each half a0 + a1, a2 + a3, b0 + b1, b2 + b3: what hadd gives, with one step less on AMD.
 MORPHKV_VECTOR_WORD Floats pair_sums(Floats a, Floats b) noexcept {

@@ -77,13 +77,6 @@ MORPHKV_VECTOR_WORD HalfLanes equal(HalfF64s a, HalfF64s b) noexcept {
 MORPHKV_VECTOR_WORD Lanes less_equal(U32s a, U32s b) noexcept {
   return _mm512_cmple_epu32_mask(as_int(a), as_int(b));
 }
-MORPHKV_VECTOR_WORD Lanes less_equal(Floats a, Floats b) noexcept {
-  return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ);
-}
-/// Where one of the two is NaN.
-MORPHKV_VECTOR_WORD Lanes unordered(Floats a, Floats b) noexcept {
-  return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q);
-}
 MORPHKV_VECTOR_WORD U32s masked_increment(Lanes at, U32s counts) noexcept {
   const __m512i some = as_int(counts);
   return reinterpret_cast<U32s>(_mm512_mask_add_epi32(some, at, some, _mm512_set1_epi32(1)));

@@ -88,8 +88,6 @@ MORPHKV_VECTOR_WORD Floats fma(Floats a, Floats b, Floats c) noexcept { return v
 /// NaN where one of the two is NaN.
 MORPHKV_VECTOR_WORD Floats max(Floats a, Floats b) noexcept { return vmaxq_f32(a, b); }
 MORPHKV_VECTOR_WORD Floats min(Floats a, Floats b) noexcept { return vminq_f32(a, b); }
-/// Where one of the two is NaN.
-MORPHKV_VECTOR_WORD Lanes unordered(Floats a, Floats b) noexcept { return (a != a) | (b != b); }
 MORPHKV_VECTOR_WORD float reduce_add(Floats a) noexcept { return vaddvq_f32(a); }
 MORPHKV_VECTOR_WORD float reduce_max(Floats a) noexcept { return vmaxvq_f32(a); }
 MORPHKV_VECTOR_WORD float reduce_min(Floats a) noexcept { return vminvq_f32(a); }

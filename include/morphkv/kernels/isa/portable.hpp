@@ -77,7 +77,6 @@ template <class T>
 [[nodiscard]] Lanes less_equal(T a, T b) noexcept {
   return a <= b;
 }
-[[nodiscard]] inline Lanes unordered(Floats a, Floats b) noexcept { return a != a || b != b; }
 [[nodiscard]] inline std::size_t popcount(Lanes some) noexcept { return some ? 1 : 0; }
 [[nodiscard]] inline U32s masked_increment(Lanes at, U32s count) noexcept {
   return count + bits(at);
@@ -89,8 +88,6 @@ template <class T>
 [[nodiscard]] inline std::uint32_t reduce_max(U32s a) noexcept { return a; }
 [[nodiscard]] inline std::uint32_t reduce_add(U32s a) noexcept { return a; }
 [[nodiscard]] inline U32s as_u32(Floats a) noexcept { return std::bit_cast<std::uint32_t>(a); }
-[[nodiscard]] inline Floats as_f32(U32s a) noexcept { return std::bit_cast<float>(a); }
-[[nodiscard]] inline U32s sign_mask(U32s a) noexcept { return 0U - (a >> 31U); }
 [[nodiscard]] inline U32s iota() noexcept { return 0; }
 /// Stores a number, and whether or not the lane is named. \return how many are named
 inline std::size_t compress(std::uint32_t* p, U32s a, Lanes at) noexcept {

@@ -67,10 +67,6 @@ MORPHKV_VECTOR_WORD U32s as_u32(Floats a) noexcept { return reinterpret_cast<U32
 MORPHKV_VECTOR_WORD Floats as_f32(U32s a) noexcept { return reinterpret_cast<Floats>(a); }
 /// The number whose exponent are the lowest bits of a pattern, those of its mantissa zero.
 MORPHKV_VECTOR_WORD Floats exponent_of(Floats a) noexcept { return as_f32(as_u32(a) << 23); }
-/// All bits where the highest one is set.
-MORPHKV_VECTOR_WORD U32s sign_mask(U32s a) noexcept {
-  return reinterpret_cast<U32s>(reinterpret_cast<I32s>(a) >> 31);
-}
 /// 0, 1, 2, ...
 MORPHKV_VECTOR_WORD U32s iota() noexcept {
   constexpr std::uint32_t numbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};

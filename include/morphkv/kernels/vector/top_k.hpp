@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Selection of the highest scores over a vector vocabulary. Included once per vocabulary with
-/// MORPHKV_ISA defined; see isa/for_each.hpp. Scores that do not fill a vector are left to the
+/// Selection of the highest keys over a vector vocabulary. Included once per vocabulary with
+/// MORPHKV_ISA defined; see isa/for_each.hpp. Keys that do not fill a vector are left to the
 /// vocabulary of one lane.
 ///
-/// Scores become unsigned keys of the same order. A sample brackets the k-th highest key; one pass
-/// counts the keys above the bracket and collects those inside it, few, among which the k-th is
-/// found by the same means and then by bisection; a last pass emits the indices in their order. Two
-/// passes over the scores, and nothing is ever sorted.
+/// A sample brackets the k-th highest key; one pass counts the keys above the bracket and collects
+/// those inside it, few, among which the k-th is found by the same means and then by bisection; a
+/// last pass emits the indices in their order. Two passes over the keys, and nothing is ever
+/// sorted.
 #ifdef MORPHKV_ISA
 namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
@@ -16,78 +16,38 @@ using detail::Counts;
 using detail::Pivots;
 using detail::Split;
 
-/// The key of infinity, and of minus infinity.
-inline constexpr std::uint32_t max_float_key = 0xff800000U;
-inline constexpr std::uint32_t min_float_key = 0x007fffffU;
-template <RankedScore S>
-inline constexpr std::uint32_t max_key = std::same_as<S, float> ? max_float_key : ~std::uint32_t{0};
-
-/// Scores in a vector compare as they are, and only those that a pass collects become keys: the
-/// score behind a key, the nearest one for a key that has none.
-MORPHKV_VECTOR_WORD Floats score_of_key(std::uint32_t key, float) noexcept {
-  key = (std::min)((std::max)(key, min_float_key), max_float_key);
-  return broadcast(std::bit_cast<float>((key >> 31U) != 0 ? key & 0x7fffffffU : ~key));
-}
-MORPHKV_VECTOR_WORD U32s score_of_key(std::uint32_t key, std::uint32_t) noexcept {
-  return broadcast(key);
-}
-MORPHKV_VECTOR_WORD U32s bits_of(Floats scores) noexcept { return as_u32(scores); }
-MORPHKV_VECTOR_WORD U32s bits_of(U32s scores) noexcept { return scores; }
-/// Lanes where either is NaN.
-MORPHKV_VECTOR_WORD Lanes nan_in(Floats a, Floats b) noexcept { return unordered(a, b); }
-MORPHKV_VECTOR_WORD Lanes nan_in(U32s, U32s) noexcept { return Lanes{}; }
-
-/// The patterns of scores become keys, in place, which order as the numbers do; the two zeros are
-/// one. Keys up to a vector beyond `count` are written, and in the range, too.
-/// \return the minimum and the maximum
-template <RankedScore S>
-Bracket to_keys(std::uint32_t* patterns, std::size_t count) noexcept {
+/// The minimum and the maximum. \pre the keys fill vectors
+inline Bracket range_of(const std::uint32_t* keys, std::size_t count) noexcept {
   U32s low = broadcast(~std::uint32_t{0});
   U32s high = broadcast(std::uint32_t{0});
   for (std::size_t i = 0; i < count; i += lanes) {
-    U32s key = load(patterns + i);
-    if constexpr (std::same_as<S, float>) {
-      const U32s bits = as_u32(as_f32(key) + 0.0F);
-      key = bits ^ (sign_mask(bits) | 0x80000000U);
-      store(patterns + i, key);
-    }
-    low = min(low, key);
-    high = max(high, key);
+    low = min(low, load(keys + i));
+    high = max(high, load(keys + i));
   }
   return {reduce_min(low), reduce_max(high)};
 }
 
 /// Collects the keys from `low` to `high` in `inside`, which may be written a vector beyond them.
-template <RankedScore S>
-Split split(const S* scores, std::size_t count, std::uint32_t low, std::uint32_t high,
-            std::uint32_t* inside) noexcept {
-  const auto lowest = score_of_key(low, S{});
-  const auto highest = score_of_key(high, S{});
+inline Split split(const std::uint32_t* keys, std::size_t count, std::uint32_t low,
+                   std::uint32_t high, std::uint32_t* inside) noexcept {
+  const U32s lowest = broadcast(low);
+  const U32s highest = broadcast(high);
   U32s up_to = broadcast(std::uint32_t{0});
   std::size_t found = 0;
-  Lanes nan{};
   std::size_t i = 0;
-  const auto collect = [&](auto some) noexcept {
+  const auto collect = [&](const U32s& some) noexcept {
     const Lanes at = less_equal(some, highest);
     up_to = masked_increment(at, up_to);
-    found += compress(inside + found, bits_of(some), at & less_equal(lowest, some));
+    found += compress(inside + found, some, at & less_equal(lowest, some));
   };
   for (; i + 2 * lanes <= count; i += 2 * lanes) {
-    const auto a = load(scores + i);
-    const auto b = load(scores + i + lanes);
-    nan |= nan_in(a, b);
-    collect(a);
-    collect(b);
+    collect(load(keys + i));
+    collect(load(keys + i + lanes));
   }
-  for (; i + lanes <= count; i += lanes) {
-    const auto a = load(scores + i);
-    nan |= nan_in(a, a);
-    collect(a);
-  }
-  if constexpr (std::same_as<S, float>) to_keys<S>(inside, found);
+  for (; i + lanes <= count; i += lanes) collect(load(keys + i));
   Split rest;
-  if (i < count) rest = portable::split(scores + i, count - i, low, high, inside + found);
-  return {i - reduce_add(up_to) + rest.above, found + rest.inside, !any(nan) && rest.ordered};
+  if (i < count) rest = portable::split(keys + i, count - i, low, high, inside + found);
+  return {i - reduce_add(up_to) + rest.above, found + rest.inside};
 }
 
 /// How many keys are at least as high as each of some pivots.
@@ -111,15 +71,15 @@ inline Counts count_from(const std::uint32_t* keys, std::size_t count,
   return {rest[0] + reduce_add(from_a), rest[1] + reduce_add(from_b), rest[2] + reduce_add(from_c)};
 }
 
-/// The index of the score with key `key` before which there are `skip` others, from `begin` on.
-template <RankedScore S>
-std::size_t find(const S* scores, std::size_t begin, std::uint32_t key, std::size_t skip) noexcept {
-  const auto wanted = score_of_key(key, S{});
+/// The index of the key `key` before which there are `skip` others, from `begin` on.
+inline std::size_t find(const std::uint32_t* keys, std::size_t begin, std::uint32_t key,
+                        std::size_t skip) noexcept {
+  const U32s wanted = broadcast(key);
   for (;; begin += lanes) {  // a vector that is read holds the index, or lies before it
     if constexpr (lanes > 1) {
-      if (skip < lanes) return portable::find(scores, begin, key, skip);
+      if (skip < lanes) return portable::find(keys, begin, key, skip);
     }
-    const std::size_t here = popcount(equal(load(scores + begin), wanted));
+    const std::size_t here = popcount(equal(load(keys + begin), wanted));
     if (here > skip) return begin;  // of one lane
     skip -= here;
   }
@@ -127,15 +87,15 @@ std::size_t find(const S* scores, std::size_t begin, std::uint32_t key, std::siz
 
 /// Appends the indices from `begin` to `end` whose keys are at least `pivot` to the `filled` ones,
 /// up to `most` in all. \return how many there are then
-template <RankedScore S>
-std::size_t emit(const S* scores, std::size_t begin, std::size_t end, std::uint32_t pivot,
-                 std::uint32_t* indices, std::size_t filled, std::size_t most) noexcept {
-  const auto pivots = score_of_key(pivot, S{});
+inline std::size_t emit(const std::uint32_t* keys, std::size_t begin, std::size_t end,
+                        std::uint32_t pivot, std::uint32_t* indices, std::size_t filled,
+                        std::size_t most) noexcept {
+  const U32s pivots = broadcast(pivot);
   constexpr auto step = static_cast<std::uint32_t>(lanes);
   U32s index = iota() + static_cast<std::uint32_t>(begin);
   for (; begin + 2 * lanes <= end && filled + 2 * lanes <= most; begin += 2 * lanes) {
-    const Lanes a = less_equal(pivots, load(scores + begin));
-    const Lanes b = less_equal(pivots, load(scores + begin + lanes));
+    const Lanes a = less_equal(pivots, load(keys + begin));
+    const Lanes b = less_equal(pivots, load(keys + begin + lanes));
     filled += compress(indices + filled, index, a);
     index += step;
     filled += compress(indices + filled, index, b);
@@ -144,14 +104,14 @@ std::size_t emit(const S* scores, std::size_t begin, std::size_t end, std::uint3
   // Where a whole vector may not be written any more.
   for (; begin + lanes <= end && filled < most; begin += lanes) {
     std::uint32_t some[lanes];
-    const std::size_t found = compress(some, index, less_equal(pivots, load(scores + begin)));
+    const std::size_t found = compress(some, index, less_equal(pivots, load(keys + begin)));
     const std::size_t fits = (std::min)(found, most - filled);
     std::copy_n(some, fits, indices + filled);
     filled += fits;
     index += step;
   }
   if (begin == end || filled == most) return filled;
-  return portable::emit(scores, begin, end, pivot, indices, filled, most);
+  return portable::emit(keys, begin, end, pivot, indices, filled, most);
 }
 
 /// So few keys are bisected as they are.
@@ -184,17 +144,17 @@ inline constexpr std::size_t few_keys = 1024;
 
 /// Between which keys the `rank`-th highest of many most likely lies: by a sample, 2.6 standard
 /// deviations to each side and what is left to chance, another half of one on average.
-template <RankedScore S>
-[[nodiscard]] Bracket bracket(const S* scores, std::size_t count, std::size_t rank) noexcept {
+[[nodiscard]] inline Bracket bracket(const std::uint32_t* keys, std::size_t count,
+                                     std::size_t rank) noexcept {
   constexpr std::size_t size = 256;
   std::uint32_t sample[size];
   const std::size_t step = count / size;
   for (std::size_t i = 0; i < size; ++i) {
     const std::uint64_t hash = static_cast<std::uint32_t>(i * 0x9E3779B1U);
     const std::size_t jitter = hash * step >> 32U;
-    sample[i] = std::bit_cast<std::uint32_t>(scores[i * step + jitter]);
+    sample[i] = keys[i * step + jitter];
   }
-  const Bracket seen = to_keys<S>(sample, size);
+  const Bracket seen = range_of(sample, size);
   const double share = static_cast<double>(rank) / static_cast<double>(count);
   const double expected = share * static_cast<double>(size);
   const double margin = 2.6 * std::sqrt(expected * (1 - share));
@@ -212,21 +172,19 @@ template <RankedScore S>
 }
 
 /// See kernels::top_k.
-template <RankedScore S>
-[[nodiscard]] bool top_k(const S* scores, std::size_t count, std::size_t wanted,
-                         std::uint32_t* indices, std::uint32_t* workspace) noexcept {
+inline void top_k(const std::uint32_t* keys, std::size_t count, std::size_t wanted,
+                  std::uint32_t* indices, std::uint32_t* workspace) noexcept {
   wanted = (std::min)(wanted, count);
   if (wanted == 0 || wanted == count) {
     std::iota(indices, indices + wanted, 0U);
-    return split(scores, count, ~std::uint32_t{0}, ~std::uint32_t{0}, workspace).ordered;
+    return;
   }
   Bracket range;
-  if (count > few_keys) range = bracket(scores, count, wanted);
-  Split parts = split(scores, count, range.low, range.high, workspace);
-  if (!parts.ordered) return false;
+  if (count > few_keys) range = bracket(keys, count, wanted);
+  Split parts = split(keys, count, range.low, range.high, workspace);
   if (wanted <= parts.above || wanted > parts.above + parts.inside) {  // the sample misled us
     range = {};
-    parts = split(scores, count, range.low, range.high, workspace);
+    parts = split(keys, count, range.low, range.high, workspace);
   }
   const std::size_t rank = wanted - parts.above;  // among those inside
   std::uint32_t threshold = 0;
@@ -243,14 +201,13 @@ template <RankedScore S>
   // Of those at the threshold the newest stay: the first ones are left out.
   const std::size_t from = count_from(workspace, parts.inside, {threshold})[0];
   if (from == rank) {
-    emit(scores, 0, count, threshold, indices, 0, wanted);
-    return true;
+    emit(keys, 0, count, threshold, indices, 0, wanted);
+    return;
   }
-  const std::size_t first = find(scores, 0, threshold, from - rank);
+  const std::size_t first = find(keys, 0, threshold, from - rank);
   const std::size_t before =
-      threshold == max_key<S> ? 0 : emit(scores, 0, first, threshold + 1, indices, 0, wanted);
-  emit(scores, first, count, threshold, indices, before, wanted);
-  return true;
+      threshold == ~std::uint32_t{0} ? 0 : emit(keys, 0, first, threshold + 1, indices, 0, wanted);
+  emit(keys, first, count, threshold, indices, before, wanted);
 }
 
 }}}     // namespace morphkv::v0::kernels::MORPHKV_BUILD::MORPHKV_ISA
