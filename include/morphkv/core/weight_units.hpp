@@ -7,7 +7,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 
 #include "morphkv/core/config.hpp"
 
@@ -24,9 +23,7 @@ inline constexpr std::uint32_t max_weight_bits = 0x3f802000U;  ///< its pattern
 
 /// Whether a weight is a number from 0 to max_weight; false for NaN and for minus zero.
 [[nodiscard]] MORPHKV_HOST_DEVICE inline bool is_valid_weight(float weight) noexcept {
-  std::uint32_t bits = 0;
-  std::memcpy(&bits, &weight, sizeof bits);
-  return bits <= max_weight_bits;
+  return __builtin_bit_cast(std::uint32_t, weight) <= max_weight_bits;
 }
 
 /// The IEEE binary16 pattern of a weight from 0 to max_weight, rounded to nearest, ties to even.
@@ -35,9 +32,7 @@ inline constexpr std::uint32_t max_weight_bits = 0x3f802000U;  ///< its pattern
 #if defined(__CUDA_ARCH__)
   return static_cast<std::uint16_t>(__half_as_ushort(__float2half_rn(weight)) & 0x7fffU);
 #else
-  std::uint32_t bits = 0;
-  std::memcpy(&bits, &weight, sizeof bits);
-  bits &= 0x7fffffffU;
+  const std::uint32_t bits = __builtin_bit_cast(std::uint32_t, weight) & 0x7fffffffU;
   const std::uint32_t exponent = bits >> 23U;
   constexpr std::uint32_t min_normal = 113;       // of binary16: 2^-14
   constexpr std::uint32_t half_a_denormal = 102;  // 2^-25

@@ -104,8 +104,6 @@ class EvictionHead {
   using Value = typename S::Value;
   using Plan = EvictionPlan<S>;
 
-  using Selection = BlockSelection;
-
   explicit EvictionHead(const Plan& plan)
       : plan_(plan), layout_(layout_of(plan)), memory_(layout_.bytes) {
     reset();
@@ -221,12 +219,7 @@ class EvictionHead {
 
   /// Scores a block of tokens. Nothing changes; it allocates. O(scoring queries x columns).
   /// \param first the position of the block's first token
-  [[nodiscard]] Selection score_block(Position first, const PromptRows& rows) const {
-    Selection selection;
-    score_block(first, rows, selection);
-    return selection;
-  }
-  void score_block(Position first, const PromptRows& rows, Selection& out) const {
+  void score_block(Position first, const PromptRows& rows, BlockSelection& out) const {
     out.status = Status::ok;
     out.columns = {.held = state().size,
                    .tokens = static_cast<std::uint32_t>(rows.tokens()),
@@ -258,7 +251,7 @@ class EvictionHead {
   }
 
   /// The scores of a block's competing tokens, by position; infinity where one cannot be evicted.
-  [[nodiscard]] std::vector<double> competing_scores(const Selection& block) const {
+  [[nodiscard]] std::vector<double> competing_scores(const BlockSelection& block) const {
     std::vector<double> scores(block.values.size());
     for (std::uint32_t rank = 0; rank < scores.size(); ++rank) {
       const std::uint64_t value = block.values[rank];
@@ -273,7 +266,7 @@ class EvictionHead {
   /// Finds what stays of a block's columns, and the state of the head afterwards. It allocates, and
   /// changes nothing but the selection. O(columns log columns).
   /// \return Status::ok, or why the block cannot be held
-  [[nodiscard]] Status select(Selection& selection) const {
+  [[nodiscard]] Status select(BlockSelection& selection) const {
     if (selection.status != Status::ok) return selection.status;
     const Status status = choose(selection);
     if (status == Status::ok) assign_slots(selection);
@@ -282,7 +275,7 @@ class EvictionHead {
 
   /// Takes over what select() has found. \pre select(selection) == Status::ok, and nothing has
   /// changed since score_block()
-  void commit(Selection& selection) noexcept {
+  void commit(BlockSelection& selection) noexcept {
     MORPHKV_ASSERT(selection.next.size() == memory_.size());
     std::swap(memory_, selection.next);
   }
@@ -443,7 +436,7 @@ class EvictionHead {
   }
 
   /// block.kept: the columns that stay, ascending.
-  [[nodiscard]] Status choose(Selection& block) const {
+  [[nodiscard]] Status choose(BlockSelection& block) const {
     const auto live = static_cast<std::uint32_t>(block.order.size());
     const bool cuts = cuts_block(plan_.rules, state());
     if (!cuts && live > slots()) return Status::full;
@@ -464,7 +457,7 @@ class EvictionHead {
   }
 
   /// Finds the tokens that are pinned. Those that compete get the highest value.
-  void pin_tokens(Selection& block, std::uint32_t room) const {
+  void pin_tokens(BlockSelection& block, std::uint32_t room) const {
     const auto live = static_cast<std::uint32_t>(block.order.size());
     constexpr std::uint64_t highest = (std::numeric_limits<Value>::max)();
     block.best.clear();  // ranks of the tokens that can be pinned
@@ -505,7 +498,7 @@ class EvictionHead {
 
   /// Of block.ranks, which are ascending, adds the columns of the `count` highest values to
   /// block.kept.
-  static void keep_best(Selection& block, std::size_t count) {
+  static void keep_best(BlockSelection& block, std::size_t count) {
     const std::size_t size = block.ranks.size();
     block.compared.resize(size);
     for (std::size_t i = 0; i < size; ++i) block.compared[i] = block.values[block.ranks[i]];
@@ -531,7 +524,7 @@ class EvictionHead {
 
   /// Tokens that are held keep their slots; those of the block take, in order, the slots that are
   /// free then. Writes the head's state after the block.
-  void assign_slots(Selection& selection) const {
+  void assign_slots(BlockSelection& selection) const {
     const BlockColumns& columns = selection.columns;
     const auto first_new =
         std::lower_bound(selection.kept.begin(), selection.kept.end(), columns.held);

@@ -94,8 +94,6 @@ class ScoredEviction : public EvictionHead<S> {
     return selection;
   }
 
-  [[nodiscard]] Status select(Selection& selection) const { return Head::select(selection); }
-
   void commit(Selection& selection) noexcept {
     const std::size_t tokens = selection.columns.tokens;
     const std::size_t columns = selection.columns.size();

@@ -17,26 +17,22 @@ namespace morphkv { inline namespace v0 {
 struct Age {
   using Value = std::uint32_t;
 
-  class Row {
-   public:
+  struct Row {
     using Value = Age::Value;
-    MORPHKV_HOST_DEVICE explicit Row(const Position* positions) noexcept : positions_(positions) {}
+    const Position* positions;
 
     [[nodiscard]] MORPHKV_HOST_DEVICE Value fetch(Slot slot) const noexcept { return value(slot); }
     [[nodiscard]] MORPHKV_HOST_DEVICE Value push(Slot, float, Value age) const noexcept {
       return age;
     }
     [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept {
-      return static_cast<Value>(positions_[slot]);
+      return static_cast<Value>(positions[slot]);
     }
     [[nodiscard]] Slot push_row(std::span<const float>, const Candidates& c) const noexcept {
-      const auto* ages = reinterpret_cast<const Value*>(positions_);
+      const auto* ages = reinterpret_cast<const Value*>(positions);
       const Value oldest = kernels::lowest(ages, c);
       return kernels::oldest_with(oldest, ages, c);
     }
-
-   private:
-    const Position* positions_;
   };
 
   [[nodiscard]] MORPHKV_HOST_DEVICE static double number(Value value) noexcept { return value; }
@@ -48,7 +44,7 @@ struct Age {
   template <class Function>
   MORPHKV_HOST_DEVICE auto with_row(const ScoreView& view, std::uint32_t,
                                     const Function& function) const {
-    return function(Row(view.positions));
+    return function(Row{view.positions});
   }
   MORPHKV_HOST_DEVICE void start(const ScoreView&, Slot, std::uint32_t) const noexcept {}
 };

@@ -21,28 +21,22 @@ struct BlockSum {
   std::uint32_t queries = 32;  ///< W
 
   /// A row of a token that came alone.
-  class Row {
-   public:
+  struct Row {
     using Value = BlockSum::Value;
-    MORPHKV_HOST_DEVICE explicit Row(Value* sums) noexcept : sums_(sums) {}
+    Value* sums;
 
-    [[nodiscard]] MORPHKV_HOST_DEVICE Value fetch(Slot slot) const noexcept { return sums_[slot]; }
+    [[nodiscard]] MORPHKV_HOST_DEVICE Value fetch(Slot slot) const noexcept { return sums[slot]; }
     MORPHKV_HOST_DEVICE Value push(Slot, float, Value before) const noexcept { return before; }
-    [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept { return sums_[slot]; }
+    [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept { return sums[slot]; }
     Slot push_row(std::span<const float>, const Candidates& c) const noexcept {
-      const Value lowest = kernels::lowest(sums_, c);
-      return kernels::oldest_with(lowest, sums_, c);
+      const Value lowest = kernels::lowest(sums, c);
+      return kernels::oldest_with(lowest, sums, c);
     }
-
-   protected:
-    Value* sums_;
   };
   /// A row of a block's query.
-  class BlockRow : public Row {
-   public:
-    using Row::Row;
+  struct BlockRow : Row {
     MORPHKV_HOST_DEVICE Value push(Slot slot, float weight, Value before) const noexcept {
-      return sums_[slot] = double_key(from_double_key(before) + static_cast<double>(weight));
+      return sums[slot] = double_key(from_double_key(before) + static_cast<double>(weight));
     }
     void push_row() const = delete;
   };
@@ -60,13 +54,13 @@ struct BlockSum {
   template <class Function>
   MORPHKV_HOST_DEVICE auto with_row(const ScoreView& view, std::uint32_t,
                                     const Function& function) const {
-    return function(Row(view.row64(0)));
+    return function(Row{view.row64(0)});
   }
   MORPHKV_CALLS_FUNCTION
   template <class Function>
   MORPHKV_HOST_DEVICE auto with_block_row(const ScoreView& view, std::uint32_t,
                                           const Function& function) const {
-    return function(BlockRow(view.row64(0)));
+    return function(BlockRow{{view.row64(0)}});
   }
   MORPHKV_HOST_DEVICE void start(const ScoreView& view, Slot slot, std::uint32_t) const noexcept {
     view.row64(0)[slot] = 0;

@@ -17,31 +17,27 @@ namespace morphkv { inline namespace v0 {
 struct LastRow {
   using Value = std::uint32_t;
 
-  class Row {
-   public:
+  struct Row {
     using Value = LastRow::Value;
     struct Fetched {};
-    MORPHKV_HOST_DEVICE explicit Row(float* weights) noexcept : weights_(weights) {}
+    float* weights;
 
     [[nodiscard]] MORPHKV_HOST_DEVICE Fetched fetch(Slot) const noexcept { return {}; }
     MORPHKV_HOST_DEVICE Value push(Slot slot, float weight, Fetched) const noexcept {
-      weights_[slot] = weight;
+      weights[slot] = weight;
       return value(slot);
     }
     [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept {
-      return ranked_key(weights_[slot]);
+      return ranked_key(weights[slot]);
     }
     /// What a row reads and writes.
     [[nodiscard]] kernels::PrefetchHints prefetch_hints(std::size_t slots) const noexcept {
-      return {{{weights_, slots * sizeof *weights_}}};
+      return {{{weights, slots * sizeof *weights}}};
     }
     Slot push_row(std::span<const float> row, const Candidates& c) const noexcept {
-      const float lowest = kernels::replace_row(row, c.protected_bits, weights_);
-      return kernels::oldest_with(lowest, weights_, c);
+      const float lowest = kernels::replace_row(row, c.protected_bits, weights);
+      return kernels::oldest_with(lowest, weights, c);
     }
-
-   private:
-    float* weights_;
   };
 
   [[nodiscard]] MORPHKV_HOST_DEVICE static double number(Value value) noexcept {
@@ -57,7 +53,7 @@ struct LastRow {
   template <class Function>
   MORPHKV_HOST_DEVICE auto with_row(const ScoreView& view, std::uint32_t,
                                     const Function& function) const {
-    return function(Row(view.row_float(0)));
+    return function(Row{view.row_float(0)});
   }
   /// The new token's own row comes before the next search.
   MORPHKV_HOST_DEVICE void start(const ScoreView&, Slot, std::uint32_t) const noexcept {}

@@ -20,29 +20,24 @@ struct RandomScore {
 
   std::uint64_t seed = 0;
 
-  class Row {
-   public:
+  struct Row {
     using Value = RandomScore::Value;
     struct Fetched {};
-    MORPHKV_HOST_DEVICE Row(std::uint32_t key, const Position* positions) noexcept
-        : key_(key), positions_(positions) {}
+    const Position* positions;
+    std::uint32_t key;
 
     [[nodiscard]] MORPHKV_HOST_DEVICE Fetched fetch(Slot) const noexcept { return {}; }
     [[nodiscard]] MORPHKV_HOST_DEVICE Value push(Slot slot, float, Fetched) const noexcept {
       return value(slot);
     }
     [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept {
-      return kernels::random_draw(positions_[slot], key_);
+      return kernels::random_draw(positions[slot], key);
     }
 
     Slot push_row(std::span<const float>, const Candidates& c) const noexcept {
-      const kernels::Draws draws{positions_, key_};
+      const kernels::Draws draws{positions, key};
       return kernels::oldest_with(kernels::lowest(draws, c), draws, c);
     }
-
-   private:
-    std::uint32_t key_;
-    const Position* positions_;
   };
 
   [[nodiscard]] MORPHKV_HOST_DEVICE static double number(Value value) noexcept { return value; }
@@ -57,7 +52,7 @@ struct RandomScore {
     const auto low = static_cast<std::uint32_t>(seed);
     const auto high = static_cast<std::uint32_t>(seed >> 32U);
     using kernels::random_mix;
-    return function(Row(random_mix(random_mix(random_mix(low) ^ high) ^ rows), view.positions));
+    return function(Row{view.positions, random_mix(random_mix(random_mix(low) ^ high) ^ rows)});
   }
   MORPHKV_HOST_DEVICE void start(const ScoreView&, Slot, std::uint32_t) const noexcept {}
 };

@@ -38,8 +38,8 @@ struct RecentWindow {
   std::uint32_t panes = 32;   ///< a divisor of window
   Fusion fusion = Fusion::sum;
 
-  class ExactSum;
-  class PaneSum;
+  struct ExactSum;
+  struct PaneSum;
   class Maximum;
 
   [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t rows_per_pane() const noexcept {
@@ -89,87 +89,71 @@ struct RecentWindow {
 }
 
 /// sum += row - (the row that leaves the window); 12 bytes per slot pass through memory.
-class RecentWindow::ExactSum {
- public:
+struct RecentWindow::ExactSum {
   using Value = RecentWindow::Value;
   struct Fetched {
     Value sum;
     std::uint16_t oldest;
   };
-
-  MORPHKV_HOST_DEVICE ExactSum(const RecentWindow& score, const ScoreView& view,
-                               std::uint32_t rows) noexcept
-      : oldest_(view.row16(rows % score.window)), sums_(view.row32(0)) {}
+  std::uint16_t* oldest;  ///< the row that leaves
+  Value* sums;
 
   [[nodiscard]] MORPHKV_HOST_DEVICE Fetched fetch(Slot slot) const noexcept {
-    return {sums_[slot], oldest_[slot]};
+    return {sums[slot], oldest[slot]};
   }
   MORPHKV_HOST_DEVICE Value push(Slot slot, float weight, const Fetched& before) const noexcept {
     const std::uint16_t bits = to_half_bits(weight);
     const Value sum = before.sum + half_units(bits) - half_units(before.oldest);
-    oldest_[slot] = bits;
-    sums_[slot] = sum;
+    oldest[slot] = bits;
+    sums[slot] = sum;
     return sum;
   }
-  [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept { return sums_[slot]; }
+  [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept { return sums[slot]; }
   /// What a row reads and writes.
   [[nodiscard]] kernels::PrefetchHints prefetch_hints(std::size_t slots) const noexcept {
-    return {{{oldest_, slots * sizeof *oldest_}, {sums_, slots * sizeof *sums_}}};
+    return {{{oldest, slots * sizeof *oldest}, {sums, slots * sizeof *sums}}};
   }
   Slot push_row(std::span<const float> row, const Candidates& c) const noexcept {
-    const Value lowest = kernels::slide_sum(row, c.protected_bits, oldest_, sums_);
-    return kernels::oldest_with(lowest, sums_, c);
+    const Value lowest = kernels::slide_sum(row, c.protected_bits, oldest, sums);
+    return kernels::oldest_with(lowest, sums, c);
   }
-
- private:
-  std::uint16_t* oldest_;
-  Value* sums_;
 };
 
 /// The same, where a pane of several rows leaves at once: when the next pane opens in its place.
-class RecentWindow::PaneSum {
- public:
+struct RecentWindow::PaneSum {
   using Value = RecentWindow::Value;
   struct Fetched {
     Value sum;
     Value pane;
   };
-
-  MORPHKV_HOST_DEVICE PaneSum(const RecentWindow& score, const ScoreView& view,
-                              std::uint32_t rows) noexcept
-      : pane_(view.row32(1 + rows / score.rows_per_pane() % score.panes)),
-        sums_(view.row32(0)),
-        opens_(rows % score.rows_per_pane() == 0) {}
+  Value* pane;  ///< that is being filled
+  Value* sums;
+  bool opens;  ///< the pane
 
   [[nodiscard]] MORPHKV_HOST_DEVICE Fetched fetch(Slot slot) const noexcept {
-    return {sums_[slot], pane_[slot]};
+    return {sums[slot], pane[slot]};
   }
   MORPHKV_HOST_DEVICE Value push(Slot slot, float weight, const Fetched& before) const noexcept {
     const Value units = half_units(to_half_bits(weight));
-    const Value leaving = opens_ ? before.pane : 0;
-    pane_[slot] = before.pane - leaving + units;
-    return sums_[slot] = before.sum - leaving + units;
+    const Value leaving = opens ? before.pane : 0;
+    pane[slot] = before.pane - leaving + units;
+    return sums[slot] = before.sum - leaving + units;
   }
-  [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept { return sums_[slot]; }
+  [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept { return sums[slot]; }
   /// What a row reads and writes.
   [[nodiscard]] kernels::PrefetchHints prefetch_hints(std::size_t slots) const noexcept {
-    return {{{pane_, slots * sizeof *pane_}, {sums_, slots * sizeof *sums_}}};
+    return {{{pane, slots * sizeof *pane}, {sums, slots * sizeof *sums}}};
   }
   Slot push_row(std::span<const float> row, const Candidates& c) const noexcept {
-    if (opens_) {
+    if (opens) {
       for (std::size_t s = 0; s < row.size(); ++s) {
-        sums_[s] -= pane_[s];
-        pane_[s] = 0;
+        sums[s] -= pane[s];
+        pane[s] = 0;
       }
     }
-    const Value lowest = kernels::add_to_pane(row, c.protected_bits, pane_, sums_);
-    return kernels::oldest_with(lowest, sums_, c);
+    const Value lowest = kernels::add_to_pane(row, c.protected_bits, pane, sums);
+    return kernels::oldest_with(lowest, sums, c);
   }
-
- private:
-  Value* pane_;
-  Value* sums_;
-  bool opens_;
 };
 
 /// The maximum over the panes of the window, in constant time and without a step that costs more
@@ -268,8 +252,9 @@ template <class Function>
 MORPHKV_HOST_DEVICE auto RecentWindow::with_row(const ScoreView& view, std::uint32_t rows,
                                                 const Function& function) const {
   if (fusion == Fusion::max) return function(Maximum(*this, view, rows));
-  if (panes == window) return function(ExactSum(*this, view, rows));
-  return function(PaneSum(*this, view, rows));
+  if (panes == window) return function(ExactSum{view.row16(rows % window), view.row32(0)});
+  const std::uint32_t pane = rows / rows_per_pane() % panes;
+  return function(PaneSum{view.row32(1 + pane), view.row32(0), rows % rows_per_pane() == 0});
 }
 
 static_assert(Score<RecentWindow>);

@@ -53,41 +53,34 @@ struct RecurrentScore {
   std::uint32_t distance = 0;  ///< tokens between a token and the first query that scores it
   std::uint32_t queries = ~std::uint32_t{0};  ///< of a block that score
 
-  class Row {
-   public:
+  struct Row {
     using Value = RecurrentScore::Value;
-    MORPHKV_HOST_DEVICE Row(const Update& update, float* scores) noexcept
-        : update_(update), scores_(scores) {}
+    Update update;
+    float* scores;
 
-    [[nodiscard]] MORPHKV_HOST_DEVICE float fetch(Slot slot) const noexcept {
-      return scores_[slot];
-    }
+    [[nodiscard]] MORPHKV_HOST_DEVICE float fetch(Slot slot) const noexcept { return scores[slot]; }
     MORPHKV_HOST_DEVICE Value push(Slot slot, float weight, float before) const noexcept {
-      const float score = update_(before, weight);
-      scores_[slot] = score;
+      const float score = update(before, weight);
+      scores[slot] = score;
       return ranked_key(score);
     }
     [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept {
-      return ranked_key(scores_[slot]);
+      return ranked_key(scores[slot]);
     }
     /// What a row reads and writes.
     [[nodiscard]] kernels::PrefetchHints prefetch_hints(std::size_t slots) const noexcept {
-      return {{{scores_, slots * sizeof *scores_}}};
+      return {{{scores, slots * sizeof *scores}}};
     }
     Slot push_row(std::span<const float> row, const Candidates& c) const noexcept {
       float lowest = 0;
-      if constexpr (requires { update_.update_row(row, c.protected_bits, scores_); }) {
-        lowest = update_.update_row(row, c.protected_bits, scores_);
+      if constexpr (requires { update.update_row(row, c.protected_bits, scores); }) {
+        lowest = update.update_row(row, c.protected_bits, scores);
       } else {
-        for (std::size_t s = 0; s < row.size(); ++s) scores_[s] = update_(scores_[s], row[s]);
-        lowest = kernels::lowest(scores_, c);
+        for (std::size_t s = 0; s < row.size(); ++s) scores[s] = update(scores[s], row[s]);
+        lowest = kernels::lowest(scores, c);
       }
-      return kernels::oldest_with(lowest, scores_, c);
+      return kernels::oldest_with(lowest, scores, c);
     }
-
-   private:
-    Update update_;
-    float* scores_;
   };
 
   [[nodiscard]] MORPHKV_HOST_DEVICE static double number(Value value) noexcept {
@@ -103,7 +96,7 @@ struct RecurrentScore {
   template <class Function>
   MORPHKV_HOST_DEVICE auto with_row(const ScoreView& view, std::uint32_t,
                                     const Function& function) const {
-    return function(Row(update, view.row_float(0)));
+    return function(Row{update, view.row_float(0)});
   }
   MORPHKV_HOST_DEVICE void start(const ScoreView& view, Slot slot, std::uint32_t) const noexcept {
     view.row_float(0)[slot] = 0;

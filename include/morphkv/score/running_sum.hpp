@@ -26,44 +26,36 @@ struct RunningSum {
 
   bool normalised = false;
 
-  class Row {
-   public:
+  struct Row {
     using Value = RunningSum::Value;
-    MORPHKV_HOST_DEVICE Row(const RunningSum& score, const ScoreView& view,
-                            std::uint32_t rows) noexcept
-        : sums_(view.row64(0)),
-          births_(score.normalised ? view.row32(0) : nullptr),
-          rows_(rows + 1) {}
+    Value* sums;
+    const std::uint32_t* births;  ///< null: not normalised
+    std::uint32_t rows;           ///< this one among them
 
-    [[nodiscard]] MORPHKV_HOST_DEVICE Value fetch(Slot slot) const noexcept { return sums_[slot]; }
+    [[nodiscard]] MORPHKV_HOST_DEVICE Value fetch(Slot slot) const noexcept { return sums[slot]; }
     MORPHKV_HOST_DEVICE Value push(Slot slot, float weight, Value before) const noexcept {
       const Value sum = before + fine_units(weight);
-      sums_[slot] = sum < max_units ? sum : max_units;
+      sums[slot] = sum < max_units ? sum : max_units;
       return value(slot);
     }
     [[nodiscard]] MORPHKV_HOST_DEVICE Value value(Slot slot) const noexcept {
-      if (births_ == nullptr) return sums_[slot];
-      const std::uint32_t queries = rows_ - births_[slot];
-      const double mean = static_cast<double>(sums_[slot]) / (queries == 0 ? 1 : queries);
+      if (births == nullptr) return sums[slot];
+      const std::uint32_t queries = rows - births[slot];
+      const double mean = static_cast<double>(sums[slot]) / (queries == 0 ? 1 : queries);
       return double_key(mean);
     }
     /// What a row reads and writes.
     [[nodiscard]] kernels::PrefetchHints prefetch_hints(std::size_t slots) const noexcept {
-      return {{{sums_, slots * sizeof *sums_}}};
+      return {{{sums, slots * sizeof *sums}}};
     }
     Slot push_row(std::span<const float> row, const Candidates& c) const noexcept {
-      const Value lowest = kernels::add_row(row, c.protected_bits, sums_);
-      if (births_ != nullptr) {
-        const kernels::Means means{sums_, births_, rows_};
+      const Value lowest = kernels::add_row(row, c.protected_bits, sums);
+      if (births != nullptr) {
+        const kernels::Means means{sums, births, rows};
         return kernels::oldest_with(kernels::lowest(means, c), means, c);
       }
-      return kernels::oldest_with(lowest, sums_, c);
+      return kernels::oldest_with(lowest, sums, c);
     }
-
-   private:
-    Value* sums_;
-    const std::uint32_t* births_;
-    std::uint32_t rows_;
   };
 
   [[nodiscard]] MORPHKV_HOST_DEVICE double number(Value value) const noexcept {
@@ -79,7 +71,7 @@ struct RunningSum {
   template <class Function>
   MORPHKV_HOST_DEVICE auto with_row(const ScoreView& view, std::uint32_t rows,
                                     const Function& function) const {
-    return function(Row(*this, view, rows));
+    return function(Row{view.row64(0), normalised ? view.row32(0) : nullptr, rows + 1});
   }
   MORPHKV_HOST_DEVICE void start(const ScoreView& view, Slot slot,
                                  std::uint32_t rows) const noexcept {

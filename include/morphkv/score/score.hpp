@@ -11,7 +11,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
 #include "morphkv/core/bit_mask.hpp"
@@ -70,30 +69,22 @@ MORPHKV_HOST_DEVICE void for_each_row(const ScoreView& view, const ScoreView& fr
 
 /// An unsigned integer that orders as the number does. The two zeros are one. No NaN.
 [[nodiscard]] MORPHKV_HOST_DEVICE inline std::uint32_t ranked_key(float score) noexcept {
-  std::uint32_t bits = 0;
-  std::memcpy(&bits, &score, sizeof bits);
+  auto bits = __builtin_bit_cast(std::uint32_t, score);
   if (bits == 0x80000000U) bits = 0;
   return (bits >> 31U) != 0 ? ~bits : bits | 0x80000000U;
 }
 
 /// The number behind ranked_key().
 [[nodiscard]] MORPHKV_HOST_DEVICE inline float from_ranked_key(std::uint32_t key) noexcept {
-  const std::uint32_t bits = (key >> 31U) != 0 ? key & 0x7fffffffU : ~key;
-  float score = 0;
-  std::memcpy(&score, &bits, sizeof score);
-  return score;
+  return __builtin_bit_cast(float, (key >> 31U) != 0 ? key & 0x7fffffffU : ~key);
 }
 
 /// An unsigned integer that orders as a non-negative double does: its pattern.
 [[nodiscard]] MORPHKV_HOST_DEVICE inline std::uint64_t double_key(double number) noexcept {
-  std::uint64_t key = 0;
-  std::memcpy(&key, &number, sizeof key);
-  return key;
+  return __builtin_bit_cast(std::uint64_t, number);
 }
 [[nodiscard]] MORPHKV_HOST_DEVICE inline double from_double_key(std::uint64_t key) noexcept {
-  double number = 0;
-  std::memcpy(&number, &key, sizeof number);
-  return number;
+  return __builtin_bit_cast(double, key);
 }
 
 /// One attention row passes over the slots: what a score does with each. `push` takes the weight of

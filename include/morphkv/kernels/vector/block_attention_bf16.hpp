@@ -7,6 +7,7 @@
 #ifndef MORPHKV_KERNELS_VECTOR_BLOCK_ATTENTION_BF16_HPP
 #define MORPHKV_KERNELS_VECTOR_BLOCK_ATTENTION_BF16_HPP
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -77,9 +78,7 @@ struct Bf16Words {
 [[nodiscard]] inline bool are_bf16(const float* numbers, std::size_t count) noexcept {
   std::uint32_t lost = 0;
   for (std::size_t i = 0; i < count; ++i) {
-    std::uint32_t bits = 0;
-    std::memcpy(&bits, numbers + i, sizeof bits);
-    lost |= bits & 0xffffU;
+    lost |= std::bit_cast<std::uint32_t>(numbers[i]) & 0xffffU;
   }
   return lost == 0;
 }
