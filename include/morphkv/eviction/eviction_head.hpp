@@ -345,10 +345,9 @@ class EvictionHead {
       return row.push_row(weights, candidates);
     } else {
       LowestSeen<Value> seen;
-      push_row(
-          SequentialTeam{}, static_cast<std::uint32_t>(weights.size()), row,
-          [&](Slot slot) { return weights[slot]; },
-          [&](Slot slot, Value value) { seen.see(candidates, slot, value); });
+      for (Slot slot = 0; slot < weights.size(); ++slot) {
+        seen.see(candidates, slot, row.push(slot, weights[slot], row.fetch(slot)));
+      }
       return lowest_slot(SequentialTeam{}, candidates, row, seen);
     }
   }
