@@ -54,15 +54,12 @@ struct BlockSelection {
   std::vector<std::uint32_t> kept;
   std::vector<std::uint32_t> ranks;
   std::vector<std::uint64_t> compared;
-  std::vector<std::uint32_t> narrow;
   std::vector<std::uint32_t> best;
-  std::vector<std::uint32_t> workspace;
 
   /// Allocates all that a block of so many columns needs, whose numbers have `score_bytes`, in a
   /// head of so many bytes.
   void reserve(std::size_t max_columns, std::size_t score_bytes, std::size_t head_bytes) {
     numbers.reserve(3 * max_columns);
-    workspace.reserve(kernels::top_k_workspace(max_columns));
     for_each_vector(*this, [&](auto& vector) { vector.reserve(max_columns); });
     memory = AlignedBuffer<std::byte>(score_bytes);
     next = AlignedBuffer<std::byte>(head_bytes);
@@ -81,7 +78,7 @@ struct BlockSelection {
     const auto use_all = [&](auto&... vectors) { (use(vectors), ...); };
     use_all(self.slots, self.positions, self.order, self.values, self.row, self.numbers,
             self.attention, self.norms, self.pin_ranks, self.kept, self.ranks, self.compared,
-            self.narrow, self.best, self.workspace);
+            self.best);
   }
 };
 
@@ -498,27 +495,10 @@ class EvictionHead {
   /// Of block.ranks, which are ascending, adds the columns of the `count` highest values to
   /// block.kept.
   static void keep_best(BlockSelection& block, std::size_t count) {
-    const std::size_t size = block.ranks.size();
-    block.compared.resize(size);
-    for (std::size_t i = 0; i < size; ++i) block.compared[i] = block.values[block.ranks[i]];
-    block.best.resize(size);
-    if (std::all_of(block.compared.begin(), block.compared.end(),
-                    [](std::uint64_t value) { return value <= 0xffffffffU; })) {
-      block.narrow.assign(block.compared.begin(), block.compared.end());
-      block.workspace.resize(kernels::top_k_workspace(size));
-      kernels::top_k(block.narrow.data(), size, count, block.best.data(), block.workspace.data());
-    } else {
-      std::iota(block.best.begin(), block.best.end(), 0U);
-      std::nth_element(block.best.begin(), block.best.begin() + static_cast<std::ptrdiff_t>(count),
-                       block.best.end(), [&](std::uint32_t a, std::uint32_t b) {
-                         return block.compared[a] != block.compared[b]
-                                    ? block.compared[a] > block.compared[b]
-                                    : a > b;
-                       });
-    }
-    for (std::size_t i = 0; i < count; ++i) {
-      block.kept.push_back(block.order[block.ranks[block.best[i]]]);
-    }
+    block.compared.clear();
+    for (const std::uint32_t rank : block.ranks) block.compared.push_back(block.values[rank]);
+    kernels::top_k(std::span<const std::uint64_t>(block.compared), count,
+                   [&](std::uint32_t i) { block.kept.push_back(block.order[block.ranks[i]]); });
   }
 
   /// Tokens that are held keep their slots; those of the block take, in order, the slots that are

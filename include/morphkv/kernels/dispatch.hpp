@@ -6,7 +6,7 @@
 /// | macro | effect |
 /// |---|---|
 /// | MORPHKV_PORTABLE_KERNELS | leaves out all but standard C++ |
-/// | MORPHKV_SEPARATE_KERNELS | does not compile the large kernels here: attention, top-k, conversions |
+/// | MORPHKV_SEPARATE_KERNELS | does not compile the large kernels here: attention, conversions |
 /// | MORPHKV_KERNELS_IMPLEMENTATION | compiles them here for all others, in one file of the program |
 ///
 /// They are defined before the first include. The units of a program that use a cache compile in

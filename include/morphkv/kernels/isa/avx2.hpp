@@ -136,32 +136,6 @@ MORPHKV_VECTOR_WORD void store_transposed(Floats a, Floats b, Floats c, Floats d
   }
 }
 
-// --- 32-bit unsigned integers
-
-/// For every set of lanes, their numbers in order, a byte each.
-struct CompressTable {
-  std::uint64_t order[256] = {};
-  constexpr CompressTable() noexcept {
-    for (unsigned set = 0; set < 256; ++set) {
-      unsigned at = 0;
-      for (std::uint64_t lane = 0; lane < 8; ++lane) {
-        if (((set >> lane) & 1U) != 0) order[set] |= lane << (8 * at++);
-      }
-    }
-  }
-};
-inline constexpr CompressTable compress_table;
-
-/// Stores the lanes named, without gaps, and then anything up to a whole vector. \return how many
-MORPHKV_VECTOR_WORD std::size_t compress(std::uint32_t* p, U32s a, Lanes at) noexcept {
-  const std::uint32_t set = bits(at);
-  const __m256i order =
-      _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(compress_table.order[set])));
-  const __m256i some = _mm256_permutevar8x32_epi32(as_int(a), order);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), some);
-  return static_cast<std::size_t>(_mm_popcnt_u32(set));
-}
-
 // --- 16-bit unsigned integers
 
 /// Rounded to nearest, ties to even.

@@ -74,13 +74,6 @@ MORPHKV_VECTOR_WORD HalfLanes equal(HalfU64s a, HalfU64s b) noexcept {
 MORPHKV_VECTOR_WORD HalfLanes equal(HalfF64s a, HalfF64s b) noexcept {
   return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ);
 }
-MORPHKV_VECTOR_WORD Lanes less_equal(U32s a, U32s b) noexcept {
-  return _mm512_cmple_epu32_mask(as_int(a), as_int(b));
-}
-MORPHKV_VECTOR_WORD U32s masked_increment(Lanes at, U32s counts) noexcept {
-  const __m512i some = as_int(counts);
-  return reinterpret_cast<U32s>(_mm512_mask_add_epi32(some, at, some, _mm512_set1_epi32(1)));
-}
 MORPHKV_VECTOR_WORD Floats masked_min(Lanes at, Floats a, Floats b) noexcept {
   return _mm512_mask_min_ps(a, at, a, b);
 }
@@ -133,14 +126,6 @@ MORPHKV_VECTOR_WORD void store_transposed(Floats a, Floats b, Floats c, Floats d
     _mm_storeu_ps(out + 8 * stride, _mm512_extractf32x4_ps(abcd, 2));
     _mm_storeu_ps(out + 12 * stride, _mm512_extractf32x4_ps(abcd, 3));
   }
-}
-
-// --- 32-bit unsigned integers
-
-/// Stores the lanes named, without gaps, and then anything up to a whole vector. \return how many
-MORPHKV_VECTOR_WORD std::size_t compress(std::uint32_t* p, U32s a, Lanes at) noexcept {
-  _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(at, as_int(a)));
-  return static_cast<std::size_t>(_mm_popcnt_u32(at));
 }
 
 // --- 16-bit unsigned integers

@@ -116,30 +116,6 @@ MORPHKV_VECTOR_WORD std::uint32_t reduce_add(U32s a) noexcept { return vaddvq_u3
 MORPHKV_VECTOR_WORD std::uint32_t reduce_min(U32s a) noexcept { return vminvq_u32(a); }
 MORPHKV_VECTOR_WORD std::uint32_t reduce_max(U32s a) noexcept { return vmaxvq_u32(a); }
 
-/// For every set of lanes, the bytes of its lanes in order.
-struct CompressTable {
-  std::uint8_t order[16][16] = {};
-  constexpr CompressTable() noexcept {
-    for (unsigned set = 0; set < 16; ++set) {
-      unsigned at = 0;
-      for (unsigned lane = 0; lane < 4; ++lane) {
-        if (((set >> lane) & 1U) == 0) continue;
-        for (unsigned byte = 0; byte < 4; ++byte) {
-          order[set][at++] = static_cast<std::uint8_t>(4 * lane + byte);
-        }
-      }
-    }
-  }
-};
-inline constexpr CompressTable compress_table;
-
-/// Stores the lanes named, without gaps, and then anything up to a whole vector. \return how many
-MORPHKV_VECTOR_WORD std::size_t compress(std::uint32_t* p, U32s a, Lanes at) noexcept {
-  const uint8x16_t order = vld1q_u8(compress_table.order[bits(at)]);
-  vst1q_u32(p, vreinterpretq_u32_u8(vqtbl1q_u8(vreinterpretq_u8_u32(a), order)));
-  return popcount(at);
-}
-
 // --- 16-bit unsigned integers
 
 /// Rounded to nearest, ties to even.

@@ -74,26 +74,11 @@ template <class T>
   return a == b;
 }
 template <class T>
-[[nodiscard]] Lanes less_equal(T a, T b) noexcept {
-  return a <= b;
-}
-[[nodiscard]] inline std::size_t popcount(Lanes some) noexcept { return some ? 1 : 0; }
-[[nodiscard]] inline U32s masked_increment(Lanes at, U32s count) noexcept {
-  return count + bits(at);
-}
-template <class T>
 [[nodiscard]] T reduce_min(T a) noexcept {
   return a;
 }
 [[nodiscard]] inline std::uint32_t reduce_max(U32s a) noexcept { return a; }
-[[nodiscard]] inline std::uint32_t reduce_add(U32s a) noexcept { return a; }
 [[nodiscard]] inline U32s as_u32(Floats a) noexcept { return std::bit_cast<std::uint32_t>(a); }
-[[nodiscard]] inline U32s iota() noexcept { return 0; }
-/// Stores a number, and whether or not the lane is named. \return how many are named
-inline std::size_t compress(std::uint32_t* p, U32s a, Lanes at) noexcept {
-  *p = a;
-  return popcount(at);
-}
 [[nodiscard]] inline F16s to_f16(Floats a) noexcept { return to_half_bits(a); }
 using morphkv::fine_units;
 using morphkv::half_units;

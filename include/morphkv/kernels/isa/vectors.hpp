@@ -67,11 +67,6 @@ MORPHKV_VECTOR_WORD U32s as_u32(Floats a) noexcept { return reinterpret_cast<U32
 MORPHKV_VECTOR_WORD Floats as_f32(U32s a) noexcept { return reinterpret_cast<Floats>(a); }
 /// The number whose exponent are the lowest bits of a pattern, those of its mantissa zero.
 MORPHKV_VECTOR_WORD Floats exponent_of(Floats a) noexcept { return as_f32(as_u32(a) << 23); }
-/// 0, 1, 2, ...
-MORPHKV_VECTOR_WORD U32s iota() noexcept {
-  constexpr std::uint32_t numbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return load(numbers);
-}
 /// Keeps the compiler from loading a number anew for every use of it.
 template <class Vector>
 MORPHKV_VECTOR_WORD Vector in_register(Vector a) noexcept {
@@ -150,10 +145,6 @@ template <class Vector>
 MORPHKV_VECTOR_WORD auto equal(Vector a, Vector b) noexcept {
   return a == b;
 }
-template <class Vector>
-MORPHKV_VECTOR_WORD auto less_equal(Vector a, Vector b) noexcept {
-  return a <= b;
-}
 template <class Some>
 MORPHKV_VECTOR_WORD Some bit_or(Some a, Some b) noexcept {
   return static_cast<Some>(a | b);
@@ -165,11 +156,6 @@ MORPHKV_VECTOR_WORD bool any(Some some) noexcept {
 template <class Some>
 MORPHKV_VECTOR_WORD std::size_t popcount(Some some) noexcept {
   return static_cast<std::size_t>(std::popcount(bits(some)));
-}
-/// One more in each lane that is named.
-template <class Some>
-MORPHKV_VECTOR_WORD U32s masked_increment(Some at, U32s counts) noexcept {
-  return counts - reinterpret_cast<U32s>(at);
 }
 template <class Some, class Vector>
 MORPHKV_VECTOR_WORD Vector masked_min(Some at, Vector a, Vector b) noexcept {
