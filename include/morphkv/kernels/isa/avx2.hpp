@@ -136,6 +136,21 @@ MORPHKV_VECTOR_WORD void store_transposed(Floats a, Floats b, Floats c, Floats d
   }
 }
 
+// --- 32-bit unsigned integers
+
+template <class Op>
+MORPHKV_VECTOR_WORD std::uint32_t reduce(U32s a, const Op& op) noexcept {
+  __m128i four = op(_mm256_castsi256_si128(as_int(a)), _mm256_extracti128_si256(as_int(a), 1));
+  four = op(four, _mm_shuffle_epi32(four, 0x4e));
+  return static_cast<std::uint32_t>(_mm_cvtsi128_si32(op(four, _mm_shuffle_epi32(four, 0xb1))));
+}
+MORPHKV_VECTOR_WORD std::uint32_t reduce_min(U32s a) noexcept {
+  return reduce(a, [](__m128i x, __m128i y) noexcept { return _mm_min_epu32(x, y); });
+}
+MORPHKV_VECTOR_WORD std::uint32_t reduce_max(U32s a) noexcept {
+  return reduce(a, [](__m128i x, __m128i y) noexcept { return _mm_max_epu32(x, y); });
+}
+
 // --- 16-bit unsigned integers
 
 /// Rounded to nearest, ties to even.
@@ -153,6 +168,18 @@ MORPHKV_VECTOR_WORD F16s high_halves(U32s a) noexcept {
 
 // --- 64-bit unsigned integers and doubles
 
+MORPHKV_VECTOR_WORD HalfU64s low_u64(U32s a) noexcept {
+  return reinterpret_cast<HalfU64s>(_mm256_cvtepu32_epi64(_mm256_castsi256_si128(as_int(a))));
+}
+MORPHKV_VECTOR_WORD HalfU64s high_u64(U32s a) noexcept {
+  return reinterpret_cast<HalfU64s>(_mm256_cvtepu32_epi64(_mm256_extracti128_si256(as_int(a), 1)));
+}
+MORPHKV_VECTOR_WORD HalfF64s low_f64(Floats a) noexcept {
+  return _mm256_cvtps_pd(_mm256_castps256_ps128(a));
+}
+MORPHKV_VECTOR_WORD HalfF64s high_f64(Floats a) noexcept {
+  return _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
+}
 /// Non-negative numbers below 2^52, rounded down. Added to 2^52, a whole number below it lies in
 /// the lowest bits.
 MORPHKV_VECTOR_WORD HalfU64s to_u64(HalfF64s a) noexcept {

@@ -163,6 +163,18 @@ MORPHKV_VECTOR_WORD void store_first(float* p, Floats a, std::size_t count) noex
 
 // --- 64-bit unsigned integers and doubles
 
+MORPHKV_VECTOR_WORD HalfU64s low_u64(U32s a) noexcept {
+  return reinterpret_cast<HalfU64s>(_mm512_cvtepu32_epi64(_mm512_castsi512_si256(as_int(a))));
+}
+MORPHKV_VECTOR_WORD HalfU64s high_u64(U32s a) noexcept {
+  return reinterpret_cast<HalfU64s>(_mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(as_int(a), 1)));
+}
+MORPHKV_VECTOR_WORD HalfF64s low_f64(Floats a) noexcept {
+  return _mm512_cvtps_pd(_mm512_castps512_ps256(a));
+}
+MORPHKV_VECTOR_WORD HalfF64s high_f64(Floats a) noexcept {
+  return _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
+}
 MORPHKV_VECTOR_WORD HalfU64s to_u64(HalfF64s a) noexcept {
   return reinterpret_cast<HalfU64s>(_mm512_cvttpd_epi64(a));
 }

@@ -127,6 +127,10 @@ MORPHKV_VECTOR_WORD std::uint16_t reduce_min(U16s a) noexcept { return vminvq_u1
 
 // --- 64-bit unsigned integers and doubles
 
+MORPHKV_VECTOR_WORD HalfU64s low_u64(U32s a) noexcept { return vmovl_u32(vget_low_u32(a)); }
+MORPHKV_VECTOR_WORD HalfU64s high_u64(U32s a) noexcept { return vmovl_high_u32(a); }
+MORPHKV_VECTOR_WORD HalfF64s low_f64(Floats a) noexcept { return vcvt_f64_f32(vget_low_f32(a)); }
+MORPHKV_VECTOR_WORD HalfF64s high_f64(Floats a) noexcept { return vcvt_high_f64_f32(a); }
 MORPHKV_VECTOR_WORD HalfU64s to_u64(HalfF64s a) noexcept { return vcvtq_u64_f64(a); }
 MORPHKV_VECTOR_WORD HalfF64s to_f64(HalfU64s a) noexcept { return vcvtq_f64_u64(a); }
 

@@ -222,20 +222,15 @@ template <class Vector>
 MORPHKV_VECTOR_WORD auto reduce_min(Pair<Vector> a) noexcept {
   return reduce_min(min(a.low, a.high));
 }
-/// The numbers in a wider type.
-template <class Half, class Vector>
-MORPHKV_VECTOR_WORD Pair<Half> widen_to(Vector a) noexcept {
-  return {__builtin_convertvector(half_of<false>(a), Half),
-          __builtin_convertvector(half_of<true>(a), Half)};
-}
 /// Weights in units of 2^-40, rounded half up.
 MORPHKV_VECTOR_WORD U64s fine_units(Floats a) noexcept {
-  const F64s wide = widen_to<HalfF64s>(a);
-  return {to_u64(wide.low * 0x1p40 + 0.5), to_u64(wide.high * 0x1p40 + 0.5)};
+  return {to_u64(low_f64(a) * 0x1p40 + 0.5), to_u64(high_f64(a) * 0x1p40 + 0.5)};
 }
 /// The nearest doubles.
 MORPHKV_VECTOR_WORD F64s to_f64(U64s a) noexcept { return {to_f64(a.low), to_f64(a.high)}; }
-MORPHKV_VECTOR_WORD F64s to_f64(U32s a) noexcept { return to_f64(widen_to<HalfU64s>(a)); }
+MORPHKV_VECTOR_WORD F64s to_f64(U32s a) noexcept {
+  return {to_f64(low_u64(a)), to_f64(high_u64(a))};
+}
 
 }}}     // namespace morphkv::v0::kernels::MORPHKV_BUILD::MORPHKV_ISA
 #endif  // MORPHKV_ISA
