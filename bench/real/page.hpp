@@ -64,6 +64,7 @@ the head holds the token. The text is under the cursor.</p>
 
 inline constexpr char page_script[] = R"js(
 const [full, ...compared] = report.caches;
+const rounded = value => Number(value.toPrecision(4));
 // Draws a section, or removes it.
 function section(id, measured, draw) {
   if (measured) draw(); else byId(id).remove();
@@ -71,8 +72,8 @@ function section(id, measured, draw) {
 
 section("targets", report.rows.length > 0, () =>
   fillTable(byId("rows"), ["|Measure", "Value", "95 % interval", "|Target", "|Met"],
-    report.rows.map(row => [row.measure, row.value.toFixed(2),
-      row.interval.map(v => v.toFixed(2)).join(" to "), row.target,
+    report.rows.map(row => [row.measure, rounded(row.value), row.interval.map(rounded).join(" to "),
+      row.target,
       row.met === null ? "open" :
         make("span", { class: row.met ? "good" : "bad" }, row.met ? "yes" : "no")])));
 

@@ -75,7 +75,7 @@ inline void print_rows(const Json& rows) {
   std::printf("\n");
   for (const Json& row : rows) {
     const char* verdict = row["met"].is_null() ? "open" : row["met"] ? "met" : "not met";
-    std::printf("%-7s  %s: %.2f (%.2f to %.2f), target %s\n", verdict,
+    std::printf("%-7s  %s: %.4g (%.4g to %.4g), target %s\n", verdict,
                 row["measure"].get<std::string>().c_str(), row["value"].get<double>(),
                 row["interval"][0].get<double>(), row["interval"][1].get<double>(),
                 row["target"].get<std::string>().c_str());
