@@ -182,20 +182,20 @@ void measure_eviction(benchmark::State& state, std::size_t slots, std::size_t wi
     char limit[64];
     std::snprintf(limit, sizeof limit, "bytes moved %.1f %%; a step %.1f us", floor,
                   1e6 * times.time(1));
-    const double reach = slots < 2048 ? (cold ? 6 : 100) : (cold ? 4 : (sum ? 2 : 3));
+    const double target = slots < 2048 ? (cold ? 6 : 100) : (cold ? 4 : (sum ? 2 : 3));
     const std::string measure = std::string(sum ? "sum" : "max") + " eviction over attention, " +
                                 case_name(type_name<T>(), slots, cold) +
                                 ", R = " + std::to_string(window);
     state.counters["%"] = cost;
-    if (reach < 100) {
-      at_most(measure, cost, reach, "%", limit);
+    if (target < 100) {
+      at_most(measure, cost, target, "%", limit);
     } else {
       inform(measure, cost, "%", limit);
     }
   }
 }
 
-void measure_published(benchmark::State& state, std::size_t window, double reach) {
+void measure_published(benchmark::State& state, std::size_t window, double target) {
   for (auto _ : state) {
     using T = Eigen::half;
     const Layers<T> layers(2048, false);
@@ -204,7 +204,7 @@ void measure_published(benchmark::State& state, std::size_t window, double reach
     const Comparison times = compare(15, {[&] { evictions.step(0); }, [&] { published.step(); }});
     state.counters["x"] = times.ratio(1);
     at_least("the published way over ours, half, N = 2048, R = " + std::to_string(window),
-             times.ratio(1), reach, "x", "");
+             times.ratio(1), target, "x", "");
   }
 }
 
@@ -427,7 +427,7 @@ void measure_prompt_rows(benchmark::State& state, std::size_t tokens) {
 /// Whole steps of a cache under a policy over those under StreamingLLM, which takes no rows.
 template <class Policy, class Storage, class... Arguments>
 void measure_whole_steps(benchmark::State& state, const std::string& name, const CacheShape& shape,
-                         std::size_t slots, double reach, const typename Policy::Options& options,
+                         std::size_t slots, double target, const typename Policy::Options& options,
                          const Arguments&... arguments) {
   for (auto _ : state) {
     arena.reset();
@@ -442,7 +442,7 @@ void measure_whole_steps(benchmark::State& state, const std::string& name, const
     at_most("whole step over StreamingLLM, half, N = " + std::to_string(slots) +
                 ", d = " + std::to_string(shape.head_dim) + ", group " +
                 std::to_string(shape.group()) + ": " + name,
-            cost, reach, "%",
+            cost, target, "%",
             in_words(1e6 * times.time(1) / layers, "us of ") +
                 in_words(1e6 * times.time(0) / layers, "us per layer"));
   }
@@ -601,24 +601,24 @@ void add_whole_steps(bool large) {
       large ? CacheShape{.layers = 20, .query_heads = 32, .kv_heads = 8, .head_dim = 128}
             : CacheShape{.layers = 30, .query_heads = 9, .kv_heads = 3, .head_dim = 64};
   const auto add_policy = [&]<class Policy, class Storage = OwnedStorage<Eigen::half>>(
-      const std::string& name, double reach, const typename Policy::Options& options,
+      const std::string& name, double target, const typename Policy::Options& options,
       const auto&... arguments) {
     add(std::string("whole_steps/") + (large ? "large/" : "small/") + name,
         measure_whole_steps<Policy, Storage, std::decay_t<decltype(arguments)>...>, name, shape, n,
-        reach, options, arguments...);
+        target, options, arguments...);
   };
-  const double reach = large ? 4 : 8;
-  add_policy.operator()<DecayedMax>("recommended", reach, recommended(n));
-  add_policy.operator()<MorphKV>("MorphKV sum, R = 32", reach,
+  const double target = large ? 4 : 8;
+  add_policy.operator()<DecayedMax>("recommended", target, recommended(n));
+  add_policy.operator()<MorphKV>("MorphKV sum, R = 32", target,
                                  {.capacity = n, .fusion = Fusion::sum});
-  add_policy.operator()<MorphKV>("MorphKV max, R = 32", reach,
+  add_policy.operator()<MorphKV>("MorphKV max, R = 32", target,
                                  {.capacity = n, .fusion = Fusion::max});
   add_policy.operator()<MorphKV>(
-      "MorphKV max, R = N / 2, 8 panes", reach,
+      "MorphKV max, R = N / 2, 8 panes", target,
       {.capacity = n, .window = n / 2, .fusion = Fusion::max, .panes = 8});
-  add_policy.operator()<H2O>("H2O", reach, {.heavy = n / 2, .recent = n / 2});
-  add_policy.operator()<TOVA>("TOVA", reach, {.capacity = n});
-  add_policy.operator()<Random>("Random", reach, {.capacity = n, .recent = n / 2});
+  add_policy.operator()<H2O>("H2O", target, {.heavy = n / 2, .recent = n / 2});
+  add_policy.operator()<TOVA>("TOVA", target, {.capacity = n});
+  add_policy.operator()<Random>("Random", target, {.capacity = n, .recent = n / 2});
   add_policy.operator()<DecayedMax, SharedStorage<Eigen::half>>(
       "recommended, shared slots", large ? 8 : 15, recommended(n), SharedBudget{});
 }

@@ -182,10 +182,10 @@ void study(const Arguments& arguments, const Plan& plan, const KnobTable& table,
   if (!arguments.quick) lengths = run_lengths(plan, table, family, writer.model);
   print_lengths(lengths);
   for (const LengthRun& length : lengths) results.report["lengths"].push_back(length_json(length));
-  for (const std::string& policy : reach_policies()) {
-    const std::vector<ReachRow> rows = reach_rows(run, lengths, policy);
+  for (const std::string& policy : target_policies()) {
+    const std::vector<TargetRow> rows = target_rows(run, lengths, policy);
     print_rows(rows);
-    for (const ReachRow& row : rows) results.report["rows"].push_back(row_json(row));
+    for (const TargetRow& row : rows) results.report["rows"].push_back(row_json(row));
   }
 }
 

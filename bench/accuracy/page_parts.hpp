@@ -20,7 +20,7 @@ working space. What they cost in accuracy is below.</p>
 <p class="note" id="choice-note"></p>
 <div class="scroll"><table id="choice"></table></div>
 
-<h2>What was to be reached</h2>
+<h2>Targets</h2>
 <div class="scroll"><table id="rows"></table></div>
 
 <div id="families"></div>
@@ -68,9 +68,9 @@ fillTable(byId("choice"), ["|Task", "Memory", "|Policy", "Accuracy", "|Settings"
       advice.settings, advice.level.map(key => nameOf(family, key)).join(", ")];
   }));
 
-fillTable(byId("rows"), ["|Measure", "|Policy", "Value", "95 % interval", "Wanted", "Reached", "|Note"],
+fillTable(byId("rows"), ["|Measure", "|Policy", "Value", "95 % interval", "Target", "Met", "|Note"],
   report.rows.map(row => [row.measure, nameOf(first, row.policy),
-    row.value.toFixed(1), row.interval.map(v => v.toFixed(1)).join(" to "), row.reach,
+    row.value.toFixed(1), row.interval.map(v => v.toFixed(1)).join(" to "), row.target,
     make("span", { class: row.met ? "good" : "bad" }, row.met ? "yes" : "no"),
     `${row.unit}${row.note ? "; " + row.note : ""}`]));
 
@@ -157,7 +157,7 @@ byId("method").append(...[
   "\u201cSnapKV + recent\u201d bounds SnapKV's cache by a window over the response. It is a variant " +
     "of ours, for a comparison at equal bytes; SnapKV's authors keep the whole response.",
   "Intervals are 95 %, over prompts: the checks of one response are not independent. A policy wrote " +
-    "for more prompts until half its interval was below the aim, or the prompts were used up.",
+    "for more prompts until half its interval was below its target, or the prompts were used up.",
   "The models are small and were trained for these tasks alone. Rankings depend on the model and the " +
     "task; larger models need their own measurement.",
 ].map(text => make("li", {}, text)));

@@ -85,7 +85,7 @@ std::vector<std::string> usual_policies() {
   return keys;
 }
 
-std::vector<std::string> reach_policies() {
+std::vector<std::string> target_policies() {
   return {morphkv_key, plain_key, recommended_key, recommended_shared_key};
 }
 

@@ -27,8 +27,8 @@ inline constexpr char h2o_key[] = "h2o";
 /// for every budget, beside which stands the library's recommendation.
 [[nodiscard]] std::vector<std::string> usual_policies();
 
-/// Those that are held against the figures that were to be reached.
-[[nodiscard]] std::vector<std::string> reach_policies();
+/// Those that are compared with the targets.
+[[nodiscard]] std::vector<std::string> target_policies();
 
 /// Those that are compared at every length.
 [[nodiscard]] std::vector<std::string> length_policies();

@@ -9,8 +9,8 @@
 
 #include "accuracy/advice.hpp"
 #include "accuracy/knob_table.hpp"
-#include "accuracy/reach.hpp"
 #include "accuracy/study.hpp"
+#include "accuracy/targets.hpp"
 #include "comparison/outcome_json.hpp"
 #include "comparison/run_json.hpp"
 
@@ -65,10 +65,10 @@ namespace detail {
   return {{"length", run.length}, {"results", detail::outcomes_json(run.outcomes, run.workload)}};
 }
 
-[[nodiscard]] inline Json row_json(const ReachRow& row) {
+[[nodiscard]] inline Json row_json(const TargetRow& row) {
   return {{"measure", row.measure},  {"policy", row.policy},
           {"value", row.value.mean}, {"interval", {row.value.low, row.value.high}},
-          {"unit", row.unit},        {"reach", row.reach},
+          {"unit", row.unit},        {"target", row.target},
           {"met", row.met},          {"note", row.note}};
 }
 

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "accuracy/advice.hpp"
-#include "accuracy/reach.hpp"
 #include "accuracy/study.hpp"
+#include "accuracy/targets.hpp"
 #include "comparison/experiment.hpp"
 #include "comparison/numbers.hpp"
 
@@ -76,13 +76,13 @@ inline void print_lengths(const std::vector<LengthRun>& runs) {
   }
 }
 
-inline void print_rows(const std::vector<ReachRow>& rows) {
+inline void print_rows(const std::vector<TargetRow>& rows) {
   if (rows.empty()) return;
-  std::printf("\nWhat is to be reached, on long responses with instructions\n");
-  for (const ReachRow& row : rows) {
+  std::printf("\nTargets, on long responses with instructions\n");
+  for (const TargetRow& row : rows) {
     std::printf("%s\n    %s: %.1f [%.1f, %.1f] %s; wanted: %s; %s\n", row.measure.c_str(),
                 row.policy.c_str(), row.value.mean, row.value.low, row.value.high, row.unit.c_str(),
-                row.reach.c_str(), row.met ? "reached" : "NOT reached");
+                row.target.c_str(), row.met ? "met" : "NOT met");
     if (!row.note.empty()) std::printf("    %s\n", row.note.c_str());
   }
 }

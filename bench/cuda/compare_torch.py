@@ -72,12 +72,12 @@ def main():
         ("torch.topk over ours, 64 x 8192, k = 512", top_k(),
          "segmented top-k, 64 x 8192, k = 512", 5),
     ]
-    for measure, step, own, reach in comparisons:
+    for measure, step, own, target in comparisons:
         theirs = median_microseconds(step)
         ratio = theirs / ours[own]
-        report["rows"].append({"measure": measure, "value": ratio, "unit": "x", "reach": f">= {reach}",
-                               "met": ratio >= reach, "limit": f"PyTorch {theirs:.1f} us"})
-        print(f"{measure:66} {ratio:9.2f} x      >= {reach:<5} {'yes' if ratio >= reach else 'no'}"
+        report["rows"].append({"measure": measure, "value": ratio, "unit": "x", "target": f">= {target}",
+                               "met": ratio >= target, "limit": f"PyTorch {theirs:.1f} us"})
+        print(f"{measure:66} {ratio:9.2f} x      >= {target:<5} {'yes' if ratio >= target else 'no'}"
               f"  PyTorch {theirs:.1f} us")
     report["torch"] = torch.__version__
     REPORT.write_text(json.dumps(report, indent=2) + "\n")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the kernels for GPUs reach, against the device's own limits: a table, and
+// The speed of the kernels for GPUs, against the device's own limits: a table, and
 // build/reports/cuda.json. Without a device it says so and ends with 0.
 #include <cstdio>
 #include <string>

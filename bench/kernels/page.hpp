@@ -44,27 +44,27 @@ inline std::string escaped(const std::string& text) {
   return result;
 }
 
-/// The row's value on a scale that ends at twice the aim.
+/// The row's value on a scale that ends at twice the target.
 inline std::string bar(const Row& row) {
   char text[160];
-  const double percent = 100 * (std::clamp)(row.value / (2 * row.aim), 0.0, 1.0);
+  const double percent = 100 * (std::clamp)(row.value / (2 * row.target_value), 0.0, 1.0);
   std::snprintf(text, sizeof text,
                 "<div class=\"bar%s\"><i style=\"width:%.1f%%\"></i><b></b></div>",
                 row.met ? " met" : "", percent);
   return text;
 }
 
-inline std::string aim_of(const Row& row) {
-  std::string sign = row.reach.substr(0, 2) == "<=" ? "at most" : "at least";
-  return sign + row.reach.substr(2) + ' ' + row.unit;
+inline std::string target_of(const Row& row) {
+  std::string sign = row.target.substr(0, 2) == "<=" ? "at most" : "at least";
+  return sign + row.target.substr(2) + ' ' + row.unit;
 }
 
-inline void write_row(std::ofstream& page, const Row& row, bool with_aim) {
+inline void write_row(std::ofstream& page, const Row& row, bool with_target) {
   char value[64];
   std::snprintf(value, sizeof value, "%.2f %s", row.value, row.unit.c_str());
   page << "<tr><td>" << escaped(row.measure) << "<td class=number>" << value;
-  if (with_aim) {
-    page << "<td class=number>" << aim_of(row) << "<td>" << bar(row)
+  if (with_target) {
+    page << "<td class=number>" << target_of(row) << "<td>" << bar(row)
          << "<td class=" << (row.met ? "met>met" : "not>not met");
   }
   page << "<td class=note>" << escaped(row.limit) << '\n';
@@ -72,35 +72,37 @@ inline void write_row(std::ofstream& page, const Row& row, bool with_aim) {
 
 /// The rows for which `belongs` holds, under a title; nothing if there are none.
 template <class Belongs>
-void write_section(std::ofstream& page, const char* title, bool with_aim, Belongs belongs) {
+void write_section(std::ofstream& page, const char* title, bool with_target, Belongs belongs) {
   if (std::none_of(rows().begin(), rows().end(), belongs)) return;
   page << "<h2>" << title << "</h2><table><tr><th>measure<th>value"
-       << (with_aim ? "<th>aim<th>against it<th>" : "") << "<th>beside it\n";
+       << (with_target ? "<th>target<th>against it<th>" : "") << "<th>beside it\n";
   for (const Row& row : rows()) {
-    if (belongs(row)) write_row(page, row, with_aim);
+    if (belongs(row)) write_row(page, row, with_target);
   }
   page << "</table>\n";
 }
 
 inline void write_page(const std::filesystem::path& path, const Setting& setting) {
-  const auto has_aim = [](const Row& row) { return !row.reach.empty(); };
-  const auto aims = std::count_if(rows().begin(), rows().end(), has_aim);
+  const auto has_target = [](const Row& row) { return !row.target.empty(); };
+  const auto targets = std::count_if(rows().begin(), rows().end(), has_target);
   const auto met = std::count_if(rows().begin(), rows().end(),
-                                 [&](const Row& row) { return has_aim(row) && row.met; });
+                                 [&](const Row& row) { return has_target(row) && row.met; });
   std::filesystem::create_directories(path.parent_path());
   std::ofstream page(path);
   page << "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" "
           "content=\"width=device-width\"><title>morphkv: kernels</title><style>"
-       << page_style << "</style><h1>What the kernels reach</h1><p class=note>"
+       << page_style << "</style><h1>The kernels against their targets</h1><p class=note>"
        << escaped(setting.cpu) << " &middot; kernels for " << escaped(setting.kernels)
-       << " &middot; " << escaped(setting.date) << "</p><p>" << met << " of " << aims
-       << " aims are met. One thread; 32 query heads, 8 KV heads, head_dim 128. Ratios are medians "
+       << " &middot; " << escaped(setting.date) << "</p><p>" << met << " of " << targets
+       << " targets are met. One thread; 32 query heads, 8 KV heads, head_dim 128. Ratios are "
+          "medians "
           "of variants that took turns in one process; cold means that layers rotate through more "
-          "than 160 MB. The line in the middle of a bar is the aim, its end twice the aim.</p>\n";
+          "than 160 MB. The line in the middle of a bar is the target, its end twice the "
+          "target.</p>\n";
   write_section(page, "This machine", false, [](const Row& row) { return row.is_machine; });
-  write_section(page, "Against the aims", true, has_aim);
-  write_section(page, "Without an aim", false,
-                [&](const Row& row) { return !has_aim(row) && !row.is_machine; });
+  write_section(page, "Against the targets", true, has_target);
+  write_section(page, "Without a target", false,
+                [&](const Row& row) { return !has_target(row) && !row.is_machine; });
   page << "</html>\n";
 }
 

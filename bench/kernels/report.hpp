@@ -18,10 +18,10 @@ struct Row {
   std::string measure;
   double value;
   std::string unit;
-  std::string reach;  ///< in words; empty for a row that only informs
+  std::string target;  ///< in words; empty for a row that only informs
   bool met;
   std::string limit;        ///< what the machine, or the arithmetic, sets as a bound
-  double aim = 0;           ///< the number in `reach`
+  double target_value = 0;  ///< the number in `target`
   bool is_machine = false;  ///< what the machine can do, whatever runs on it
 };
 
@@ -30,19 +30,19 @@ inline std::vector<Row>& rows() {
   return all;
 }
 
-inline void at_most(std::string measure, double value, double reach, std::string unit,
+inline void at_most(std::string measure, double value, double target, std::string unit,
                     std::string limit) {
   char words[32];
-  std::snprintf(words, sizeof words, "<= %g", reach);
-  rows().push_back(
-      {std::move(measure), value, std::move(unit), words, value <= reach, std::move(limit), reach});
+  std::snprintf(words, sizeof words, "<= %g", target);
+  rows().push_back({std::move(measure), value, std::move(unit), words, value <= target,
+                    std::move(limit), target});
 }
-inline void at_least(std::string measure, double value, double reach, std::string unit,
+inline void at_least(std::string measure, double value, double target, std::string unit,
                      std::string limit) {
   char words[32];
-  std::snprintf(words, sizeof words, ">= %g", reach);
-  rows().push_back(
-      {std::move(measure), value, std::move(unit), words, value >= reach, std::move(limit), reach});
+  std::snprintf(words, sizeof words, ">= %g", target);
+  rows().push_back({std::move(measure), value, std::move(unit), words, value >= target,
+                    std::move(limit), target});
 }
 inline void inform(std::string measure, double value, std::string unit, std::string limit = "") {
   rows().push_back({std::move(measure), value, std::move(unit), "", true, std::move(limit)});
@@ -61,11 +61,11 @@ inline std::string in_words(double value, const char* unit) {
 }
 
 inline void print_table() {
-  std::printf("\n%-82s %9s %-6s %-8s %-4s %s\n", "measure", "value", "unit", "reach", "met",
+  std::printf("\n%-82s %9s %-6s %-8s %-4s %s\n", "measure", "value", "unit", "target", "met",
               "limit");
   for (const Row& row : rows()) {
     std::printf("%-82s %9.2f %-6s %-8s %-4s %s\n", row.measure.c_str(), row.value, row.unit.c_str(),
-                row.reach.c_str(), row.reach.empty() ? "" : (row.met ? "yes" : "no"),
+                row.target.c_str(), row.target.empty() ? "" : (row.met ? "yes" : "no"),
                 row.limit.c_str());
   }
 }
@@ -85,7 +85,7 @@ inline void write_json(const std::filesystem::path& path,
     table.push_back({{"measure", row.measure},
                      {"value", row.value},
                      {"unit", row.unit},
-                     {"reach", row.reach},
+                     {"target", row.target},
                      {"met", row.met},
                      {"limit", row.limit}});
   }

@@ -15,8 +15,8 @@
 #include "accuracy/bootstrap.hpp"
 #include "accuracy/knob_table.hpp"
 #include "accuracy/page.hpp"
-#include "accuracy/reach.hpp"
 #include "accuracy/snapkv_recent.hpp"
+#include "accuracy/targets.hpp"
 #include "support/duel.hpp"
 
 namespace morphkv::testing::accuracy_test { namespace {
@@ -71,7 +71,7 @@ accuracy::FamilyRun instructions_run() {
 }
 
 TEST(Reach, RowsSayWhatTheOutcomesSay) {
-  const auto rows = accuracy::reach_rows(instructions_run(), {}, "ours");
+  const auto rows = accuracy::target_rows(instructions_run(), {}, "ours");
   ASSERT_EQ(rows.size(), 3U) << "there are no lengths";
   EXPECT_NEAR(rows[0].value.mean, 10, 1e-9);
   EXPECT_FALSE(rows[0].met);
@@ -81,7 +81,7 @@ TEST(Reach, RowsSayWhatTheOutcomesSay) {
   EXPECT_NEAR(rows[2].value.mean, 20, 1e-9) << "the lesser of +20 % and +20 %";
   EXPECT_TRUE(rows[2].met);
   EXPECT_LE(rows[2].value.low, rows[2].value.mean);
-  EXPECT_TRUE(accuracy::reach_rows(instructions_run(), {}, "nobody").empty());
+  EXPECT_TRUE(accuracy::target_rows(instructions_run(), {}, "nobody").empty());
 }
 
 TEST(Reach, TwoPointsBehindTheFullCacheAreEqualToIt) {
@@ -89,7 +89,7 @@ TEST(Reach, TwoPointsBehindTheFullCacheAreEqualToIt) {
   run.outcomes = {outcome("full", 1, 1, {1, 1}), outcome("snapkv", 0.25, 0.60, {0.94, 0.96}),
                   outcome("snapkv", 0.50, 0.80, {1, 1}), outcome("ours", 0.25, 0.25, {0.98, 0.98}),
                   outcome("ours", 0.50, 0.50, {0.99, 0.99})};
-  const auto rows = accuracy::reach_rows(run, {}, "ours");
+  const auto rows = accuracy::target_rows(run, {}, "ours");
   ASSERT_GE(rows.size(), 2U);
   // SnapKV has 0.98 three fifths of the way from 0.95 at 60 % to 1 at 80 %; ours at 25 %.
   EXPECT_NEAR(rows[1].value.mean, 100 * (1 - 0.25 / 0.72), 1e-9);
@@ -102,7 +102,7 @@ TEST(Reach, LengthsAreComparedFirstToLast) {
   std::vector<accuracy::LengthRun> runs(2);
   runs[0] = {1000, {}, {outcome("full", 1, 1, {1}), outcome("ours", 0.25, 0.25, {0.8})}};
   runs[1] = {12000, {}, {outcome("full", 1, 1, {1}), outcome("ours", 0.25, 0.02, {0.6})}};
-  const auto rows = accuracy::reach_rows(instructions_run(), runs, "ours");
+  const auto rows = accuracy::target_rows(instructions_run(), runs, "ours");
   ASSERT_EQ(rows.size(), 4U);
   EXPECT_NEAR(rows[3].value.mean, 25, 1e-9);
   EXPECT_FALSE(rows[3].met);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The four figures that the benchmark wants to reach, with their intervals.
-#ifndef MORPHKV_BENCH_ACCURACY_REACH_HPP
-#define MORPHKV_BENCH_ACCURACY_REACH_HPP
+/// The four figures that have a target, with their intervals.
+#ifndef MORPHKV_BENCH_ACCURACY_TARGETS_HPP
+#define MORPHKV_BENCH_ACCURACY_TARGETS_HPP
 
 #include <algorithm>
 #include <cmath>
@@ -20,12 +20,12 @@
 
 namespace morphkv::accuracy {
 
-struct ReachRow {
+struct TargetRow {
   std::string measure;
   std::string policy;  ///< the key of what is measured
   std::string unit;
   comparison::Interval value = {};
-  std::string reach;
+  std::string target;
   bool met = false;
   std::string note;
 };
@@ -86,11 +86,11 @@ using Outcomes = std::vector<comparison::Outcome>;
 
 /// How far the policy is behind the full cache.
 inline void add_loss_row(const FamilyRun& run, const std::string& key, double budget,
-                         std::vector<ReachRow>& rows) {
+                         std::vector<TargetRow>& rows) {
   const comparison::Outcome& full = run.outcomes.front();
   const comparison::Outcome* ours = detail::at_budget(run.outcomes, key, budget);
   if (ours == nullptr) return;
-  ReachRow row{
+  TargetRow row{
       "MorphKV against the full cache, at " + comparison::percent(budget) + " of the bytes",
       key,
       "points of accuracy lost",
@@ -108,7 +108,7 @@ inline void add_loss_row(const FamilyRun& run, const std::string& key, double bu
 /// cache as the first row asks for, or at SnapKV's best, whichever is less. (Its best, near to the
 /// full cache, may be a matter of one answer in hundreds; the note has the figure there too.)
 inline void add_saving_row(const FamilyRun& run, const std::string& key,
-                           std::vector<ReachRow>& rows) {
+                           std::vector<TargetRow>& rows) {
   std::vector<const comparison::Outcome*> ours = detail::of_policy(run.outcomes, key);
   const std::vector<const comparison::Outcome*> theirs =
       detail::of_policy(run.outcomes, snapkv_key);
@@ -128,13 +128,13 @@ inline void add_saving_row(const FamilyRun& run, const std::string& key,
   const auto equal_accuracy = [&](const Resample& mean) {
     return (std::min)(mean(full) - points_lost, mean(best));
   };
-  ReachRow row{"MorphKV against SnapKV at equal accuracy: bytes saved (the paper: 52.9 %)",
-               key,
-               "% of the bytes",
-               {},
-               ">= 53 %",
-               false,
-               {}};
+  TargetRow row{"MorphKV against SnapKV at equal accuracy: bytes saved (the paper: 52.9 %)",
+                key,
+                "% of the bytes",
+                {},
+                ">= 53 %",
+                false,
+                {}};
   row.value = bootstrap(detail::most_prompts(run.outcomes), [&](const Resample& mean) {
     const Shares shares = shares_for(equal_accuracy(mean), mean);
     return 100 * (1 - shares.ours / shares.theirs);
@@ -154,9 +154,9 @@ inline void add_saving_row(const FamilyRun& run, const std::string& key,
 /// How much more accurate the policy is than the better of SnapKV (its variant of constant size)
 /// and H2O: the least of the budgets from 10 to 25 per cent.
 inline void add_gain_row(const FamilyRun& run, const std::string& key,
-                         std::vector<ReachRow>& rows) {
+                         std::vector<TargetRow>& rows) {
   std::vector<std::function<double(const Resample&)>> gains;
-  ReachRow row{
+  TargetRow row{
       "MorphKV against the better of SnapKV and H2O at equal bytes, 10 to 25 %: relative "
       "accuracy (the paper: +18.2 %)",
       key,
@@ -190,20 +190,20 @@ inline void add_gain_row(const FamilyRun& run, const std::string& key,
 
 /// How much of its accuracy the policy loses from the shortest responses to the longest.
 inline void add_length_row(const std::vector<LengthRun>& runs, const std::string& key,
-                           std::vector<ReachRow>& rows) {
+                           std::vector<TargetRow>& rows) {
   if (runs.size() < 2) return;
   const auto first = detail::of_policy(runs.front().outcomes, key);
   const auto last = detail::of_policy(runs.back().outcomes, key);
   if (first.empty() || last.empty()) return;
-  ReachRow row{"Loss of accuracy from " + std::to_string(runs.front().length) + "-token to " +
-                   std::to_string(runs.back().length) +
-                   "-token responses at a fixed budget (the paper: 10 %; others 15 to 18 %)",
-               key,
-               "% of the accuracy",
-               {},
-               "<= 5 %",
-               false,
-               {}};
+  TargetRow row{"Loss of accuracy from " + std::to_string(runs.front().length) + "-token to " +
+                    std::to_string(runs.back().length) +
+                    "-token responses at a fixed budget (the paper: 10 %; others 15 to 18 %)",
+                key,
+                "% of the accuracy",
+                {},
+                "<= 5 %",
+                false,
+                {}};
   row.value = bootstrap(detail::most_prompts(runs.front().outcomes), [&](const Resample& mean) {
     return 100 * (1 - mean(*last.front()) / (std::max)(mean(*first.front()), 1e-3));
   });
@@ -218,10 +218,10 @@ inline void add_length_row(const std::vector<LengthRun>& runs, const std::string
 }
 
 /// The rows for a policy, as far as there are figures for them.
-[[nodiscard]] inline std::vector<ReachRow> reach_rows(const FamilyRun& instructions,
-                                                      const std::vector<LengthRun>& lengths,
-                                                      const std::string& key) {
-  std::vector<ReachRow> rows;
+[[nodiscard]] inline std::vector<TargetRow> target_rows(const FamilyRun& instructions,
+                                                        const std::vector<LengthRun>& lengths,
+                                                        const std::string& key) {
+  std::vector<TargetRow> rows;
   add_loss_row(instructions, key, 0.25, rows);
   add_saving_row(instructions, key, rows);
   add_gain_row(instructions, key, rows);
@@ -231,4 +231,4 @@ inline void add_length_row(const std::vector<LengthRun>& runs, const std::string
 
 }  // namespace morphkv::accuracy
 
-#endif  // MORPHKV_BENCH_ACCURACY_REACH_HPP
+#endif  // MORPHKV_BENCH_ACCURACY_TARGETS_HPP
