@@ -204,7 +204,7 @@ std::vector<std::vector<float>> session_logits(const llama::Model& model,
 }
 
 TEST(RealSideBySide, ReadsAsSessionsDo) {
-  const llama::Model model = test::random_model(test::small_config(true), 3);
+  const llama::Model model = testing::random_model(testing::small_config(true), 3);
   const CacheShape shape = model.config.shape();
   const std::vector<std::vector<int>> texts = {{1, 5, 9, 2, 8, 7, 3, 11, 30, 4, 6, 2, 1, 19},
                                                {7, 7, 12, 3, 25, 14, 2, 9, 10, 21}};
@@ -433,7 +433,7 @@ TEST(RealRows, NeverTakeTheFullCacheForAMissingPolicy) {
   for (std::size_t c = 1; c < some_results().contenders.size(); ++c) {
     Results results = some_results();
     const std::string name = std::exchange(results.contenders[c].policy, "other");
-    EXPECT_NE(test::complaint([&] { (void)real::target_rows(results, some_plan()); }).find(name),
+    EXPECT_NE(testing::complaint([&] { (void)real::target_rows(results, some_plan()); }).find(name),
               std::string::npos);
   }
 }

@@ -7,7 +7,7 @@
 #include "llama/chat.hpp"
 #include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::chat_test { namespace {
+namespace morphkv::testing::chat_test { namespace {
 
 using llama::Chat;
 
@@ -82,4 +82,4 @@ TEST(Chat, WhatIsNotKnownIsRefused) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::chat_test
+}  // namespace morphkv::testing::chat_test

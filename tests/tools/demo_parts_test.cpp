@@ -14,7 +14,7 @@
 #include "comparison/trails_json.hpp"
 #include "demo/page.hpp"
 
-namespace morphkv::test::demo_parts_test { namespace {
+namespace morphkv::testing::demo_parts_test { namespace {
 
 TEST(ShareInterval, KeepsAWidthWhereAllAgree) {
   const comparison::Interval all = comparison::share_interval(std::vector<double>(10, 1.0), 250);
@@ -107,4 +107,4 @@ TEST(Numbers, AreForPeople) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::demo_parts_test
+}  // namespace morphkv::testing::demo_parts_test

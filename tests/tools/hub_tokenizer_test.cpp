@@ -17,7 +17,7 @@
 #include "llama/hub_tokenizer.hpp"
 #include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::hub_tokenizer_test { namespace {
+namespace morphkv::testing::hub_tokenizer_test { namespace {
 
 using llama::HubTokenizer;
 using nlohmann::json;
@@ -167,6 +167,6 @@ TEST(HubTokenizer, RefusesTextThatIsNotUtf8) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::hub_tokenizer_test
+}  // namespace morphkv::testing::hub_tokenizer_test
 
 #endif

@@ -19,7 +19,7 @@
 #include "tools/random_model.hpp"
 #include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::llama_cpp_program_test { namespace {
+namespace morphkv::testing::llama_cpp_program_test { namespace {
 
 using nlohmann::json;
 
@@ -205,4 +205,4 @@ TEST_F(LlamaCppProgramTest, TheConverterRefusesAModelWithTokenizerJson) {
 #endif
 
 }  // namespace
-}  // namespace morphkv::test::llama_cpp_program_test
+}  // namespace morphkv::testing::llama_cpp_program_test

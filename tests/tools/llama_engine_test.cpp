@@ -12,7 +12,7 @@
 #include "tools/reference_llama.hpp"
 #include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::llama_engine_test { namespace {
+namespace morphkv::testing::llama_engine_test { namespace {
 
 constexpr std::size_t tokens = 40;
 
@@ -180,4 +180,4 @@ TEST(LlamaEngine, ASmallCacheHoldsItsCapacity) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::llama_engine_test
+}  // namespace morphkv::testing::llama_engine_test

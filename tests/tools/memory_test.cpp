@@ -17,7 +17,7 @@
 #include "memory/tables.hpp"
 #include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::memory_test { namespace {
+namespace morphkv::testing::memory_test { namespace {
 
 using nlohmann::ordered_json;
 
@@ -319,4 +319,4 @@ TEST(Calculator, CountsAsTheLibraryDoes) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::memory_test
+}  // namespace morphkv::testing::memory_test

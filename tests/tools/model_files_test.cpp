@@ -14,7 +14,7 @@
 #include "tools/random_model.hpp"
 #include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::model_files_test { namespace {
+namespace morphkv::testing::model_files_test { namespace {
 
 llama::Matrix logits_of(const llama::Model& model) {
   const std::vector<int> text = {1, 5, 9, 2, 30, 0, 7, 7, 12, 3};
@@ -269,4 +269,4 @@ TEST(Rope, LlamaThreeDividesLowFrequenciesOnly) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::model_files_test
+}  // namespace morphkv::testing::model_files_test

@@ -11,7 +11,7 @@
 
 #include "llama/multiply.hpp"
 
-namespace morphkv::test::multiply_test { namespace {
+namespace morphkv::testing::multiply_test { namespace {
 
 using llama::Matrix;
 using llama::Weights;
@@ -109,4 +109,4 @@ TEST(Workers, ForwardAnException) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::multiply_test
+}  // namespace morphkv::testing::multiply_test

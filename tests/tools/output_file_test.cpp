@@ -10,7 +10,7 @@
 #include "support/output_file.hpp"
 #include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::output_file_test { namespace {
+namespace morphkv::testing::output_file_test { namespace {
 
 using support::OutputFile;
 
@@ -71,4 +71,4 @@ TEST(OutputFile, FailuresNameTheFile) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::output_file_test
+}  // namespace morphkv::testing::output_file_test

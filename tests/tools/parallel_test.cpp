@@ -10,7 +10,7 @@
 
 // It uses std::jthread, so the thread sanitizer sees it.
 
-namespace morphkv::test::parallel_test { namespace {
+namespace morphkv::testing::parallel_test { namespace {
 
 TEST(RunInParallel, DoesEveryJobOnce) {
   for (const std::size_t threads : {1U, 2U, 5U}) {
@@ -31,4 +31,4 @@ TEST(RunInParallel, PassesAnExceptionOn) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::parallel_test
+}  // namespace morphkv::testing::parallel_test

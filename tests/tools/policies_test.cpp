@@ -12,7 +12,7 @@
 #include "policies/registry.hpp"
 #include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::policies_test { namespace {
+namespace morphkv::testing::policies_test { namespace {
 
 using policies::OptionTexts;
 using policies::PolicyChoice;
@@ -139,4 +139,4 @@ TEST(PolicyCommandLine, TakesTheOptionsOfAllPolicies) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::policies_test
+}  // namespace morphkv::testing::policies_test

@@ -11,7 +11,7 @@
 #include "tools/random_model.hpp"
 #include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::programs_test { namespace {
+namespace morphkv::testing::programs_test { namespace {
 
 constexpr const char* generate_program = MORPHKV_PROGRAM_DIR "/generate";
 constexpr const char* memory_program = MORPHKV_PROGRAM_DIR "/memory";
@@ -160,4 +160,4 @@ TEST_F(ProgramsTest, ATraceIsCompleteOrAbsent) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::programs_test
+}  // namespace morphkv::testing::programs_test

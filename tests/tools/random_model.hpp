@@ -14,7 +14,7 @@
 #include "llama/model.hpp"
 #include "support/safetensors.hpp"
 
-namespace morphkv::test {
+namespace morphkv::testing {
 
 [[nodiscard]] inline llama::Config small_config(bool tied) {
   llama::Config config;
@@ -264,6 +264,6 @@ inline void write_sharded(const llama::Model& model, const std::filesystem::path
   std::ofstream(folder / "model.safetensors.index.json") << index.dump(2);
 }
 
-}  // namespace morphkv::test
+}  // namespace morphkv::testing
 
 #endif  // MORPHKV_TESTS_TOOLS_RANDOM_MODEL_HPP

@@ -15,7 +15,7 @@
 
 #include "llama/model.hpp"
 
-namespace morphkv::test {
+namespace morphkv::testing {
 
 class ReferenceLlama {
  public:
@@ -148,6 +148,6 @@ class ReferenceLlama {
   int position_ = 0;
 };
 
-}  // namespace morphkv::test
+}  // namespace morphkv::testing
 
 #endif  // MORPHKV_TESTS_TOOLS_REFERENCE_LLAMA_HPP

@@ -9,7 +9,7 @@
 #include "support/safetensors.hpp"
 #include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::safetensors_test { namespace {
+namespace morphkv::testing::safetensors_test { namespace {
 
 using support::SafetensorsFile;
 using support::TensorType;
@@ -166,4 +166,4 @@ TEST(Safetensors, AHugeHeaderLengthTakesNoMemory) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::safetensors_test
+}  // namespace morphkv::testing::safetensors_test

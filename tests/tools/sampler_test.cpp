@@ -10,7 +10,7 @@
 #include "llama/sampler.hpp"
 #include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::sampler_test { namespace {
+namespace morphkv::testing::sampler_test { namespace {
 
 using llama::Sampler;
 using llama::SamplingOptions;
@@ -94,4 +94,4 @@ TEST(Sampler, OptionsThatAreNotValid) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::sampler_test
+}  // namespace morphkv::testing::sampler_test

@@ -14,7 +14,7 @@
 #include "llama/session.hpp"
 #include "morphkv/morphkv.hpp"
 
-namespace morphkv::test::story_test { namespace {
+namespace morphkv::testing::story_test { namespace {
 
 /// What the checkpoint writes greedily, to its stop token: checked against a separate program in
 /// float64, which agrees with the engine's logits to 2e-5 on all 342 tokens.
@@ -32,7 +32,7 @@ std::vector<std::filesystem::path> story_models() {
   return {std::filesystem::canonical(folder)};
 }
 
-class Story : public testing::TestWithParam<std::filesystem::path> {
+class Story : public ::testing::TestWithParam<std::filesystem::path> {
  protected:
   [[nodiscard]] bool is_stop(int token) const {
     const auto& stops = model_.config.stop_tokens;
@@ -80,8 +80,8 @@ TEST_P(Story, ASmallCacheStillTellsAStory) {
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Story);
-INSTANTIATE_TEST_SUITE_P(Shared, Story, testing::ValuesIn(story_models()),
+INSTANTIATE_TEST_SUITE_P(Shared, Story, ::testing::ValuesIn(story_models()),
                          [](const auto& model) { return model.param.filename().string(); });
 
 }  // namespace
-}  // namespace morphkv::test::story_test
+}  // namespace morphkv::testing::story_test

@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace morphkv::test {
+namespace morphkv::testing {
 
 /// A folder of its own, gone at the end.
 class TemporaryFolder {
@@ -55,6 +55,6 @@ template <class Action>
   return {};
 }
 
-}  // namespace morphkv::test
+}  // namespace morphkv::testing
 
 #endif  // MORPHKV_TESTS_TOOLS_TEMPORARY_FOLDER_HPP

@@ -10,7 +10,7 @@
 #include "llama/tokenizer.hpp"
 #include "tools/temporary_folder.hpp"
 
-namespace morphkv::test::tokenizer_test { namespace {
+namespace morphkv::testing::tokenizer_test { namespace {
 
 std::string bytes_of_number(auto number) {
   return {reinterpret_cast<const char*>(&number), sizeof(number)};
@@ -106,4 +106,4 @@ TEST(WordTokenizer, ComplaintsNameTheWord) {
 }
 
 }  // namespace
-}  // namespace morphkv::test::tokenizer_test
+}  // namespace morphkv::testing::tokenizer_test
