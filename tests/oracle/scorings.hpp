@@ -131,10 +131,11 @@ inline EvictionOracle morphkv_oracle(std::size_t capacity, std::size_t window, C
 inline EvictionOracle decayed_max_oracle(std::size_t capacity, std::size_t window, double half_life,
                                          std::size_t distance, std::size_t sinks,
                                          bool protect_prompt, std::size_t pins = 0,
-                                         std::size_t pin_half_life = 1) {
+                                         std::size_t pin_half_life = 1,
+                                         std::size_t max_tokens = 0) {
   return EvictionOracle({.capacity = capacity,
-                         .slots = capacity,
-                         .timing = Timing::before_arrival,
+                         .slots = std::max(capacity, max_tokens),
+                         .timing = max_tokens > 0 ? Timing::after_prompt : Timing::before_arrival,
                          .protection = {sinks, window, protect_prompt},
                          .scoring = decayed_max_score(std::exp2(-1 / half_life), distance),
                          .pins = pins,

@@ -31,5 +31,34 @@ TEST(Recommended, RefusesLessThanTwo) {
   expect_refused([] { (void)recommended(1); }, "capacity = 1");
 }
 
+TEST(RecommendedForPrompts, FitsEveryCapacity) {
+  for (std::size_t capacity = 2; capacity < 1000; ++capacity) {
+    const DecayedMax::Options options = recommended_for_prompts(capacity, 7);
+    const DecayedMax policy(options);
+    ASSERT_EQ(policy.capacity(), capacity);
+    ASSERT_EQ(policy.slots(), capacity + 7);
+    ASSERT_LT(options.recent + options.sinks, capacity) << "the score decides over some";
+  }
+  EXPECT_EQ(recommended_for_prompts(256).recent, 48U);
+  EXPECT_EQ(recommended_for_prompts(256).distance, 32U);
+  EXPECT_EQ(recommended_for_prompts(256).pins, 102U);
+  EXPECT_EQ(recommended_for_prompts(256).response_slots, 4096U);
+}
+
+TEST(RecommendedForPrompts, RefusesWhatItCannotHold) {
+  expect_refused([] { (void)recommended_for_prompts(1); }, "capacity = 1");
+  expect_refused([] { (void)recommended_for_prompts(2, 0); }, "response_slots = 0");
+  constexpr std::size_t huge = ~std::size_t{0};
+  expect_refused([] { DecayedMax{recommended_for_prompts(2, huge)}; },
+                 "response_slots = 18446744073709551615");
+  expect_refused(
+      [] {
+        DecayedMax::Options options = recommended_for_prompts(64);
+        options.spare_slots = 1;
+        DecayedMax{options};
+      },
+      "spare_slots = 1");
+}
+
 }  // namespace
 }  // namespace morphkv::testing::recommended_test

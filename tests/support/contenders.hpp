@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <ostream>
 
@@ -58,13 +59,16 @@ struct MorphKVContender {
 };
 
 /// A half-life of one token: the library's float scores are then exact.
-template <bool distant, bool pinned = false>
+template <bool distant, bool pinned = false, bool prompt_only = false>
 struct DecayedMaxContender {
   using Policy = DecayedMax;
   static std::size_t distance(const Setting& s) { return distant ? s.window / 2 : 0; }
   static std::size_t pins(const Setting& s) {
     const std::size_t room = s.capacity - s.window - s.sinks;
     return pinned ? room - room / 4 : 0;
+  }
+  static std::size_t response_slots(const Setting& s) {
+    return !prompt_only ? 0 : std::max(s.max_tokens, s.capacity + 1) - s.capacity;
   }
   static constexpr std::size_t pin_half_life = 7;
   static Policy::Options options(const Setting& s) {
@@ -77,11 +81,13 @@ struct DecayedMaxContender {
             .protect_prompt = s.protect_prompt,
             .pins = pins(s),
             .pin_half_life = pin_half_life,
+            .response_slots = response_slots(s),
             .history = s.history};
   }
   static oracle::EvictionOracle reference(const Setting& s) {
     return oracle::decayed_max_oracle(s.capacity, s.window, 1, distance(s), s.sinks,
-                                      s.protect_prompt, pins(s), pin_half_life);
+                                      s.protect_prompt, pins(s), pin_half_life,
+                                      prompt_only ? s.capacity + response_slots(s) : 0);
   }
 };
 
@@ -188,16 +194,18 @@ using H2ONormalised = H2OContender<true>;
 using DecayedMaxOfAll = DecayedMaxContender<false>;
 using DecayedMaxOfDistant = DecayedMaxContender<true>;
 using DecayedMaxWithPins = DecayedMaxContender<true, true>;
+using DecayedMaxOfPrompts = DecayedMaxContender<true, true, true>;
 
 /// Those that an oracle follows.
 using OracleContenders =
     ::testing::Types<MorphKVSum, MorphKVMax, SnapKVAverage, SnapKVMax, SnapKVUnpooled, H2OPlain,
                      H2ONormalised, DecayedMaxOfAll, DecayedMaxOfDistant, DecayedMaxWithPins,
-                     StreamingLLMContender, TOVAContender, FullContender>;
+                     DecayedMaxOfPrompts, StreamingLLMContender, TOVAContender, FullContender>;
 using AllContenders =
     ::testing::Types<MorphKVSum, MorphKVMax, SnapKVAverage, SnapKVMax, SnapKVUnpooled, H2OPlain,
                      H2ONormalised, DecayedMaxOfAll, DecayedMaxOfDistant, DecayedMaxWithPins,
-                     StreamingLLMContender, TOVAContender, FullContender, RandomContender>;
+                     DecayedMaxOfPrompts, StreamingLLMContender, TOVAContender, FullContender,
+                     RandomContender>;
 /// One of each kind, where every policy would only repeat the others (and compile for minutes).
 using OneOfEachKind = ::testing::Types<MorphKVSum, SnapKVAverage, H2OPlain>;
 /// Those whose size is bounded however long the sequence.

@@ -45,8 +45,9 @@ TEST_F(ProgramsTest, GenerateRunsEveryPolicy) {
   ASSERT_EQ(generate("--tokens 30 --policy full"), 0);
   const std::string text = out();
   EXPECT_GT(text.size(), 60U) << text;
-  for (const std::string policy : {"recommended", "morphkv", "decayed_max", "snapkv", "h2o",
-                                   "streaming_llm", "tova", "random --no-protect-prompt"}) {
+  for (const std::string policy :
+       {"recommended", "recommended_for_prompts", "morphkv", "decayed_max", "snapkv", "h2o",
+        "streaming_llm", "tova", "random --no-protect-prompt"}) {
     ASSERT_EQ(generate("--tokens 30 --capacity 64 --policy " + policy), 0) << policy;
     EXPECT_EQ(out(), text) << policy << ": nothing is evicted from 64 slots";
     ASSERT_EQ(generate("--tokens 30 --capacity 40 --policy " + policy), 0) << policy;

@@ -78,6 +78,8 @@ void each_option(DecayedMax::Options& o, auto&& visit) {
   visit("protect_prompt", o.protect_prompt, detail::prompt_text);
   visit("pins", o.pins, "tokens that a prompt or later block protects for a while");
   visit("pin_half_life", o.pin_half_life, "tokens after which half of the pins are released");
+  visit("response_slots", o.response_slots,
+        "slots for what follows the prompt, which then stays; 0: every token evicts one");
 }
 
 void each_option(SnapKV::Options& o, auto&& visit) {
@@ -151,6 +153,10 @@ template <class P>
   return options;
 }
 
+[[nodiscard]] inline DecayedMax::Options for_prompts(std::size_t capacity) {
+  return recommended_for_prompts(capacity);
+}
+
 [[nodiscard]] inline Full::Options full_at_capacity(std::size_t /*capacity*/) { return {}; }
 
 }  // namespace detail
@@ -164,6 +170,9 @@ void each_policy(auto&& visit) {
   visit(PolicyEntry<MorphKV>{"morphkv", "MorphKV (arXiv 2503.00979)", &at_capacity<MorphKV>});
   visit(PolicyEntry<DecayedMax>{"decayed_max", "the largest attention weight, which decays",
                                 &at_capacity<DecayedMax>});
+  visit(PolicyEntry<DecayedMax>{"recommended_for_prompts",
+                                "decayed_max that cuts the prompt once and keeps the response",
+                                &for_prompts});
   visit(PolicyEntry<SnapKV>{"snapkv", "SnapKV (2404.14469): selects the prompt's tokens once",
                             &at_capacity<SnapKV>});
   visit(PolicyEntry<H2O>{"h2o", "H2O (2306.14048)", &h2o_at_capacity});
@@ -250,6 +259,11 @@ template <class Options>
 template <class Options>
 void fit_max_tokens(Options& options, const OptionTexts& given, std::size_t prompt,
                     std::size_t response) {
+  if constexpr (requires { options.response_slots; }) {
+    if (options.response_slots > 0 && !given.contains("response_slots")) {
+      options.response_slots = (std::max)(response, std::size_t{1});
+    }
+  }
   if constexpr (requires { options.max_tokens; }) {
     if (given.contains("max_tokens")) return;
     options.max_tokens = prompt + response;
@@ -271,6 +285,7 @@ void require_cache_memory(const CacheShape& shape, const Options& o) {
     slots = static_cast<double>(o.max_tokens);
   } else if constexpr (requires { o.capacity; }) {
     slots = static_cast<double>(o.capacity);
+    if constexpr (requires { o.response_slots; }) slots += static_cast<double>(o.response_slots);
   } else {
     slots = static_cast<double>(o.heavy) + static_cast<double>(o.recent);
   }

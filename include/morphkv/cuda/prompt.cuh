@@ -467,7 +467,7 @@ __global__ void __launch_bounds__(score_threads)
       .sources = kept + cell * a.plan.rules.slots,
       .size = stays,
       .scores = a.columns(cell),
-      .rows = a.plan.rules.evicts() ? scoring_queries(a.plan.score, tokens) : 0,
+      .rows = a.plan.rules.carries_scores ? scoring_queries(a.plan.score, tokens) : 0,
       .pins = a.pins == nullptr ? 0 : a.pins[cell],
       .pin_ranks = a.pins == nullptr ? nullptr : a.pin_ranks + cell * a.max_tokens};
   commit_block(

@@ -234,7 +234,9 @@ class EvictionHead {
     std::iota(out.positions.end() - static_cast<std::ptrdiff_t>(rows.tokens()), out.positions.end(),
               first);
     order_columns(out);
-    if (!cuts_block(plan_.rules, state())) return;
+    const bool cuts = cuts_block(plan_.rules, state());
+    if (cuts || plan_.rules.carries_scores) carry_scores(out);
+    if (!cuts) return;
     out.status = score_columns(rows, out);
     if (out.status == Status::ok) rank_values(out);
   }
@@ -376,15 +378,19 @@ class EvictionHead {
             block.positions.data()};
   }
 
+  /// The numbers of the columns before the block's rows.
+  void carry_scores(BlockSelection& block) const {
+    const std::size_t bytes = plan_.score.memory().bytes(score_stride(block.columns.size()));
+    if (block.memory.size() < bytes) block.memory = AlignedBuffer<std::byte>(bytes);
+    std::fill_n(block.memory.data(), bytes, std::byte{0});
+    for_each_row(HeadView(this->view()).scores, column_view(block),
+                 [&](const auto* from, auto* to) { std::copy_n(from, block.columns.held, to); });
+  }
+
   /// The numbers of the columns after the block's rows.
   [[nodiscard]] Status score_columns(const PromptRows& rows, BlockSelection& block) const {
     const BlockColumns& columns = block.columns;
-    const std::size_t bytes = plan_.score.memory().bytes(score_stride(columns.size()));
-    if (block.memory.size() < bytes) block.memory = AlignedBuffer<std::byte>(bytes);
-    std::fill_n(block.memory.data(), bytes, std::byte{0});
     const ScoreView view = column_view(block);
-    for_each_row(HeadView(this->view()).scores, view,
-                 [&](const auto* from, auto* to) { std::copy_n(from, columns.held, to); });
     block.row.assign(rows.columns(), 0.0F);
     if (state().awaits_row != 0) push_columns(block, block.row);
     const std::uint32_t scoring = scoring_queries(plan_.score, columns.tokens);

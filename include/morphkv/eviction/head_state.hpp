@@ -67,7 +67,7 @@ struct HeadLayout {
   std::size_t bytes = 0;  ///< of a head
 };
 
-/// The layout of a head under these rules. A head that never evicts has no numbers of a score.
+/// The layout of a head under these rules. A head has a score's numbers where they outlive a block.
 [[nodiscard]] constexpr HeadLayout layout_of(const EvictionRules& rules,
                                              const ScoreMemory& score) noexcept {
   constexpr std::size_t line = 64;
@@ -75,7 +75,7 @@ struct HeadLayout {
   HeadLayout layout;
   layout.stride = score_stride(rules.slots);
   layout.arrivals_size = rules.held_recent() + 1;
-  if (rules.evicts()) layout.score = score;
+  if (rules.carries_scores) layout.score = score;
   const std::size_t bits = (rules.slots + std::size_t{63}) / 64 * sizeof(std::uint64_t);
   layout.permanent = sizeof(HeadState);
   layout.pinned = layout.permanent + bits;

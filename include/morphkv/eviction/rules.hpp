@@ -23,6 +23,7 @@ struct EvictionRules {
   Schedule schedule = Schedule::on_arrival;
   GroupFusion group = GroupFusion::mean;
   bool protect_prompt = false;         ///< every token of a block is protected
+  bool carries_scores = false;         ///< what a block has scored counts after it
   Pooling pooling = Pooling::average;  ///< of the scores of a block, along positions
   std::uint32_t pooling_kernel = 1;    ///< odd; 1 pools nothing
   std::uint32_t capacity = 0;          ///< tokens that stay
@@ -55,6 +56,7 @@ struct RuleOptions {
   std::size_t recent = 0;
   std::size_t sinks = default_sinks;
   bool protect_prompt = false;
+  bool carries_scores = true;
   std::size_t max_tokens = 0;   ///< slots of a schedule that lets a head grow
   std::size_t spare_slots = 0;  ///< slots beyond the capacity, for heads that share slots
   std::size_t pooling_kernel = 1;
@@ -81,6 +83,7 @@ struct RuleOptions {
     rules.capacity = rules.slots = narrow(o.max_tokens);
     return rules;
   }
+  rules.carries_scores = o.carries_scores;
   const std::string name = o.recent_name;
   require(o.capacity <= max_slots, "capacity", o.capacity, limit(max_slots));
   require(o.capacity > o.recent, "capacity", o.capacity,

@@ -32,6 +32,9 @@ namespace morphkv { inline namespace v0 {
 /// A block pins `pins` of its tokens for a while, see eviction/pins.hpp: what a later question asks
 /// for is often attended to only then.
 ///
+/// With `response_slots` only the prompt is cut, and all that follows it stays, as with SnapKV: see
+/// recommended_for_prompts().
+///
 /// Every query of a prompt scores. The new token overwrites the victim. Scores are in float; of
 /// equal ones the oldest position is evicted. Memory: 4 bytes per slot, and 4 per pin.
 class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
@@ -46,6 +49,8 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
     bool protect_prompt = false;
     std::size_t pins = 0;  ///< tokens that a block pins; at most capacity - recent - sinks
     std::size_t pin_half_life = 64;  ///< tokens after which half of them are released
+    std::size_t response_slots = 0;  ///< slots beyond the capacity for what follows the prompt,
+                                     ///< which then stays; 0: every token evicts one
     std::size_t history = 0;         ///< how many tokens rollback() can take back
     std::size_t spare_slots = 0;  ///< slots beyond the capacity; see SharedStorage, which sets it
 
@@ -53,18 +58,26 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
   };
 
   /// \throws std::invalid_argument if capacity is below recent + sinks or not above recent, pins do
-  ///         not fit, a half-life is not above 0, or distance is not below recent (a token would
-  ///         have no score when it can first be evicted).
+  ///         not fit, a half-life is not above 0, distance is not below recent (a token would have
+  ///         no score when it can first be evicted), or there are spare slots beside slots for the
+  ///         response.
   [[nodiscard]] static Plan plan_of(const Options& o) {
     require(o.distance == 0 || o.distance < o.recent, "distance", o.distance,
             "below recent = " + std::to_string(o.recent));
     require(o.half_life > 0, "half_life", o.half_life, "above 0");
-    return {make_rules({.schedule = Schedule::on_arrival,
+    require(o.response_slots == 0 || o.spare_slots == 0, "spare_slots", o.spare_slots,
+            "0 beside response_slots");
+    constexpr std::size_t max_slots = 1U << 30U;
+    require(o.response_slots <= max_slots, "response_slots", o.response_slots,
+            "at most " + std::to_string(max_slots));
+    const bool grows = o.response_slots > 0;
+    return {make_rules({.schedule = grows ? Schedule::after_prompt : Schedule::on_arrival,
                         .group = o.group,
                         .capacity = o.capacity,
                         .recent = o.recent,
                         .sinks = o.sinks,
                         .protect_prompt = o.protect_prompt,
+                        .max_tokens = grows ? o.capacity + o.response_slots : 0,
                         .spare_slots = o.spare_slots,
                         .pins = o.pins,
                         .pin_half_life = o.pin_half_life}),

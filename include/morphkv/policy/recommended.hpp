@@ -37,6 +37,25 @@ namespace morphkv { inline namespace v0 {
           .pin_half_life = (std::max)(capacity / 4, std::size_t{1})};
 }
 
+/// Where only the prompt is cut and the response stays, as with SnapKV: the same score, by which
+/// all queries of the prompt choose, and few recent tokens. Fewer nats are lost than with SnapKV or
+/// with the presses of kvpress, see docs/choose_a_policy.md. A prompt that fits is kept whole.
+///
+/// \param capacity tokens of a prompt that stay, at least 2
+/// \param response_slots slots for all that follows, at least 1
+/// \throws std::invalid_argument if one is less
+[[nodiscard]] inline DecayedMax::Options recommended_for_prompts(
+    std::size_t capacity, std::size_t response_slots = 4096) {
+  require(response_slots >= 1, "response_slots", response_slots, "at least 1");
+  DecayedMax::Options options = recommended(capacity);
+  options.recent = (std::min)(capacity / 2, std::size_t{48});
+  options.distance = options.recent * 2 / 3;
+  options.sinks = (std::min)(capacity - options.recent - 1, default_sinks);
+  options.pins = (std::min)(capacity * 2 / 5, capacity - options.recent - options.sinks);
+  options.response_slots = response_slots;
+  return options;
+}
+
 }}  // namespace morphkv::v0
 
 #endif  // MORPHKV_POLICY_RECOMMENDED_HPP

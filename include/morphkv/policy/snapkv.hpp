@@ -46,6 +46,7 @@ class SnapKV : public ScoredEviction<BlockSum> {
                         .recent = o.window,
                         .sinks = o.sinks,
                         .protect_prompt = o.protect_prompt,
+                        .carries_scores = false,
                         .max_tokens = o.max_tokens,
                         .pooling_kernel = o.kernel,
                         .pooling = o.pooling,
