@@ -36,10 +36,14 @@ endif()
 if(MORPHKV_SANITIZE STREQUAL "address")
   set(morphkv_sanitizer -fsanitize=address,undefined -fno-sanitize-recover=all
                         -fno-omit-frame-pointer)
+elseif(MORPHKV_SANITIZE STREQUAL "fuzzer") # clang's; tests/fuzz
+  set(morphkv_sanitizer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+                        -fno-omit-frame-pointer)
 elseif(MORPHKV_SANITIZE STREQUAL "thread")
   set(morphkv_sanitizer -fsanitize=thread -fno-omit-frame-pointer)
 elseif(MORPHKV_SANITIZE)
-  message(FATAL_ERROR "MORPHKV_SANITIZE is '${MORPHKV_SANITIZE}'; it must be empty, address or thread")
+  message(
+    FATAL_ERROR "MORPHKV_SANITIZE is '${MORPHKV_SANITIZE}'; it must be empty, address, fuzzer or thread")
 endif()
 if(MORPHKV_SANITIZE)
   target_compile_options(morphkv_dev_options INTERFACE ${morphkv_sanitizer})

@@ -65,6 +65,7 @@ class CacheDuel {
   [[nodiscard]] bool over() const { return over_; }
 
   void prefill(std::size_t tokens) {
+    past_ = {{tokens, heads_}};
     for (std::size_t layer = 0; layer < shape().layers; ++layer) {
       const Tokens block = draw_tokens(shape(), tokens, random_);
       const auto queries = converted<E>(block.queries);
@@ -84,6 +85,7 @@ class CacheDuel {
   }
 
   void step() {
+    past_.push_back({1, heads_});
     for (std::size_t layer = 0; layer < shape().layers && !over_; ++layer) {
       const std::vector<float> query = append(layer);
       std::vector<E> output(query.size());
@@ -101,6 +103,7 @@ class CacheDuel {
 
   /// The engine's own attention: made-up weights.
   void observe(Weights kind) {
+    past_.push_back({1, heads_});
     for (std::size_t layer = 0; layer < shape().layers && !over_; ++layer) {
       (void)append(layer);
       const std::size_t stride = cache_.size(layer, 0) + 3;
@@ -113,10 +116,53 @@ class CacheDuel {
     compare();
   }
 
+  /// Takes back the newest `count` steps and blocks, if the cache's history reaches so far.
+  void rollback(std::size_t count) {
+    count = (std::min)(count, past_.size());
+    std::size_t tokens = 0;
+    for (std::size_t i = 0; i < count; ++i) tokens += past_[past_.size() - 1 - i].tokens;
+    std::size_t recorded = tokens;
+    for (std::size_t layer = 0; layer < shape().layers; ++layer) {
+      for (std::size_t head = 0; head < shape().kv_heads; ++head) {
+        recorded = (std::min)(recorded, cache_.policy(layer, head).recorded());
+      }
+    }
+    const bool reaches = tokens <= recorded;
+    ASSERT_EQ(cache_.rollback(tokens), reaches ? Status::ok : Status::too_far_back);
+    for (; reaches && count > 0; --count) {
+      heads_ = std::move(past_.back().heads);
+      past_.pop_back();
+    }
+    compare();
+  }
+
+  /// Goes on with a copy.
+  void fork() {
+    KVCache<T, Policy> other(cache_);
+    cache_.reset();
+    cache_.copy_from(other);
+    compare();
+  }
+
+  /// Begins another sequence.
+  void reset() {
+    cache_.reset();
+    for (Head& head : heads_) {
+      head = {oracle::EvictionOracle(head.oracle.options()), {shape().head_dim, {}, {}}};
+    }
+    past_.clear();
+    compare();
+  }
+
  private:
   struct Head {
     oracle::EvictionOracle oracle;
     oracle::Sequence sequence;
+  };
+  /// The oracles before a step or a block.
+  struct Past {
+    std::size_t tokens;
+    std::vector<Head> heads;
   };
 
   [[nodiscard]] const CacheShape& shape() const { return cache_.shape(); }
@@ -289,6 +335,7 @@ class CacheDuel {
   KVCache<T, Policy> cache_;
   GroupFusion group_fusion_;
   std::vector<Head> heads_;  ///< [layers][kv_heads]
+  std::vector<Past> past_;   ///< since the newest block, which is the first
   Random random_;
   bool over_ = false;
 };
