@@ -90,7 +90,8 @@ TEST(Page, NoTextOfAModelBecomesMarkup) {
   nlohmann::ordered_json trails;
   trails["words"]["1"] = "</script><script>alert(1)</script>";
   trails["words"]["2"] = "\xff broken UTF-8";
-  const std::string page = demo::make_page({{"headline", "<b>"}}, trails);
+  const nlohmann::ordered_json real_text = {{"text", "</script><script>alert(1)</script>"}};
+  const std::string page = demo::make_page({{"headline", "<b>"}}, trails, real_text);
   EXPECT_EQ(page.find("alert(1)</script>"), std::string::npos);
   EXPECT_NE(page.find("\\u003c/script>\\u003cscript>alert(1)"), std::string::npos);
   for (const char* loads : {"src=", "@import", "url(", "fetch(", "<link"}) {

@@ -17,6 +17,7 @@
 #include "comparison/travel_log_workload.hpp"
 #include "demo/headline.hpp"
 #include "demo/page.hpp"
+#include "demo/real_text.hpp"
 #include "demo/report.hpp"
 #include "demo/story_workload.hpp"
 #include "demo/table.hpp"
@@ -39,6 +40,8 @@ struct Arguments {
   double window = 50;
   std::size_t threads = 2;
   std::filesystem::path output = "build/reports";
+  std::filesystem::path real_model = "build/models/smollm2";
+  RealTextOptions real_text;
 };
 
 void add_options(CLI::App& app, Arguments& arguments) {
@@ -71,6 +74,12 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--threads", arguments.threads, "responses written at once")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
+  app.add_option(
+         "--real-model", arguments.real_model,
+         "a Hugging Face folder with a chat template; where it is present, the page also shows "
+         "a text that it has read")
+      ->capture_default_str();
+  app.add_option("--real-text", arguments.real_text.text, "what it reads")->capture_default_str();
   app.add_option("--output", arguments.output, "folder for demo.json and demo.html")
       ->capture_default_str();
 }
@@ -115,6 +124,19 @@ void introduce(const Arguments& arguments, const llama::Config& c, const Workloa
   std::fflush(stdout);
 }
 
+nlohmann::ordered_json real_text(const Arguments& arguments) {
+  if (!std::filesystem::exists(arguments.real_model / "config.json")) {
+    std::printf("\nNo real model in %s: the page goes without a real text (./run model smollm2).\n",
+                arguments.real_model.string().c_str());
+    return nullptr;
+  }
+  std::printf("\n%s reads %s.\n", arguments.real_model.string().c_str(),
+              arguments.real_text.text.string().c_str());
+  std::fflush(stdout);
+  return real_text_json(arguments.real_model, arguments.real_text, arguments.seed,
+                        arguments.threads);
+}
+
 void run(const Arguments& arguments, const std::string& command) {
   const auto start = std::chrono::steady_clock::now();
   const llama::ModelFiles files(arguments.model);
@@ -134,8 +156,9 @@ void run(const Arguments& arguments, const std::string& command) {
   std::vector<const Outcome*> all(outcomes.size());
   std::transform(outcomes.begin(), outcomes.end(), all.begin(),
                  [](const Outcome& outcome) { return &outcome; });
+  const auto real = real_text(arguments);
   support::write_file(arguments.output / "demo.html",
-                      make_page(figures, trails_json(workload, all, *tokenizer)));
+                      make_page(figures, trails_json(workload, all, *tokenizer), real));
   std::printf("\n%s.\n%s, %s (%.0f s)\n", headline(outcomes, workload).c_str(),
               (arguments.output / "demo.html").string().c_str(),
               (arguments.output / "demo.json").string().c_str(), facts.seconds);

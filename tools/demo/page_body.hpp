@@ -33,6 +33,8 @@ holds that token. <span id="heads-needs"></span></p>
 <details><summary>The prompt</summary><div class="text-box" id="prompt-text"></div></details>
 <div class="words" id="words"></div>
 
+<section id="real-text"></section>
+
 <h2>What your model would need</h2>
 <p>Every byte that the library counts for MorphKV, beside the keys and values of a cache that keeps
 everything.</p>
