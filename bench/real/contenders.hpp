@@ -88,7 +88,8 @@ template <class Policy>
   std::size_t bytes = 0;
   policies::each_policy([&]<class P>(const policies::PolicyEntry<P>& entry) {
     if constexpr (policies::has_capacity<P> && !std::same_as<P, SnapKV>) {
-      if (entry.name == "decayed_max") return;  // recommended, with other defaults
+      // The first is recommended with other defaults, the second grows: see presses.hpp.
+      if (entry.name == "decayed_max" || entry.name == "recommended_for_prompts") return;
       if (result.empty()) bytes = detail::bytes_of<P>(shape, entry.at_capacity(slots));
       result.push_back(
           detail::fitted<P>(std::string(entry.name), shape, slots, bytes, entry.at_capacity));

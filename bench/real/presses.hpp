@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "morphkv/policy/recommended.hpp"
 #include "policies/registry.hpp"
 #include "real/contenders.hpp"
 
@@ -23,7 +24,8 @@ template <class Policy>
                               typename Policy::Options options) {
   return {std::move(policy), kept, kept, 0,
           [=](std::size_t tokens) mutable -> std::unique_ptr<comparison::AnyCache> {
-            options.max_tokens = kept + tokens;
+            if constexpr (requires { options.max_tokens; }) options.max_tokens = kept + tokens;
+            if constexpr (requires { options.response_slots; }) options.response_slots = tokens;
             return std::make_unique<comparison::CacheOf<Cache<Policy>>>(shape, options);
           }};
 }
@@ -34,6 +36,8 @@ template <class Policy>
 /// \param kept slots per head for the prompt
 [[nodiscard]] inline std::vector<Contender> presses(const CacheShape& shape, std::size_t kept) {
   std::vector<Contender> result;
+  result.push_back(detail::press<DecayedMax>("recommended_for_prompts", shape, kept,
+                                             recommended_for_prompts(kept)));
   result.push_back(
       detail::press<SnapKV>("snapkv", shape, kept, policies::detail::at_capacity<SnapKV>(kept)));
   return result;
