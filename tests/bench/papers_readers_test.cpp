@@ -51,12 +51,12 @@ class PapersReaders : public ::testing::Test {
   }
   void expect_refused(const std::string& name, const std::string& text, const std::string& said,
                       const TaskOptions& options = {}) const {
-    const std::string message = test::complaint([&] { (void)read(name, text, options); });
+    const std::string message = testing::complaint([&] { (void)read(name, text, options); });
     EXPECT_NE(message.find(said), std::string::npos) << message;
     EXPECT_EQ(message.rfind(folder_.path().string(), 0), 0U) << "names the file: " << message;
   }
 
-  test::TemporaryFolder folder_;
+  testing::TemporaryFolder folder_;
 };
 
 TEST_F(PapersReaders, LongGenBench) {
@@ -220,7 +220,7 @@ TEST_F(PapersReaders, RefuseFilesThatAreNotWhole) {
   expect_refused(
       "niah.jsonl", some_ruler.dump() + "\n" + line,
       "niah.jsonl:2: the fields are those of LongWriter, but the first object's those of");
-  EXPECT_NE(test::complaint([&] {
+  EXPECT_NE(testing::complaint([&] {
               (void)papers::read_tasks(folder_.file("none"), {});
             }).find("there is no such file"),
             std::string::npos);

@@ -100,7 +100,7 @@ TEST_F(PapersPrompts, LeaveTheResponseWhatTheContextHas) {
   EXPECT_EQ(prompt_.max_tokens, 4U);
   (void)encoded(task, 12);
   EXPECT_EQ(prompt_.max_tokens, 1U);
-  EXPECT_EQ(test::complaint([&] { (void)encoded(task, 11); }),
+  EXPECT_EQ(testing::complaint([&] { (void)encoded(task, 11); }),
             "file.jsonl:3: the prompt has 11 tokens: must be below 11, the model's context");
 }
 
@@ -118,7 +118,7 @@ TEST_F(PapersPrompts, LoseTheirMiddleWhereTheAuthorsTruncate) {
     (void)encoded(task, context);
     EXPECT_LE(prompt_.tokens.size() + 4, context);
   }
-  EXPECT_NE(test::complaint([&] { (void)encoded(task, 4); }).find("leaves none for the prompt"),
+  EXPECT_NE(testing::complaint([&] { (void)encoded(task, 4); }).find("leaves none for the prompt"),
             std::string::npos);
 
   task.chat = true;
@@ -149,7 +149,7 @@ TEST(PapersChoices, TakeTheOptionsThatEachPolicyHas) {
   EXPECT_EQ(papers::choices({"full", {}}).size(), 1U);
 
   const auto refused = [](const policies::PolicyChoice& choice) {
-    return test::complaint([&] { (void)papers::choices(choice); });
+    return testing::complaint([&] { (void)papers::choices(choice); });
   };
   EXPECT_EQ(refused({"h2o,tova", {{"window", "8"}}}),
             "--window: --policy h2o,tova has no such option");
@@ -162,9 +162,9 @@ TEST(PapersChoices, TakeTheOptionsThatEachPolicyHas) {
 class PapersRun : public ::testing::Test {
  protected:
   PapersRun() {
-    llama::Config config = test::small_config(true);
+    llama::Config config = testing::small_config(true);
     config.vocabulary = 300;
-    model_ = test::random_model(config, 5);
+    model_ = testing::random_model(config, 5);
   }
   [[nodiscard]] std::vector<Outcome> run(const std::vector<Task>& tasks,
                                          const policies::PolicyChoice& choice,
@@ -330,12 +330,12 @@ class PapersProgram : public ::testing::Test {
  protected:
   void SetUp() override {
     if (!std::filesystem::exists(program)) GTEST_SKIP() << program << " is not built";
-    llama::Config config = test::family_config("qwen2");
+    llama::Config config = testing::family_config("qwen2");
     config.vocabulary = 600;
     config.context = 400;
     std::filesystem::create_directory(folder_.file("model"));
-    test::write_hugging_face(test::random_model(config, 3), folder_.file("model"),
-                             support::TensorType::bf16);
+    testing::write_hugging_face(testing::random_model(config, 3), folder_.file("model"),
+                                support::TensorType::bf16);
     std::filesystem::copy(MORPHKV_SOURCE_DIR "/tests/tools/tokenizers/digits.json",
                           folder_.file("model/tokenizer.json"));
     (void)folder_.write("model/tokenizer_config.json",
@@ -371,7 +371,7 @@ class PapersProgram : public ::testing::Test {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
   [[nodiscard]] std::string text(const std::string& name) const {
-    return test::bytes_of(folder_.file(name));
+    return testing::bytes_of(folder_.file(name));
   }
   void expect_refused(const std::string& arguments, const std::string& said) const {
     EXPECT_EQ(run(arguments), 2) << arguments;
@@ -381,7 +381,7 @@ class PapersProgram : public ::testing::Test {
   }
 
   static constexpr const char* program = MORPHKV_PROGRAM_DIR "/papers";
-  test::TemporaryFolder folder_;
+  testing::TemporaryFolder folder_;
   Json question_;
 };
 

@@ -251,7 +251,7 @@ TEST(RealSideBySide, ReadsAsSessionsDo) {
 }
 
 TEST(RealSideBySide, ReadsWhatEachCacheWrites) {
-  const llama::Model model = test::random_model(test::small_config(true), 3);
+  const llama::Model model = testing::random_model(testing::small_config(true), 3);
   const std::vector<real::Contender> caches(2, real::full_cache(model.config.shape()));
   const std::vector<int> prompt = {1, 5, 9};
   const std::vector<std::vector<int>> written = {{1, 5, 9, 4, 7, 2}, {1, 5, 9, 6, 6, 30}};
@@ -334,7 +334,7 @@ TEST(RealWrittenText, CountsNamesThatReturnInTheLastQuarter) {
 }
 
 TEST(RealResponses, FullNllIsThatOfTheLogits) {
-  const llama::Model model = test::random_model(test::small_config(false), 5);
+  const llama::Model model = testing::random_model(testing::small_config(false), 5);
   std::vector<int> tokens;
   std::mt19937 random(2);
   for (int t = 0; t < 300; ++t) tokens.push_back(static_cast<int>(random() % 31));
@@ -444,7 +444,7 @@ TEST(RealKvpress, ComparesTheBestOfBoth) {
   EXPECT_NEAR(open.value.mean, 0.03, 1e-12) << "of `other`, which is better than snapkv";
   EXPECT_FALSE(open.met.has_value());
 
-  const test::TemporaryFolder folder;
+  const testing::TemporaryFolder folder;
   const auto file = folder.path() / "kvpress.json";
   const auto row_of = [&](const std::string& json) {
     support::write_file(file, json);
@@ -467,10 +467,11 @@ TEST(RealKvpress, ComparesTheBestOfBoth) {
   for (const char* wrong :
        {"{}", "[]", "[1]", R"([{"press": "One", "text": "a", "nll_lost": "b"}])", "nothing",
         R"([{"press": "One", "capacity": 99, "text": "a", "nll_lost": 0.1}])"}) {
-    EXPECT_NE(test::complaint([&] { (void)row_of(wrong); }).find("kvpress.json"), std::string::npos)
+    EXPECT_NE(testing::complaint([&] { (void)row_of(wrong); }).find("kvpress.json"),
+              std::string::npos)
         << wrong;
   }
-  EXPECT_NE(test::complaint([&] {
+  EXPECT_NE(testing::complaint([&] {
               (void)row_of(R"([{"press": "One", "text": "a", "nll_lost": 0.1}])");
             }).find("--kvpress"),
             std::string::npos)
@@ -478,7 +479,7 @@ TEST(RealKvpress, ComparesTheBestOfBoth) {
 }
 
 TEST(RealAccuracyRows, CompareLengthsAndVersions) {
-  const test::TemporaryFolder folder;
+  const testing::TemporaryFolder folder;
   const auto write = [&](const char* name, double ours, double late) {
     const auto result = [](const char* policy, double accuracy) {
       return comparison::Json{
@@ -505,7 +506,7 @@ TEST(RealAccuracyRows, CompareLengthsAndVersions) {
   EXPECT_FALSE(real::accuracy_rows(write("late.json", 0.8, 0.84), {})[0].met.value());
   for (const char* wrong : {"{}", R"({"lengths": [{"length": 1}, {"length": 2}]})"}) {
     support::write_file(folder.path() / "wrong.json", wrong);
-    EXPECT_NE(test::complaint([&] {
+    EXPECT_NE(testing::complaint([&] {
                 (void)real::accuracy_rows(folder.path() / "wrong.json", {});
               }).find("wrong.json"),
               std::string::npos);
@@ -514,11 +515,11 @@ TEST(RealAccuracyRows, CompareLengthsAndVersions) {
 
 /// The study of the smallest model takes every measure.
 TEST(RealStudy, TakesEveryMeasureAndCountsItsTokens) {
-  llama::Config config = test::small_config(true);
+  llama::Config config = testing::small_config(true);
   config.vocabulary = 128;
   config.context = 2000;
   config.stop_tokens = {3};
-  const llama::Model model = test::random_model(config, 3);
+  const llama::Model model = testing::random_model(config, 3);
   const Characters tokenizer;
   std::mt19937 random(1);
   std::vector<real::Text> texts;

@@ -141,7 +141,7 @@ TEST_F(LlamaCppProgramTest, HeadsThatDecideAloneWriteWhatOurCacheWrites) {
   agree<SnapKV>("--policy snapkv --window 32", {.capacity = 128, .window = 32, .max_tokens = 1024});
   agree<TOVA>("--policy tova", {.capacity = 128});
   agree<StreamingLLM>("--policy streaming_llm", {.capacity = 128});
-  agree<Random>("--policy random --recent 32", {.capacity = 128, .recent = 32});
+  agree<morphkv::Random>("--policy random --recent 32", {.capacity = 128, .recent = 32});
 }
 
 /// With binary16 llama.cpp rounds queries and weights too, so that no two engines agree on scores
@@ -150,7 +150,7 @@ TEST_F(LlamaCppProgramTest, HalfPrecisionKeysAndValuesAreCopiedWhole) {
   const json result =
       generate(prompt_option() + "--capacity 128 --tokens 400 --policy random --recent 32", "f16");
   EXPECT_EQ(result.at("tokens"),
-            json(own_text<Random, Eigen::half>({.capacity = 128, .recent = 32}, 400)));
+            json(own_text<morphkv::Random, Eigen::half>({.capacity = 128, .recent = 32}, 400)));
 }
 
 TEST_F(LlamaCppProgramTest, NoPolicyHoldsMoreThanItsCapacityAndTheTokenThatAttends) {

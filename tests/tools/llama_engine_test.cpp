@@ -165,7 +165,7 @@ TEST(LlamaEngine, APolicyWithRoomForAllWritesWhatTheFullCacheWrites) {
   EXPECT_EQ(full, greedy_text<H2O>(model, {.heavy = tokens / 2, .recent = tokens / 2}));
   EXPECT_EQ(full, greedy_text<StreamingLLM>(model, {.capacity = tokens}));
   EXPECT_EQ(full, greedy_text<TOVA>(model, {.capacity = tokens}));
-  EXPECT_EQ(full, greedy_text<Random>(model, {.capacity = tokens}));
+  EXPECT_EQ(full, greedy_text<morphkv::Random>(model, {.capacity = tokens}));
 }
 
 TEST(LlamaEngine, ASmallCacheHoldsItsCapacity) {
