@@ -119,6 +119,8 @@ template <class Policy, class Cache = KVCache<Stored, Policy>, class MakeSetting
   std::string text;
   for (const auto& [name, value] : options.items()) {
     if (name == "capacity" || name == "group" || name == "seed" || value == false) continue;
+    if ((name == "pins" || name == "response_slots") && value == 0) continue;
+    if (name == "pin_half_life" && options.at("pins") == 0) continue;
     if (!text.empty()) text += ", ";
     text += name;
     if (value.is_string()) text += " " + value.get<std::string>();

@@ -19,11 +19,11 @@ if (realText) {
 
   place.append(make("h2", {}, "A real model and a real text"),
     make("p", {}, `${realText.model} reads ${promptTokens} tokens of ${realText.text} and writes ` +
-      `about them, with the full cache (${bytes(full.bytes)} at the end) and with ` +
-      `${kept.name.toLowerCase()} (${bytes(kept.bytes)} from the beginning). The first ` +
-      `${kept.agreeing_start} tokens are the same. To the model with the full cache, a token of its ` +
-      `own response is a surprise of ${full.loss.toFixed(2)} nats, one of the other response ` +
-      `${kept.loss.toFixed(2)}.`));
+      `about them, with the full cache (${bytes(full.bytes)} for the longest response allowed) and with ` +
+      `${kept.name.toLowerCase()} (${bytes(kept.bytes)}, whatever is written). Both draw their tokens ` +
+      `with the same random numbers; they part at token ${kept.agreeing_start + 1}. The mean of -ln p ` +
+      `per token, for the model with the full cache, is ${full.loss.toFixed(2)} in its own response and ` +
+      `${kept.loss.toFixed(2)} in the other.`));
 
   // Bytes of both caches, token by token.
   const width = 992, height = 200, left = 84, bottom = 36, top = 12, right = 24;
