@@ -100,7 +100,8 @@ class EvictionOracle {
                const std::function<double(Position)>& norm = norm_at) {
     if (first <= newest_) return Status::position_backwards;
     EvictionOracle next = *this;
-    next.settle();
+    if (awaits_row_) next.record({});  // zeros; what leaves is decided with the block
+    next.awaits_row_ = false;
     next.history_.block = rows.size();
     for (std::size_t i = 0; i < rows.size(); ++i) {
       next.add(first + static_cast<Position>(i), true);

@@ -177,6 +177,19 @@ TEST_F(LlamaCppProgramTest, APromptInBlocksNeverNeedsMoreThanTheCapacityAndABloc
   EXPECT_EQ(saved_cells(result), 64U);
 }
 
+TEST_F(LlamaCppProgramTest, DrawsTokensWithASeed) {
+  const auto text = [](const std::string& options) {
+    return generate(prompt_option() + "--capacity 64 --tokens 60 " + options).at("text");
+  };
+  const json drawn = text("--temperature 1.5 --seed 1");
+  EXPECT_EQ(text("--temperature 1.5 --seed 1"), drawn);
+  EXPECT_NE(text("--temperature 1.5 --seed 2"), drawn);
+  EXPECT_EQ(text("--temperature 1.5 --top-p 0.000001 --seed 2"), text("")) << "one token is left";
+  EXPECT_NE(text("--repetition-penalty 2"), text(""));
+  EXPECT_EQ(exit_code("--temperature -1"), 2);
+  EXPECT_NE(said().find("--temperature = -1"), std::string::npos) << said();
+}
+
 TEST_F(LlamaCppProgramTest, WhatMakesNoSenseIsSaidAndNothingIsRun) {
   EXPECT_NE(exit_code("--scope heads"), 0);
   EXPECT_NE(said().find("--scope"), std::string::npos) << said();

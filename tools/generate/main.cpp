@@ -60,14 +60,6 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--trace-layer", a.trace_layer, "which layer, from 0")->capture_default_str();
 }
 
-/// --seed is that of the sampling, and of the policy Random.
-void take_seed(Arguments& arguments) {
-  const auto seed = arguments.policy.options.find("seed");
-  if (seed == arguments.policy.options.end()) return;
-  policies::parse("seed", seed->second, arguments.sampling.seed);
-  if (arguments.policy.policy != "random") arguments.policy.options.erase(seed);
-}
-
 struct Prompt {
   std::vector<int> tokens;
   std::string shown;  ///< printed before what is written
@@ -140,7 +132,7 @@ void print_result(const Result& result, std::size_t prompt_tokens) {
 }
 
 void run(Arguments& arguments) {
-  take_seed(arguments);
+  llama::take_seed(arguments.policy, arguments.sampling);
   const llama::ModelFiles files(arguments.model);
   llama::Model model = files.load();
   const std::unique_ptr<llama::Tokenizer> tokenizer = files.load_tokenizer(model.config);

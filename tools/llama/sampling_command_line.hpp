@@ -7,6 +7,8 @@
 #include <CLI/CLI.hpp>
 
 #include "llama/sampler.hpp"
+#include "policies/option_values.hpp"
+#include "policies/registry.hpp"
 
 namespace morphkv::llama {
 
@@ -24,6 +26,14 @@ inline void add_sampling_options(CLI::App& app, SamplingOptions& sampling) {
   app.add_option("--repetition-penalty", sampling.repetition_penalty,
                  "divides the logits of tokens that occurred; 1: none")
       ->capture_default_str();
+}
+
+/// --seed is that of the sampling, and of the policy Random.
+inline void take_seed(policies::PolicyChoice& choice, SamplingOptions& sampling) {
+  const auto seed = choice.options.find("seed");
+  if (seed == choice.options.end()) return;
+  policies::parse("seed", seed->second, sampling.seed);
+  if (choice.policy != "random") choice.options.erase(seed);
 }
 
 }  // namespace morphkv::llama

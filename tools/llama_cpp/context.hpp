@@ -55,7 +55,8 @@ class Context {
         heads_(model.heads()),
         tensors_(heads_.layers, heads_.kv_heads),
         context_(make(model, options), &llama_free),
-        sampler_(llama_sampler_init_greedy(), &llama_sampler_free),
+        vocabulary_(
+            static_cast<std::size_t>(llama_vocab_n_tokens(llama_model_get_vocab(model.get())))),
         batch_(llama_batch_init(static_cast<std::int32_t>(options.block), 0, 1)) {
     if (!context_) throw std::runtime_error("llama.cpp cannot make a context");
   }
@@ -96,9 +97,9 @@ class Context {
     }
   }
 
-  /// The token of llama.cpp's greedy sampler.
-  [[nodiscard]] llama_token sample() {
-    return llama_sampler_sample(sampler_.get(), context_.get(), -1);
+  /// Of the token after the last one, until the next decode.
+  [[nodiscard]] std::span<const float> logits() const {
+    return {llama_get_logits_ith(context_.get(), -1), vocabulary_};
   }
 
   /// Removes the cell of one position.
@@ -170,7 +171,7 @@ class Context {
   HeadCounts heads_;
   KVTensors tensors_;
   std::unique_ptr<llama_context, void (*)(llama_context*)> context_;
-  std::unique_ptr<llama_sampler, void (*)(llama_sampler*)> sampler_;
+  std::size_t vocabulary_;
   llama_batch batch_;
   std::size_t layers_seen_ = 0;  ///< of this decode
   std::exception_ptr failure_;   ///< of the listener

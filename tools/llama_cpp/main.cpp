@@ -18,6 +18,8 @@
 #include <string>
 #include <vector>
 
+#include "llama/sampler.hpp"
+#include "llama/sampling_command_line.hpp"
 #include "llama_cpp/model.hpp"
 #include "llama_cpp/session.hpp"
 #include "policies/command_line.hpp"
@@ -35,6 +37,7 @@ struct Arguments {
   std::size_t tokens = 200;
   std::string scope = "head";
   policies::PolicyChoice policy;
+  llama::SamplingOptions sampling;
   llama_cpp::ContextOptions context;
   bool ignore_end = false;
   bool verbose = false;
@@ -54,6 +57,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
                  "none: llama.cpp alone, for comparison")
       ->check(CLI::IsMember({"sequence", "layer", "head", "none"}))
       ->capture_default_str();
+  llama::add_sampling_options(app, arguments.sampling);
   policies::add_policy_options(app, arguments.policy);
   app.add_option("--block", arguments.context.block, "tokens of the prompt per block")
       ->check(CLI::Range(1, 1 << 20))
@@ -87,16 +91,17 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Writes token after token to the terminal, greedily.
+/// Writes token after token to the terminal.
 template <class AnySession>
 void write_text(AnySession& session, const llama_cpp::Model& model, const Arguments& arguments,
-                Result& result) {
+                llama::Sampler sampler, Result& result) {
   auto start = std::chrono::steady_clock::now();
   session.read(result.prompt);
   result.read_seconds = seconds_since(start);
+  for (const llama_token token : result.prompt) sampler.add(token);
   start = std::chrono::steady_clock::now();
   while (result.written.size() < arguments.tokens) {
-    const llama_token token = session.sample();
+    const llama_token token = sampler(session.context().logits());
     if (model.ends(token) && !arguments.ignore_end) break;
     result.written.push_back(token);
     const std::string piece = model.piece(token);
@@ -116,6 +121,7 @@ Scope scope_of(const std::string& name) {
 
 Result generate(Arguments& arguments) {
   const llama_cpp::Model model(arguments.model);
+  const llama::Sampler sampler(arguments.sampling);
   Result result;
   result.prompt = model.encode(arguments.prompt);
   if (result.prompt.empty()) throw std::invalid_argument("--prompt: there is no token in it");
@@ -124,7 +130,7 @@ Result generate(Arguments& arguments) {
   std::fputs(arguments.prompt.c_str(), stdout);
   if (arguments.scope == "none") {
     llama_cpp::PlainSession session(model, arguments.context, tokens);
-    write_text(session, model, arguments, result);
+    write_text(session, model, arguments, sampler, result);
     return result;
   }
   const Scope scope = scope_of(arguments.scope);
@@ -135,7 +141,7 @@ Result generate(Arguments& arguments) {
                         [&]<class Policy>(const typename Policy::Options& options) {
                           llama_cpp::Session<Policy> session(model, scope, options,
                                                              arguments.context, tokens);
-                          write_text(session, model, arguments, result);
+                          write_text(session, model, arguments, sampler, result);
                           result.options = policies::describe(options);
                           result.cells = session.cell_use();
                           result.costs = session.costs();
@@ -210,6 +216,7 @@ void run(Arguments& arguments) {
     throw std::invalid_argument("--flash-attention with --scope " + arguments.scope +
                                 ": must be with --scope none, since it computes no weights");
   }
+  llama::take_seed(arguments.policy, arguments.sampling);
   llama_log_set(log, arguments.verbose ? &arguments : nullptr);
   ggml_backend_load_all();
   const Result result = generate(arguments);

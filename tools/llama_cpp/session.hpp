@@ -68,7 +68,6 @@ class Session : private AttentionListener {
     decode({&token, 1});
   }
 
-  [[nodiscard]] llama_token sample() { return context_.sample(); }
   [[nodiscard]] const Context& context() const noexcept { return context_; }
 
   [[nodiscard]] CellUse cell_use() const {
@@ -138,7 +137,6 @@ class PlainSession {
     in_blocks(tokens, block_, [this](std::span<const llama_token> block) { decode(block); });
   }
   void step(llama_token token) { decode({&token, 1}); }
-  [[nodiscard]] llama_token sample() { return context_.sample(); }
   [[nodiscard]] const Context& context() const noexcept { return context_; }
 
  private:
