@@ -163,8 +163,10 @@ TEST(ReplaySettingsTest, OptionsOfOtherPolicies) {
 }
 
 TEST(ReplaySettingsTest, ValuesThatMeanNothing) {
-  expect_words(complaint_of({.policy = "lru"}),
-               {"--policy = lru", "recommended, morphkv, decayed_max, snapkv", "morphkv_compat"});
+  expect_words(
+      complaint_of({.policy = "lru"}),
+      {"--policy = lru", "recommended, morphkv, decayed_max, recommended_for_prompts, snapkv",
+       "morphkv_compat"});
   for (const std::string text : {"", "-1", "1e3", "5x", "99999999999999999999", "2147483647"}) {
     expect_words(complaint_of({.policy = "morphkv", .flags = {{"capacity", text}}}),
                  {"--capacity = " + text, "from 0 to 2147483646"});
