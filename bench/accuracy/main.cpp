@@ -206,7 +206,7 @@ void compare(const Arguments& arguments, const Plan& plan, const std::string& co
                                    comparison::seconds_since(start)};
   results.report["seeds"] = plan.seeds;
   results.report["run"] = comparison::run_json(facts);
-  morphkv::support::write_file(arguments.json, results.report.dump(1) + "\n");
+  morphkv::support::write_file(arguments.json, morphkv::comparison::json_text(results.report));
   morphkv::support::write_file(arguments.html, make_page(results.report, results.trails));
   std::printf("\n%s, %s (%.0f s)\n", arguments.html.string().c_str(),
               arguments.json.string().c_str(), facts.seconds);

@@ -14,6 +14,7 @@
 
 #include "comparison/task_prompt.hpp"
 #include "comparison/workload.hpp"
+#include "tasks/distinct_ngrams.hpp"
 #include "tasks/questions.hpp"
 #include "tasks/questions_grader.hpp"
 #include "tasks/saga.hpp"

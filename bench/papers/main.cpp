@@ -228,7 +228,7 @@ void run(Arguments& arguments, const std::string& command) {
   print_report(report);
   print_notes(outcomes);
   // A path on the command line need not be UTF-8.
-  write(*json, report.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  write(*json, comparison::json_text(report));
   write(*html, make_page(report));
   std::printf("%s, %s; predictions: %s/<policy> (%.0f s)\n", arguments.html.string().c_str(),
               arguments.json.string().c_str(), arguments.predictions.string().c_str(), seconds);

@@ -96,7 +96,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->check(CLI::ExistingFile);
   app.add_option("--accuracy-before", arguments.accuracy_before,
                  "one of an earlier version, with which it is compared")
-      ->check(CLI::ExistingFile);
+      ->check(CLI::ExistingFile)
+      ->needs("--accuracy");
   app.add_option("--side-by-side", plan.side_by_side,
                  "texts in one pass over the weights: more is faster and takes more memory")
       ->check(CLI::Range(1, 1000))
@@ -207,7 +208,7 @@ void run(Arguments arguments, const std::string& command) {
       comparison::run_json({command, files.name(), std::uint64_t{1}, plan.threads, seconds});
   report["run"]["model"] = comparison::model_json(model, files.name());
   print_report(report);
-  support::write_file(arguments.json, report.dump(1) + "\n");
+  support::write_file(arguments.json, comparison::json_text(report));
   support::write_file(arguments.html, make_page(report, trails_json(results, *tokenizer)));
   std::printf("\n%s, %s (%.0f s)\n", arguments.html.string().c_str(),
               arguments.json.string().c_str(), seconds);

@@ -24,6 +24,7 @@
 #include "real/plan.hpp"
 #include "real/runner.hpp"
 #include "real/written_text.hpp"
+#include "tasks/distinct_ngrams.hpp"
 
 namespace morphkv::real {
 
@@ -157,7 +158,7 @@ class ResponseStudy {
     return {text,
             full_nll(model_, tokens, prompt, plan_.threads,
                      [&](std::size_t count) { runner.advance(count, "responses, read again"); }),
-            distinct_ngrams(response), names_reused(text)};
+            tasks::distinct_ngrams(response, 4), names_reused(text)};
   }
 
   const llama::Model& model_;

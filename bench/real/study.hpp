@@ -54,13 +54,13 @@ class Study {
     for (const Contender& contender : results_.contenders) {
       if (is_watched(contender) || contender.slots == 0) results_.writers.push_back(contender);
     }
-    results_.presses = presses(shape, plan_.prompt / plan_.cut);
-    results_.presses.insert(results_.presses.begin(), full_cache(shape));
 
     if (plan_.has(Measure::language)) {
       language_ = {"texts", texts, plan_.prompt, plan_.response};
     }
     if (plan_.has(Measure::prompt_cut)) {
+      results_.presses = presses(shape, plan_.prompt / plan_.cut);
+      results_.presses.insert(results_.presses.begin(), full_cache(shape));
       prompt_cut_ = {"cut prompts", texts, plan_.prompt, plan_.response};
     }
     if (plan_.has(Measure::long_text)) {

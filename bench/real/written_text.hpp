@@ -7,24 +7,10 @@
 #include <cctype>
 #include <cstddef>
 #include <set>
-#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace morphkv::real {
-
-/// The share of the n-grams that are different from all earlier ones; 1 if there are none.
-[[nodiscard]] inline double distinct_ngrams(std::span<const int> tokens, std::size_t n = 4) {
-  if (tokens.size() < n) return 1;
-  const std::size_t count = tokens.size() - n + 1;
-  std::set<std::vector<int>> seen;
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto gram = tokens.subspan(i, n);
-    seen.emplace(gram.begin(), gram.end());
-  }
-  return static_cast<double>(seen.size()) / static_cast<double>(count);
-}
 
 /// Words of at least three letters that begin with a capital letter within a sentence: names of
 /// persons and places, mostly. ASCII letters; a word ends at the first other byte.

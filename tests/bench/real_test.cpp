@@ -308,13 +308,6 @@ TEST(RealPresses, CutThePromptAndKeepTheResponse) {
   }
 }
 
-TEST(RealWrittenText, CountsDistinctNgrams) {
-  EXPECT_EQ(real::distinct_ngrams(std::vector<int>{1, 2, 3}, 4), 1);
-  EXPECT_EQ(real::distinct_ngrams(std::vector<int>{1, 2, 3, 4}, 4), 1);
-  EXPECT_EQ(real::distinct_ngrams(std::vector<int>(13, 5), 4), 0.1);
-  EXPECT_EQ(real::distinct_ngrams(std::vector<int>{1, 2, 1, 2, 1}, 2), 0.5);
-}
-
 TEST(RealWrittenText, FindsNamesWithinSentences) {
   EXPECT_EQ(real::names_of("Then Mara saw Tobias. The sea was grey, Mara thought.\nWhen Al\n"
                            "\"Where is Oskar's dog?\" asked Freya"),

@@ -100,6 +100,22 @@ TYPED_TEST(CacheOracleTest, ObservesTheWeightsOfTheEngine) {
   }
 }
 
+TYPED_TEST(CacheOracleTest, DraftsForksAndNewSequences) {
+  const CacheShape shape{.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 8};
+  CacheDuel<float, TypeParam> duel(
+      shape, {.capacity = 16, .window = 5, .sinks = 2, .max_tokens = 4000, .history = 5}, 3);
+  for (int round = 0; round < 30 && !duel.over(); ++round) {
+    duel.prefill(1 + duel.random().below(round % 5 == 0 ? 30 : 5));
+    for (std::size_t step = duel.random().below(8); step > 0; --step) {
+      duel.random().chance(0.5) ? duel.step() : duel.observe(Weights::grid);
+    }
+    if (!duel.over()) duel.rollback(duel.random().below(8));
+    if (round % 7 == 3) duel.fork();
+    if (round % 11 == 10) duel.reset();
+    if (this->HasFailure()) return;
+  }
+}
+
 template <class Contender>
 class CacheScalarTest : public CacheOracleTest<Contender> {};
 TYPED_TEST_SUITE(CacheScalarTest, OneOfEachKind);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "morphkv/policy/decayed_max.hpp"
+#include "morphkv/policy/recommended.hpp"
 #include "support/cache_duel.hpp"
 #include "support/errors.hpp"
 #include "support/script.hpp"
@@ -268,6 +269,14 @@ TEST(SharedBudget, RefusesWhatDoesNotFit) {
   auto with_history = options;
   with_history.history = 2;
   expect_refused([&] { (void)Cache(shape, with_history, budget); }, "history = 2");
+  const auto for_prompts = recommended_for_prompts(64, 100);
+  for (const double max_ratio : {1.0, 1.01, 2.0}) {
+    expect_refused(
+        [&] {
+          (void)Cache(shape, for_prompts, SharedBudget{.min_ratio = 0.5, .max_ratio = max_ratio});
+        },
+        "slots = 164");
+  }
 }
 
 }  // namespace

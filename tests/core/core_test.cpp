@@ -134,10 +134,13 @@ TEST(StatusText, IsDifferentForEach) {
   for (const Status status :
        {Status::ok, Status::wrong_size, Status::position_backwards, Status::bad_row,
         Status::out_of_step, Status::full, Status::nothing_to_evict, Status::too_far_back,
-        Status::not_finite, Status::no_memory, Status::no_sequence}) {
+        Status::not_finite, Status::no_memory, Status::no_sequence, Status::position_too_large}) {
     texts.insert(to_string(status));
   }
-  EXPECT_EQ(texts.size(), 11U);
+  EXPECT_EQ(texts.size(), 12U);
+  EXPECT_EQ(to_string(Status::not_finite), "a key or value is not finite in the cache's type");
+  EXPECT_EQ(to_string(Status::position_too_large), "a position is above max_position");
+  EXPECT_EQ(to_string(Status::no_sequence), "the pool has no such sequence, or it is named twice");
   EXPECT_EQ(texts.count("unknown status"), 0U);
   EXPECT_EQ(to_string(static_cast<Status>(99)), "unknown status");
 }

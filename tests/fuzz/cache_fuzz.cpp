@@ -76,7 +76,7 @@ void play(FuzzBytes& bytes) {
         duel.prefill(1 + bytes.below(6));
         break;
       case 2:
-        duel.rollback(bytes.below(drawn.setting.history + 2));
+        duel.rollback(bytes.below(drawn.setting.history + 3));
         break;
       case 3:
         duel.fork();

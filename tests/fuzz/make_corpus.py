@@ -105,7 +105,7 @@ def main():
     write("tokenizer", [tokenizer(TOKENIZERS / f"{name}.json")
                         for name in ("digits", "llama3", "metaspace", "qwen2", "sentencepiece")])
     draw = random.Random(1)
-    for name, policies in (("eviction", 17), ("cache", 6)):
+    for name, policies in (("eviction", 18), ("cache", 6)):
         write(name, [bytes([policy]) + draw.randbytes(160) for policy in range(policies)])
 
 

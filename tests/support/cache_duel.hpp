@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
 #include <span>
 #include <utility>
 #include <vector>
@@ -55,6 +56,7 @@ class CacheDuel {
   CacheDuel(const CacheShape& shape, const Setting& setting, std::uint64_t seed)
       : cache_(shape, Contender::options(setting)),
         group_fusion_(setting.group),
+        history_(setting.history),
         heads_(shape.heads(), {Contender::reference(setting), {shape.head_dim, {}, {}}}),
         random_(seed) {}
 
@@ -65,7 +67,8 @@ class CacheDuel {
   [[nodiscard]] bool over() const { return over_; }
 
   void prefill(std::size_t tokens) {
-    past_ = {{tokens, heads_}};
+    past_.clear();
+    record_past(tokens);
     for (std::size_t layer = 0; layer < shape().layers; ++layer) {
       const Tokens block = draw_tokens(shape(), tokens, random_);
       const auto queries = converted<E>(block.queries);
@@ -85,7 +88,7 @@ class CacheDuel {
   }
 
   void step() {
-    past_.push_back({1, heads_});
+    record_past(1);
     for (std::size_t layer = 0; layer < shape().layers && !over_; ++layer) {
       const std::vector<float> query = append(layer);
       std::vector<E> output(query.size());
@@ -103,7 +106,7 @@ class CacheDuel {
 
   /// The engine's own attention: made-up weights.
   void observe(Weights kind) {
-    past_.push_back({1, heads_});
+    record_past(1);
     for (std::size_t layer = 0; layer < shape().layers && !over_; ++layer) {
       (void)append(layer);
       const std::size_t stride = cache_.size(layer, 0) + 3;
@@ -116,18 +119,13 @@ class CacheDuel {
     compare();
   }
 
-  /// Takes back the newest `count` steps and blocks, if the cache's history reaches so far.
+  /// Takes back the newest `count` steps and blocks; more than the history holds must be refused.
   void rollback(std::size_t count) {
-    count = (std::min)(count, past_.size());
-    std::size_t tokens = 0;
-    for (std::size_t i = 0; i < count; ++i) tokens += past_[past_.size() - 1 - i].tokens;
-    std::size_t recorded = tokens;
-    for (std::size_t layer = 0; layer < shape().layers; ++layer) {
-      for (std::size_t head = 0; head < shape().kv_heads; ++head) {
-        recorded = (std::min)(recorded, cache_.policy(layer, head).recorded());
-      }
+    const bool reaches = count <= past_.size();
+    std::size_t tokens = reaches ? 0 : 1;
+    for (std::size_t i = 0; i < (std::min)(count, past_.size()); ++i) {
+      tokens += past_[past_.size() - 1 - i].tokens;
     }
-    const bool reaches = tokens <= recorded;
     ASSERT_EQ(cache_.rollback(tokens), reaches ? Status::ok : Status::too_far_back);
     for (; reaches && count > 0; --count) {
       heads_ = std::move(past_.back().heads);
@@ -164,6 +162,16 @@ class CacheDuel {
     std::size_t tokens;
     std::vector<Head> heads;
   };
+
+  /// A step or a block comes. The history holds whole ones, of so many tokens at most.
+  void record_past(std::size_t tokens) {
+    past_.push_back({tokens, heads_});
+    const auto held = [&] {
+      return std::accumulate(past_.begin(), past_.end(), std::size_t{0},
+                             [](std::size_t sum, const Past& past) { return sum + past.tokens; });
+    };
+    while (held() > history_) past_.erase(past_.begin());
+  }
 
   [[nodiscard]] const CacheShape& shape() const { return cache_.shape(); }
   [[nodiscard]] Head& at(std::size_t layer, std::size_t head) {
@@ -334,8 +342,9 @@ class CacheDuel {
 
   KVCache<T, Policy> cache_;
   GroupFusion group_fusion_;
+  std::size_t history_;
   std::vector<Head> heads_;  ///< [layers][kv_heads]
-  std::vector<Past> past_;   ///< since the newest block, which is the first
+  std::vector<Past> past_;   ///< what the history holds, since the newest block
   Random random_;
   bool over_ = false;
 };

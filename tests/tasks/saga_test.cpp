@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "tasks/distinct_ngrams.hpp"
 #include "tasks/imperfect_writers.hpp"
 #include "tasks/saga.hpp"
 #include "tasks/saga_grader.hpp"
@@ -146,6 +147,7 @@ TEST(DistinctNgrams, CountsRunsThatAreDifferent) {
   EXPECT_DOUBLE_EQ(distinct_ngrams(text, 5), 1);
   EXPECT_DOUBLE_EQ(distinct_ngrams(text, 6), 1);
   EXPECT_DOUBLE_EQ(distinct_ngrams({}, 2), 1);
+  EXPECT_DOUBLE_EQ(distinct_ngrams(std::vector<int>(13, 5), 4), 0.1);
 }
 
 }  // namespace

@@ -158,6 +158,10 @@ TEST(Answer, IsWhatTheCachesOfEachPolicyWeigh) {
   question = question_of("snapkv", {{"capacity", "300"}});
   question.response = 100;
   expect_answer<Eigen::bfloat16, SnapKV>(question, {.capacity = 300, .max_tokens = 400});
+  question = question_of("recommended_for_prompts", {{"capacity", "300"}});
+  question.response = 100;
+  expect_answer<Eigen::bfloat16, DecayedMax>(question, recommended_for_prompts(300, 100));
+  EXPECT_EQ(memory::answer_of(question).slots, 400U);
 }
 
 TEST(Answer, CountsTheBatchAndWhatFits) {

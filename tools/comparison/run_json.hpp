@@ -51,6 +51,11 @@ struct RunFacts {
           {"git", git_text()},           {"cache_element", "float16"}};
 }
 
+/// As a file has it. What is no UTF-8, in a command or a text that a model wrote, is replaced.
+[[nodiscard]] inline std::string json_text(const Json& json) {
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 [[nodiscard]] inline Json memory_json(const MemoryUsage& memory) {
   return {{"keys", memory.keys},      {"values", memory.values}, {"positions", memory.positions},
           {"window", memory.window},  {"scores", memory.scores}, {"history", memory.history},

@@ -152,7 +152,7 @@ void run(const Arguments& arguments, const std::string& command) {
   const RunFacts facts{command, files.name(), arguments.seed, arguments.threads,
                        seconds_since(start)};
   const auto figures = figures_json(model, workload, outcomes, facts);
-  support::write_file(arguments.output / "demo.json", figures.dump(1) + "\n");
+  support::write_file(arguments.output / "demo.json", json_text(figures));
   std::vector<const Outcome*> all(outcomes.size());
   std::transform(outcomes.begin(), outcomes.end(), all.begin(),
                  [](const Outcome& outcome) { return &outcome; });

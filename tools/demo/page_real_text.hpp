@@ -8,7 +8,7 @@ namespace morphkv::demo {
 
 /// `realText` is real_text_json(), or null where there is no model.
 inline constexpr char page_real_text_script[] = R"js(
-if (realText) {
+if (realText && realText.results.length === 2) {
   const place = byId("real-text");
   const { trails, results } = realText;
   const [full, kept] = results;

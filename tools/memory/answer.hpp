@@ -42,17 +42,6 @@ struct Answer {
 
 namespace detail {
 
-template <class Options>
-[[nodiscard]] std::size_t slots_of(const Options& options) {
-  if constexpr (requires { options.max_tokens; }) {
-    return options.max_tokens;
-  } else if constexpr (requires { options.capacity; }) {
-    return options.capacity;
-  } else {
-    return options.heavy + options.recent;
-  }
-}
-
 template <Scalar T>
 [[nodiscard]] Answer answer_in(const Question& question) {
   const CacheShape& shape = question.model.shape;
@@ -63,7 +52,7 @@ template <Scalar T>
       [&]<class Policy>(const typename Policy::Options& options) {
         policies::require_cache_memory<T>({1, shape.group(), 1, shape.head_dim}, options);
         answer.policy = expected_memory<T, Policy>(shape, options);
-        answer.slots = slots_of(options);
+        answer.slots = policies::slots_of(options);
         answer.options = policies::describe(options);
       });
   const policies::OptionTexts& given = question.policy.options;
@@ -210,6 +199,7 @@ namespace detail {
   add_kind("positions and protection", answer.policy.positions);
   add_kind("window", answer.policy.window);
   add_kind("scores", answer.policy.scores);
+  add_kind("history", answer.policy.history);
   add_kind("working space", answer.policy.scratch);
   result += ".\n\n";
   return result + loss_text(question, answer);

@@ -40,7 +40,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
           ->needs(config);
   config->needs(tokens);
   app.add_option("--response", question.response,
-                 "of these, the tokens after the prompt, which snapkv keeps whole")
+                 "of these, the tokens after the prompt, which snapkv and "
+                 "recommended_for_prompts keep whole")
       ->check(CLI::Range(0, 1'000'000'000))
       ->needs(config)
       ->capture_default_str();

@@ -275,27 +275,32 @@ void fit_max_tokens(Options& options, const OptionTexts& given, std::size_t prom
   }
 }
 
+/// Slots per head that a policy's options ask for.
+template <class Options>
+[[nodiscard]] std::size_t slots_of(const Options& o) {
+  if constexpr (requires { o.max_tokens; }) {
+    return o.max_tokens;
+  } else if constexpr (requires { o.response_slots; }) {
+    return o.capacity + o.response_slots;
+  } else if constexpr (requires { o.capacity; }) {
+    return o.capacity;
+  } else {
+    return o.heavy + o.recent;
+  }
+}
+
 /// Refuses a cache that this machine has no memory for.
 /// \throws std::invalid_argument naming the slots
 template <Scalar T, class Options>
 void require_cache_memory(const CacheShape& shape, const Options& o) {
-  double slots = 0;
+  const auto slots = static_cast<double>(slots_of(o));
   double bytes = 2.0 * static_cast<double>(shape.head_dim * sizeof(T));  // per slot
-  if constexpr (requires { o.max_tokens; }) {
-    slots = static_cast<double>(o.max_tokens);
-  } else if constexpr (requires { o.capacity; }) {
-    slots = static_cast<double>(o.capacity);
-    if constexpr (requires { o.response_slots; }) slots += static_cast<double>(o.response_slots);
-  } else {
-    slots = static_cast<double>(o.heavy) + static_cast<double>(o.recent);
-  }
   if constexpr (std::same_as<Options, MorphKV::Options>) {
     const MorphKV::Options m = MorphKV::resolved(o);
     bytes += 2.0 * static_cast<double>(m.panes == 0 ? m.window : m.panes);
   }
-  support::require_memory(
-      slots * bytes * static_cast<double>(shape.heads()),
-      "a cache of " + std::to_string(static_cast<std::size_t>(slots)) + " slots per head");
+  support::require_memory(slots * bytes * static_cast<double>(shape.heads()),
+                          "a cache of " + std::to_string(slots_of(o)) + " slots per head");
 }
 
 /// Calls use.template operator()<Policy>(options) for the chosen policy, fitted to `prompt` and

@@ -55,6 +55,7 @@ class DecodeWorkspace {
     attention.weight_stride = stride_;
     attention.output = begin(head) + width_;
     attention.row = row(head);
+    attention.log_sum_exp = nullptr;
     if constexpr (requires { policy.prefetch_hints(); }) {
       attention.next = policy.prefetch_hints();
     }

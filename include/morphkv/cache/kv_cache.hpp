@@ -394,7 +394,8 @@ class KVCache {
     require(shared.max_ratio >= 1 && shared.max_ratio <= 1024, "max_ratio", shared.max_ratio,
             "from 1 to 1024");
     options.spare_slots = 0;
-    (void)Policy(options, 0);  // checks the capacity before it is multiplied
+    const std::size_t slots = Policy(options, 0).slots();  // refuses a capacity that is too large
+    require(slots == options.capacity, "slots", slots, "the capacity, where heads share slots");
     const auto most = static_cast<double>(options.capacity) * shared.max_ratio;
     options.spare_slots = static_cast<std::size_t>(most) - options.capacity;
     return options;

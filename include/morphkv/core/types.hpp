@@ -78,6 +78,7 @@ enum class [[nodiscard]] Status{
       "the history does not reach back that far",
       "the pool has no such sequence, or it is named twice",
   };
+  static_assert(std::size(texts) == static_cast<std::size_t>(Status::no_sequence) + 1);
   const auto index = static_cast<std::size_t>(status);
   return index < std::size(texts) ? texts[index] : "unknown status";
 }

@@ -347,7 +347,7 @@ __device__ void store_output(const Cluster& cluster, float* sums,
        i += threads) {
     float total = 0;
     for (std::uint32_t r = 0; r < cluster.blocks(); ++r) total += *cluster.peer(&sums[i], r);
-    output[i] = static_cast<T>(total);
+    assign(output[i], total);
   }
   cluster.sync();
 }

@@ -104,7 +104,7 @@ __device__ float fused_weight(const ObserveArguments<Weight, S>& a, std::size_t 
   float row = 0;
   for (std::uint32_t g = 0; g < a.group; ++g) {
     const std::size_t query_head = cell * a.group + g;
-    float weight = static_cast<float>(a.weights[query_head * a.weight_stride + slot]);
+    float weight = to_float(a.weights[query_head * a.weight_stride + slot]);
     if (a.form == WeightForm::logits) weight = expf(weight - a.log_sum_exp[query_head]);
     if (!(weight >= 0.0F)) return weight;  // fmaxf would drop a NaN
     row = a.policy.rules.group == GroupFusion::max ? fmaxf(row, weight) : row + weight;

@@ -16,6 +16,14 @@
 
 namespace morphkv { inline namespace v0 { namespace cuda {
 
+// PyTorch defines __CUDA_NO_HALF_CONVERSIONS__, which takes the types' own conversions away.
+[[nodiscard]] __device__ inline float to_float(float x) { return x; }
+[[nodiscard]] __device__ inline float to_float(__half x) { return __half2float(x); }
+[[nodiscard]] __device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ inline void assign(float& to, float x) { to = x; }
+__device__ inline void assign(__half& to, float x) { to = __float2half_rn(x); }
+__device__ inline void assign(__nv_bfloat16& to, float x) { to = __float2bfloat16_rn(x); }
+
 /// Whether some memory, and what is a multiple of `strides` elements after it, lies on 16 bytes.
 template <class T>
 [[nodiscard]] bool lies_on_16_bytes(const T* data, std::size_t strides = 0) noexcept {

@@ -105,8 +105,8 @@ __global__ void __launch_bounds__(decode_threads, 2)
     const std::uint32_t end = max(begin, team.end(state.size));
     const std::uint32_t tokens = end - begin;
     if (appends && placement.slot >= begin && placement.slot < end) {
-      const auto write = [&](const T* tokens, const KvView<T>& rows) {
-        copy_row(tokens + cell * head_dim, row_of(rows, placement.slot), head_dim);
+      const auto write = [&](const T* from, const KvView<T>& rows) {
+        copy_row(from + cell * head_dim, row_of(rows, placement.slot), head_dim);
       };
       write(a.keys, keys);
       write(a.values, values);

@@ -288,7 +288,7 @@ class EvictionHead {
   [[nodiscard]] MemoryUsage memory() const noexcept {
     std::size_t window = 0;
     if constexpr (requires { plan_.score.window_memory(); }) {
-      if (plan_.rules.evicts()) window = plan_.score.window_memory().bytes(layout_.stride);
+      if (plan_.rules.carries_scores) window = plan_.score.window_memory().bytes(layout_.stride);
     }
     return {.positions = layout_.scores,
             .window = window,

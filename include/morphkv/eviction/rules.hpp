@@ -19,11 +19,14 @@ namespace morphkv { inline namespace v0 {
 /// tokens (StreamingLLM, arXiv 2309.17453, section 3).
 inline constexpr std::size_t default_sinks = 4;
 
+/// Slots that a head can have at most.
+inline constexpr std::size_t max_head_slots = 1U << 30U;
+
 struct EvictionRules {
   Schedule schedule = Schedule::on_arrival;
   GroupFusion group = GroupFusion::mean;
   bool protect_prompt = false;         ///< every token of a block is protected
-  bool carries_scores = false;         ///< what a block has scored counts after it
+  bool carries_scores = true;          ///< the head keeps the scores' numbers between blocks
   Pooling pooling = Pooling::average;  ///< of the scores of a block, along positions
   std::uint32_t pooling_kernel = 1;    ///< odd; 1 pools nothing
   std::uint32_t capacity = 0;          ///< tokens that stay
@@ -56,7 +59,7 @@ struct RuleOptions {
   std::size_t recent = 0;
   std::size_t sinks = default_sinks;
   bool protect_prompt = false;
-  bool carries_scores = true;
+  bool carries_scores = true;   ///< ignored where tokens evict each other: there it is so
   std::size_t max_tokens = 0;   ///< slots of a schedule that lets a head grow
   std::size_t spare_slots = 0;  ///< slots beyond the capacity, for heads that share slots
   std::size_t pooling_kernel = 1;
@@ -69,7 +72,6 @@ struct RuleOptions {
 /// \throws std::invalid_argument if the capacity leaves no token to evict, or a number is too
 /// large.
 [[nodiscard]] inline EvictionRules make_rules(const RuleOptions& o) {
-  constexpr std::size_t max_slots = 1U << 30U;
   const auto limit = [](std::size_t max) { return "at most " + std::to_string(max); };
   const auto narrow = [](std::size_t x) { return static_cast<std::uint32_t>(x); };
   EvictionRules rules{.schedule = o.schedule,
@@ -78,14 +80,15 @@ struct RuleOptions {
                       .pooling = o.pooling,
                       .pooling_kernel = narrow(o.pooling_kernel)};
   if (o.schedule == Schedule::never) {
-    require(o.max_tokens > 0 && o.max_tokens <= max_slots, "max_tokens", o.max_tokens,
-            "from 1 to " + std::to_string(max_slots));
+    require(o.max_tokens > 0 && o.max_tokens <= max_head_slots, "max_tokens", o.max_tokens,
+            "from 1 to " + std::to_string(max_head_slots));
     rules.capacity = rules.slots = narrow(o.max_tokens);
+    rules.carries_scores = false;
     return rules;
   }
-  rules.carries_scores = o.carries_scores;
+  rules.carries_scores = o.carries_scores || rules.evicts();
   const std::string name = o.recent_name;
-  require(o.capacity <= max_slots, "capacity", o.capacity, limit(max_slots));
+  require(o.capacity <= max_head_slots, "capacity", o.capacity, limit(max_head_slots));
   require(o.capacity > o.recent, "capacity", o.capacity,
           "above " + name + " = " + std::to_string(o.recent));
   require(o.sinks <= o.capacity - o.recent, "sinks", o.sinks,
@@ -94,13 +97,13 @@ struct RuleOptions {
   require(o.pins <= room, "pins", o.pins,
           "at most capacity - " + name + " - sinks = " + std::to_string(room) +
               ", and 0 without recent tokens");
-  require(o.pin_half_life > 0 && o.pin_half_life <= max_slots, "pin_half_life", o.pin_half_life,
-          "from 1 to " + std::to_string(max_slots));
-  require(o.max_tokens <= max_slots, "max_tokens", o.max_tokens, limit(max_slots));
-  require(o.spare_slots <= max_slots - o.capacity, "spare_slots", o.spare_slots,
-          limit(max_slots - o.capacity));
-  require(o.pooling_kernel % 2 == 1 && o.pooling_kernel <= max_slots, "kernel", o.pooling_kernel,
-          "odd, and at most " + std::to_string(max_slots));
+  require(o.pin_half_life > 0 && o.pin_half_life <= max_head_slots, "pin_half_life",
+          o.pin_half_life, "from 1 to " + std::to_string(max_head_slots));
+  require(o.max_tokens <= max_head_slots, "max_tokens", o.max_tokens, limit(max_head_slots));
+  require(o.spare_slots <= max_head_slots - o.capacity, "spare_slots", o.spare_slots,
+          limit(max_head_slots - o.capacity));
+  require(o.pooling_kernel % 2 == 1 && o.pooling_kernel <= max_head_slots, "kernel",
+          o.pooling_kernel, "odd, and at most " + std::to_string(max_head_slots));
   rules.capacity = narrow(o.capacity);
   rules.recent = narrow(o.recent);
   rules.sinks = narrow(o.sinks);

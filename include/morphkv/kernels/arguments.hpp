@@ -25,7 +25,7 @@ struct PrefetchHint {
 using PrefetchHints = std::array<PrefetchHint, 4>;
 
 /// The arguments of decode_attention. Nothing is owned. Rows of keys and values lie as KvView says,
-/// the values by the same table as the keys.
+/// the values with the same strides and pages as the keys.
 template <Scalar T>
 struct DecodeAttention {
   const float* query = nullptr;  ///< [group][head_dim]

@@ -50,18 +50,18 @@ struct DigitSearch {
 
 namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
 
-/// Calls emit(index) for the `wanted` highest keys, ascending. Of equal keys the higher index (the
+/// Calls emit(index) for the `count` highest keys, ascending. Of equal keys the higher index (the
 /// newer token) stays. Floats are ranked by their ranked_key(). It needs no memory. O(keys).
 template <std::unsigned_integral Key, class Emit>
-void top_k(std::span<const Key> keys, std::size_t wanted, const Emit& emit) {
-  if (wanted == 0 || keys.empty()) return;
+void top_k(std::span<const Key> keys, std::size_t count, const Emit& emit) {
+  if (count == 0 || keys.empty()) return;
   Key all = keys[0];
   Key some = keys[0];
   for (const Key key : keys) {
     all &= key;
     some |= key;
   }
-  auto search = DigitSearch<Key>::of(static_cast<std::uint32_t>(wanted));
+  auto search = DigitSearch<Key>::of(static_cast<std::uint32_t>(count));
   std::size_t equals = keys.size();
   while (!search.is_done() && equals > search.k) {  // else all that agree stay
     search.next_digit();

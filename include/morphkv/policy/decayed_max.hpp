@@ -67,9 +67,9 @@ class DecayedMax : public ScoredEviction<RecurrentScore<DecayedMaximum>> {
     require(o.half_life > 0, "half_life", o.half_life, "above 0");
     require(o.response_slots == 0 || o.spare_slots == 0, "spare_slots", o.spare_slots,
             "0 beside response_slots");
-    constexpr std::size_t max_slots = 1U << 30U;
-    require(o.response_slots <= max_slots, "response_slots", o.response_slots,
-            "at most " + std::to_string(max_slots));
+    const std::size_t left = o.capacity < max_head_slots ? max_head_slots - o.capacity : 0;
+    require(o.response_slots <= left, "response_slots", o.response_slots,
+            "at most " + std::to_string(left) + " beside the capacity");
     const bool grows = o.response_slots > 0;
     return {make_rules({.schedule = grows ? Schedule::after_prompt : Schedule::on_arrival,
                         .group = o.group,

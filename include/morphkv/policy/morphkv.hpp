@@ -20,9 +20,9 @@ namespace morphkv { inline namespace v0 {
 ///
 /// The new token overwrites the one with the lowest F. A query scores once its token has attended.
 ///
-/// The authors' windows are short, and their sums forget what a short window does not attend to. By
-/// default the window is half of the capacity, in 8 panes of maxima: on a real model that diverges
-/// far less from the full cache (docs/choose_a_policy.md), in 20 bytes per slot.
+/// The authors' windows are short, and a token that a short window does not attend to has no score.
+/// By default the window is half of the capacity, in 8 panes of maxima: on a real model that
+/// diverges far less from the full cache (docs/choose_a_policy.md), in 20 bytes per slot.
 class MorphKV : public ScoredEviction<RecentWindow> {
  public:
   struct Options {

@@ -14,10 +14,10 @@ namespace morphkv { inline namespace v0 {
 
 /// One setting for every purpose, from the capacity alone: half of it for recent tokens, scores
 /// from a distance of 32 tokens with a half-life of half a capacity, and all other slots for pins,
-/// half of which are released every quarter of a capacity. A cache of less than 256 slots has no
-/// room for pins: it has none, and five eighths for recent tokens. docs/choose_a_policy.md has the
-/// measurements, on a model of 135 million parameters and on a toy: measure your own where it
-/// matters.
+/// half of which are released every quarter of a capacity. Below 256 slots pins leave too few
+/// slots to the scores: there are none, and five eighths for recent tokens. docs/choose_a_policy.md
+/// has the measurements, on a model of 135 million parameters and on a toy: measure your own where
+/// it matters.
 ///
 ///     KVCache<Eigen::bfloat16, DecayedMax> cache(shape, recommended(2048));
 ///

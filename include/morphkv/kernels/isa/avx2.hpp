@@ -5,7 +5,6 @@
 #define MORPHKV_KERNELS_ISA_AVX2_HPP
 
 #include <Eigen/Core>
-#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>

@@ -2,7 +2,7 @@
 /// \file
 /// Includes the loops of one operation once for every instruction set that this compiler knows:
 ///
-///     #define MORPHKV_LOOPS "morphkv/kernels/vector/search.hpp"
+///     #define MORPHKV_LOOPS "morphkv/kernels/vector/scores.hpp"
 ///     #include "morphkv/kernels/isa/for_each.hpp"
 ///
 /// Each time MORPHKV_ISA is the namespace of a vocabulary: the loops put their functions there, and

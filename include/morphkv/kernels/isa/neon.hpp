@@ -5,7 +5,6 @@
 #define MORPHKV_KERNELS_ISA_NEON_HPP
 
 #include <Eigen/Core>
-#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -112,7 +111,6 @@ MORPHKV_VECTOR_WORD void store_transposed(Floats a, Floats b, Floats c, Floats d
 
 // --- 32-bit unsigned integers
 
-MORPHKV_VECTOR_WORD std::uint32_t reduce_add(U32s a) noexcept { return vaddvq_u32(a); }
 MORPHKV_VECTOR_WORD std::uint32_t reduce_min(U32s a) noexcept { return vminvq_u32(a); }
 MORPHKV_VECTOR_WORD std::uint32_t reduce_max(U32s a) noexcept { return vmaxvq_u32(a); }
 

@@ -10,7 +10,7 @@
 #include "kernels/support.hpp"
 #include "oracle/half_rounding.hpp"
 
-namespace morphkv::testing::window_update_test { namespace {
+namespace morphkv::testing::scores_test { namespace {
 
 /// Some slots protected: about a quarter, none, or all.
 std::vector<std::uint64_t> protection(std::size_t slots, unsigned quarters, std::mt19937& engine) {
@@ -29,7 +29,7 @@ struct Outcome {
   friend bool operator==(const Outcome&, const Outcome&) = default;
 };
 
-class WindowUpdateTest : public ::testing::Test {
+class ScoresTest : public ::testing::Test {
  protected:
   /// Calls body(row, slots, protected bits, offset) for every size, input, protection and
   /// alignment.
@@ -84,7 +84,7 @@ class WindowUpdateTest : public ::testing::Test {
   }
 };
 
-TEST_F(WindowUpdateTest, SlideSum) {
+TEST_F(ScoresTest, SlideSum) {
   for_each_row([&](const float* row, std::size_t slots, const std::uint64_t* words,
                    std::size_t offset) {
     expect_same_bits([&] {
@@ -111,7 +111,7 @@ TEST_F(WindowUpdateTest, SlideSum) {
   });
 }
 
-TEST_F(WindowUpdateTest, SlideSumReturnsToZeroExactly) {
+TEST_F(ScoresTest, SlideSumReturnsToZeroExactly) {
   constexpr std::size_t slots = 130;
   constexpr std::size_t rows = 255;
   for (const Isa isa : isas()) {
@@ -136,7 +136,7 @@ TEST_F(WindowUpdateTest, SlideSumReturnsToZeroExactly) {
   }
 }
 
-TEST_F(WindowUpdateTest, AddToPane) {
+TEST_F(ScoresTest, AddToPane) {
   for_each_row(
       [&](const float* row, std::size_t slots, const std::uint64_t* words, std::size_t offset) {
         expect_same_bits([&] {
@@ -158,7 +158,7 @@ TEST_F(WindowUpdateTest, AddToPane) {
       });
 }
 
-TEST_F(WindowUpdateTest, SlideMax) {
+TEST_F(ScoresTest, SlideMax) {
   for_each_row([&](const float* row, std::size_t slots, const std::uint64_t* words,
                    std::size_t offset) {
     // Which rows of the window are there; every pair of choices is among these.
@@ -205,7 +205,7 @@ TEST_F(WindowUpdateTest, SlideMax) {
   });
 }
 
-TEST_F(WindowUpdateTest, ReplaceRow) {
+TEST_F(ScoresTest, ReplaceRow) {
   for_each_row(
       [&](const float* row, std::size_t slots, const std::uint64_t* words, std::size_t offset) {
         expect_same_bits([&] {
@@ -223,7 +223,7 @@ TEST_F(WindowUpdateTest, ReplaceRow) {
       });
 }
 
-TEST_F(WindowUpdateTest, DecayMax) {
+TEST_F(ScoresTest, DecayMax) {
   for_each_row(
       [&](const float* row, std::size_t slots, const std::uint64_t* words, std::size_t offset) {
         for (const float decay : {0.0F, 0.998F, 1.0F}) {
@@ -249,7 +249,7 @@ TEST_F(WindowUpdateTest, DecayMax) {
       });
 }
 
-TEST_F(WindowUpdateTest, AddRow) {
+TEST_F(ScoresTest, AddRow) {
   for_each_row(
       [&](const float* row, std::size_t slots, const std::uint64_t* words, std::size_t offset) {
         expect_same_bits([&] {
@@ -332,7 +332,7 @@ Slot oldest_by_hand(Value value, const Scores& scores, const std::uint64_t* word
   return oldest;
 }
 
-TEST_F(WindowUpdateTest, TheLowestScoreAndTheOldestOfEqualOnes) {
+TEST_F(ScoresTest, TheLowestScoreAndTheOldestOfEqualOnes) {
   for (const std::size_t slots : sizes()) {
     for (const unsigned values : {1U, 3U, 1000U}) {
       for (const unsigned quarters : {0U, 1U, 4U}) {
@@ -400,7 +400,7 @@ TEST_F(WindowUpdateTest, TheLowestScoreAndTheOldestOfEqualOnes) {
   }
 }
 
-TEST_F(WindowUpdateTest, BadWeightsAreFoundWhereverTheyAre) {
+TEST_F(ScoresTest, BadWeightsAreFoundWhereverTheyAre) {
   constexpr float nan = std::numeric_limits<float>::quiet_NaN();
   constexpr float infinity = std::numeric_limits<float>::infinity();
   for (const Isa isa : isas()) {
@@ -424,4 +424,4 @@ TEST_F(WindowUpdateTest, BadWeightsAreFoundWhereverTheyAre) {
 }
 
 }  // namespace
-}  // namespace morphkv::testing::window_update_test
+}  // namespace morphkv::testing::scores_test
