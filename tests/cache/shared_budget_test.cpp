@@ -215,6 +215,23 @@ TEST(SharedBudget, AttentionReadsTheRightRows) {
   }
 }
 
+TEST(SharedBudget, PagesPassWhole) {
+  for (const std::size_t capacity : {67U, 130U, 301U, 512U}) {  // in pages of 2, 4, 8 and 16 rows
+    Cache cache(shape, {.capacity = capacity, .recent = 4, .half_life = 10}, budget);
+    const Script script;
+    (void)script.prefill(cache, 30);
+    std::size_t least = capacity;
+    for (int part = 0; part < 5; ++part) {
+      (void)script.decode(cache, capacity);
+      check_rows(cache, script);
+      for (std::size_t head = 0; head < shape.heads(); ++head) {
+        least = std::min(least, cache.size(head / 2, head % 2));
+      }
+    }
+    EXPECT_LT(least + capacity / 32, capacity);
+  }
+}
+
 TEST(SharedBudget, CopiesAndResetsAreWhole) {
   Cache cache(shape, options, budget);
   const Script script;
@@ -257,6 +274,9 @@ TEST(SharedBudget, CountsItsBytes) {
   EXPECT_EQ(cache.memory().values, cache.memory().keys);
   EXPECT_GE(cache.memory().positions,
             shape.heads() * 32 * (sizeof(Position) + sizeof(std::int32_t)));
+  const Cache paged(shape, recommended(1024), budget);  // in pages of 32 rows
+  EXPECT_EQ(paged.memory().keys,
+            shape.heads() * (1024 + 31) / 32 * 32 * shape.head_dim * sizeof(float));
 }
 
 TEST(SharedBudget, RefusesWhatDoesNotFit) {

@@ -2,7 +2,9 @@
 // The vocabulary.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <new>
@@ -12,6 +14,7 @@
 
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/executor.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/shape.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/core/weight_units.hpp"
@@ -155,6 +158,37 @@ TEST(SerialExecutor, RunsEveryBodyOnceInOrder) {
   std::vector<std::size_t> ran;
   SerialExecutor()(4, [&](std::size_t index) { ran.push_back(index); });
   EXPECT_EQ(ran, (std::vector<std::size_t>{0, 1, 2, 3}));
+}
+
+TEST(KvCursor, WalksOverEveryRowInItsPieces) {
+  const std::vector<float> data(100);
+  for (const std::size_t page_rows : {1U, 3U}) {
+    // A table that ends with the last page that is used; pages 4, 5, 6 and 8, 9 are one piece.
+    const std::vector<std::int32_t> pages = {4, 5, 6, 2, 8, 9, 1};
+    const std::vector<std::size_t> pieces = {3, 1, 2, 1};
+    const KvView<const float> rows{data.data(), 2, pages.data(), page_rows, 2 * page_rows};
+    const std::size_t tokens = pages.size() * page_rows - (page_rows - 1);
+    for (const std::size_t most : {std::size_t{1}, std::size_t{2}, std::size_t{4}, tokens}) {
+      for (std::size_t begin = 0; begin < tokens; ++begin) {
+        KvCursor<float> cursor(rows, begin);
+        std::size_t calls = 0;
+        for (std::size_t t = begin; t < tokens; ++calls) {
+          const float* first = nullptr;
+          const std::size_t count = cursor.next(std::min(most, tokens - t), first);
+          ASSERT_GE(count, 1U);
+          ASSERT_LE(count, std::min(most, tokens - t));
+          for (std::size_t i = 0; i < count; ++i, ++t) ASSERT_EQ(first + 2 * i, rows[t]);
+        }
+        if (most == tokens && begin == 0) {
+          EXPECT_EQ(calls, pieces.size());
+        }
+      }
+    }
+    KvView<const float> padded = rows;
+    padded.page_stride += 2;  // no page lies right behind another
+    const float* first = nullptr;
+    EXPECT_EQ(KvCursor<float>(padded).next(tokens, first), page_rows);
+  }
 }
 
 }  // namespace

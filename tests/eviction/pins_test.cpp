@@ -116,8 +116,8 @@ TEST(Pins, OfAHeadThatGivesSlotsAwayLeaveATokenToEvict) {
   for (std::size_t t = 34; t < 40; ++t) norms[t] = 50;  // recent tokens are pinned too
   const std::vector<oracle::Row> rows(norms.size(), oracle::Row(norms.size(), 0.0));
   ASSERT_EQ(append_block(policy, 0, rows, norms), Status::ok);
-  while (policy.cheapest().slot != no_slot) {
-    (void)policy.release_slot(policy.cheapest().slot);
+  while (policy.find_cheapest().slot != no_slot) {
+    (void)policy.release_slot(policy.find_cheapest().slot);
   }
   ASSERT_LT(policy.capacity(), 16U);
   for (Position next = 40; next < 640; ++next) {

@@ -21,13 +21,15 @@ struct Case {
   std::size_t page_rows = 0;  ///< 0: rows in one piece
 };
 
-/// A block table of as many pages as the tokens need, scattered over twice as many.
+/// A block table of as many pages as the tokens need: the first half one behind the other, the rest
+/// scattered.
 std::vector<std::int32_t> some_pages(std::size_t tokens, std::size_t page_rows) {
   if (page_rows == 0) return {};
   const std::size_t count = (tokens + page_rows - 1) / page_rows;
   std::vector<std::int32_t> pages(2 * count);
   std::iota(pages.begin(), pages.end(), 0);
-  std::shuffle(pages.begin(), pages.end(), std::mt19937(11));
+  std::shuffle(pages.begin() + static_cast<std::ptrdiff_t>(count / 2), pages.end(),
+               std::mt19937(11));
   pages.resize(count);
   return pages;
 }

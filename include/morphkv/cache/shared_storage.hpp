@@ -4,6 +4,8 @@
 #ifndef MORPHKV_CACHE_SHARED_STORAGE_HPP
 #define MORPHKV_CACHE_SHARED_STORAGE_HPP
 
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -31,11 +33,13 @@ struct SharedBudget {
   friend constexpr bool operator==(const SharedBudget&, const SharedBudget&) = default;
 };
 
-/// One allocation of keys and one of values, whose rows pass from head to head while tokens come.
-/// A head finds its rows through a table: its slots are pages of one row. When a token changes its
-/// slot or a slot its head, a table entry moves and no key does.
+/// One allocation of keys and one of values, whose pages pass from head to head while tokens come.
+/// A head's slots fill pages of up to 64 rows, in small caches fewer, which it finds through a
+/// table: attention reads a page in one piece. Where a slot passes from one head to another, the
+/// donor's last row moves to it, and a page passes when it holds no row any more.
 ///
-/// Memory beside the rows: 4 bytes per slot that a head may have. Copies are independent.
+/// Memory beside the rows: at most a page less one row per head (3 % of the rows), and 4 bytes per
+/// page. Copies are independent.
 template <Scalar T>
 class SharedStorage {
  public:
@@ -46,37 +50,48 @@ class SharedStorage {
       : kv_heads_(checked(shape, capacity).kv_heads),
         head_dim_(shape.head_dim),
         max_slots_(max_slots),
-        keys_(shape.heads() * capacity * head_dim_),
+        page_rows_(std::bit_floor(std::clamp<std::size_t>(capacity / 32, 1, 64))),
+        max_pages_((max_slots + page_rows_ - 1) / page_rows_),
+        keys_(page_count(shape, capacity) * page_rows_ * head_dim_),
         values_(keys_.size()),
-        rows_(shape.heads() * max_slots) {
-    std::int32_t row = 0;
+        pages_(shape.heads() * max_pages_),
+        free_(page_count(shape, capacity)) {
+    std::int32_t page = 0;
     for (std::size_t head = 0; head < shape.heads(); ++head) {
-      for (std::size_t slot = 0; slot < capacity; ++slot) table(head)[slot] = row++;
+      for (std::size_t slot = 0; slot < capacity; slot += page_rows_) table(head, slot) = page++;
     }
+    while (static_cast<std::size_t>(page) < free_.size()) free_[free_count_++] = page++;
   }
 
   [[nodiscard]] KvView<T> keys(std::size_t layer, std::size_t head) noexcept {
-    return rows(keys_.data(), layer, head);
+    return rows(keys_.data(), layer * kv_heads_ + head);
   }
   [[nodiscard]] KvView<const T> keys(std::size_t layer, std::size_t head) const noexcept {
-    return rows(keys_.data(), layer, head);
+    return rows(keys_.data(), layer * kv_heads_ + head);
   }
   [[nodiscard]] KvView<T> values(std::size_t layer, std::size_t head) noexcept {
-    return rows(values_.data(), layer, head);
+    return rows(values_.data(), layer * kv_heads_ + head);
   }
   [[nodiscard]] KvView<const T> values(std::size_t layer, std::size_t head) const noexcept {
-    return rows(values_.data(), layer, head);
+    return rows(values_.data(), layer * kv_heads_ + head);
   }
   [[nodiscard]] std::size_t slots(std::size_t, std::size_t) const noexcept { return max_slots_; }
   [[nodiscard]] MemoryUsage memory() const noexcept {
-    return {.keys = keys_.bytes(), .values = values_.bytes(), .positions = rows_.bytes()};
+    return {.keys = keys_.bytes(),
+            .values = values_.bytes(),
+            .positions = pages_.bytes() + free_.bytes()};
   }
 
-  /// The row of slot `slot` of head `from` becomes that of slot `new_slot` of head `to`; the row of
-  /// slot `last` of `from` takes its place. Heads are numbered through all layers.
+  /// Slot `slot` of head `from` is gone and slot `last` takes its place; head `to` has one slot
+  /// more, `new_slot`. Heads are numbered through all layers.
+  /// \pre `last` is the last slot in use of `from`, and `new_slot` the first free one of `to`
   void pass(std::size_t from, Slot slot, Slot last, std::size_t to, Slot new_slot) noexcept {
-    table(to)[new_slot] = table(from)[slot];
-    table(from)[slot] = table(from)[last];
+    for (AlignedBuffer<T>* data : {&keys_, &values_}) {
+      const KvView<T> view = rows(data->data(), from);
+      if (slot != last) std::copy_n(view[last], head_dim_, view[slot]);
+    }
+    if (last % page_rows_ == 0) free_[free_count_++] = table(from, last);
+    if (new_slot % page_rows_ == 0) table(to, new_slot) = free_[--free_count_];
   }
 
  private:
@@ -88,27 +103,34 @@ class SharedStorage {
     return shape;
   }
 
+  /// Enough for heads whose last page holds a single row, whatever their sizes are.
+  [[nodiscard]] std::size_t page_count(const CacheShape& shape, std::size_t capacity) const {
+    return shape.heads() * (capacity + page_rows_ - 1) / page_rows_;
+  }
+
   template <class E>
-  [[nodiscard]] KvView<E> rows(E* data, std::size_t layer, std::size_t head) const noexcept {
+  [[nodiscard]] KvView<E> rows(E* data, std::size_t head) const noexcept {
     return {.data = data,
             .stride = head_dim_,
-            .pages = table(layer * kv_heads_ + head),
-            .page_rows = 1,
-            .page_stride = head_dim_};
+            .pages = pages_.data() + head * max_pages_,
+            .page_rows = page_rows_,
+            .page_stride = page_rows_ * head_dim_};
   }
-  [[nodiscard]] std::int32_t* table(std::size_t head) noexcept {
-    return rows_.data() + head * max_slots_;
-  }
-  [[nodiscard]] const std::int32_t* table(std::size_t head) const noexcept {
-    return rows_.data() + head * max_slots_;
+  /// The page of a slot.
+  [[nodiscard]] std::int32_t& table(std::size_t head, std::size_t slot) noexcept {
+    return pages_[head * max_pages_ + slot / page_rows_];
   }
 
   std::size_t kv_heads_;
   std::size_t head_dim_;
   std::size_t max_slots_;
-  AlignedBuffer<T> keys_;  ///< [rows][head_dim]
+  std::size_t page_rows_;
+  std::size_t max_pages_;  ///< of one head
+  AlignedBuffer<T> keys_;  ///< [pages][page_rows_][head_dim]
   AlignedBuffer<T> values_;
-  AlignedBuffer<std::int32_t> rows_;  ///< [layers][kv_heads][max_slots_]: the row of every slot
+  AlignedBuffer<std::int32_t> pages_;  ///< [layers][kv_heads][max_pages_]
+  AlignedBuffer<std::int32_t> free_;   ///< the first free_count_ are pages of no head
+  std::size_t free_count_ = 0;
 };
 
 }}  // namespace morphkv::v0

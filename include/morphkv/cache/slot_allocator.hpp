@@ -67,8 +67,8 @@ class SlotAllocator {
 
   /// Call it when a head has observed a row or committed a block. O(log heads), and O(slots)
   /// where the policy does not know its victim.
-  void update(std::size_t head, const Policy& policy) noexcept {
-    set(head, policy.cheapest().value, policy.capacity() > min_capacity_);
+  void update(std::size_t head, Policy& policy) noexcept {
+    set(head, policy.find_cheapest().value, policy.capacity() > min_capacity_);
   }
 
   /// Call it before a token is placed: if all slots of `head` are in use, makes one free in
@@ -81,7 +81,7 @@ class SlotAllocator {
     const std::size_t donor = policy.capacity() < policy.slots() ? cheapest_for(head) : head;
     set(head, LowestValue::none, false);  // until its new token is observed
     if (donor == head) return;
-    const Slot slot = policies[donor].cheapest().slot;
+    const Slot slot = policies[donor].find_cheapest().slot;
     const Slot last = policies[donor].release_slot(slot);
     storage.pass(donor, slot, last, head, static_cast<Slot>(policy.size()));
     policy.add_slot();

@@ -40,7 +40,8 @@ struct KvView {
   }
 };
 
-/// Walks over rows in their order, piece by piece; it divides only where it begins.
+/// Walks over rows in their order, piece by piece; it divides only where it begins. Pages that lie
+/// one behind the other are one piece.
 template <class T>
 class KvCursor {
  public:
@@ -54,10 +55,15 @@ class KvCursor {
 
   /// Advances over the rows that come next in one piece, at most `most` of them and at least one.
   /// \return how many; `first` receives the first one
+  /// \pre so many rows are left
   std::size_t next(std::size_t most, const T*& first) noexcept {
     if (left_ == 0) {  // not before: a page after the last row may not be in the table
       row_ = rows_.page(++page_);
       left_ = rows_.page_rows;
+    }
+    while (left_ < most && rows_.page(page_ + 1) == row_ + left_ * rows_.stride) {
+      ++page_;
+      left_ += rows_.page_rows;
     }
     const std::size_t count = (std::min)(most, left_);
     first = row_;

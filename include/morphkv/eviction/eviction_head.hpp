@@ -134,18 +134,20 @@ class EvictionHead {
 
   // ---- Slots that heads share
 
-  /// The token that a full head can spare, with its score. O(slots) where no victim is known.
+  /// The token that a full head can spare, with its score.
   struct Cheapest {
     Slot slot = no_slot;  ///< none: fewer than two tokens are unprotected, or a slot is free
     double value = std::numeric_limits<double>::infinity();
   };
-  [[nodiscard]] Cheapest cheapest() const noexcept {
+  /// O(slots) where no victim is known. It is known afterwards.
+  /// \pre the newest token was observed
+  [[nodiscard]] Cheapest find_cheapest() noexcept {
     if (has_free_slot() || count_candidates(view(), state().size, 2) < 2) return {};
-    const Slot slot = victim();
-    return {slot, plan_.score.number(value(slot))};
+    if (state().victim == no_slot) state().victim = lowest();
+    return {state().victim, plan_.score.number(value(state().victim))};
   }
   /// The token in `slot` is gone, the head's capacity is one less, and the token of the last slot
-  /// in use moves to its slot. \return the last slot. \pre cheapest().slot == slot
+  /// in use moves to its slot. \return the last slot. \pre find_cheapest().slot == slot
   Slot release_slot(Slot slot) noexcept {
     const Slot last = remove_token(plan_.rules, view(), slot, state());
     --state().quota;
@@ -322,9 +324,16 @@ class EvictionHead {
     return plan;
   }
 
-  [[nodiscard]] Slot victim() const noexcept {
-    return state().victim != no_slot ? state().victim
-                                     : find_victim(SequentialTeam{}, plan_, view(), state());
+  /// The candidate with the lowest score. O(slots).
+  [[nodiscard]] Slot lowest() const noexcept {
+    const std::uint32_t last_row = state().rows == 0 ? 0 : state().rows - 1;
+    return plan_.score.with_row(view().scores, last_row, [&](const auto& row) {
+      if constexpr (requires { row.lowest(Candidates{}); }) {
+        return row.lowest(view().candidates(state().size));
+      } else {
+        return find_victim(SequentialTeam{}, plan_, view(), state());
+      }
+    });
   }
 
   /// The score of a slot.

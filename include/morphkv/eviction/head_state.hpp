@@ -231,12 +231,12 @@ MORPHKV_HOST_DEVICE inline Slot remove_token(const EvictionRules& rules, const H
     set_bit(view.pinned, last, false);
   }
   set_bit(view.protection, last, false);
-  for (std::uint32_t a = 0; slot != last && a <= rules.held_recent(); ++a) {
-    if (view.arrivals[a] == last) view.arrivals[a] = slot;
-  }
-  for (std::uint32_t p = 0; slot != last && p < state.pins; ++p) {
-    if (view.pins[p] == last) view.pins[p] = slot;
-  }
+  // Every entry is written, so that a compiler can vectorise it.
+  const auto rename = [&](Slot* slots, std::uint32_t count) {
+    for (std::uint32_t i = 0; i < count; ++i) slots[i] = slots[i] == last ? slot : slots[i];
+  };
+  rename(view.arrivals, rules.held_recent() + 1);
+  rename(view.pins, state.pins);
   state.victim = no_slot;
   return last;
 }

@@ -93,8 +93,8 @@ concept SharingPolicy = EvictionPolicy<P> && requires(P policy, const P& constan
   { options.capacity } -> std::convertible_to<std::size_t>;
   { constant.capacity() } -> std::same_as<std::size_t>;
   { constant.has_free_slot() } -> std::same_as<bool>;
-  { constant.cheapest().slot } -> std::convertible_to<Slot>;
-  { constant.cheapest().value } -> std::convertible_to<double>;
+  { policy.find_cheapest().slot } -> std::convertible_to<Slot>;
+  { policy.find_cheapest().value } -> std::convertible_to<double>;
   { policy.release_slot(slot) } noexcept -> std::same_as<Slot>;
   { policy.add_slot() } noexcept;
 };

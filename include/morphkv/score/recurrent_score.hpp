@@ -81,6 +81,9 @@ struct RecurrentScore {
       }
       return kernels::oldest_with(lowest, scores, c);
     }
+    [[nodiscard]] Slot lowest(const Candidates& c) const noexcept {
+      return kernels::oldest_with(kernels::lowest(scores, c), scores, c);
+    }
   };
 
   [[nodiscard]] MORPHKV_HOST_DEVICE static double number(Value value) noexcept {

@@ -109,7 +109,7 @@ struct AcceptRow {
 /// A ScoreRow may also have `Slot push_row(std::span<const float>, const Candidates&) const`, the
 /// vectorised form of a whole row on the host. It must give the bits that `push` gives. It returns
 /// the candidate with the lowest score; of equal scores the one with the lowest position; no_slot
-/// if every slot is protected.
+/// if every slot is protected. `Slot lowest(const Candidates&) const` is the search alone.
 // clang-format off
 template <class S>
 concept Score =
