@@ -15,11 +15,14 @@
 #include <string>
 #include <thread>
 
+#include "kernels/against_ggml.hpp"
 #include "kernels/arena.hpp"
 #include "kernels/decoding.hpp"
+#include "kernels/head_sizes.hpp"
 #include "kernels/machine.hpp"
 #include "kernels/page.hpp"
 #include "kernels/peers.hpp"
+#include "kernels/prompts.hpp"
 #include "kernels/report.hpp"
 #include "kernels/whole_steps.hpp"
 #include "morphkv/attention/prefill.hpp"
@@ -30,6 +33,7 @@
 #include "morphkv/policy/h2o.hpp"
 #include "morphkv/policy/random.hpp"
 #include "morphkv/policy/recommended.hpp"
+#include "morphkv/policy/snapkv.hpp"
 #include "morphkv/policy/streaming_llm.hpp"
 #include "morphkv/policy/tova.hpp"
 
@@ -308,14 +312,6 @@ struct Prompt {
     head.scale = 1 / std::sqrt(static_cast<float>(head_dim));
   }
 
-  /// The attention, and the scores of the policy.
-  template <class Policy>
-  void prefill(const Policy& policy) const {
-    PrefillAttention<T, T> attention(head);
-    if (policy.score_block(0, attention.rows()).status != Status::ok) std::abort();
-    if (attention.finish_outputs() != Status::ok) std::abort();
-  }
-
   HugeBuffer<T> keys, values, queries, outputs;
   PrefillHead<T, T> head;
 };
@@ -362,27 +358,37 @@ void measure_prefill(benchmark::State& state, std::size_t tokens, std::size_t he
   }
 }
 
-/// What the scores of a policy add to the attention of a prompt: where all queries score, and where
-/// those of a window do.
+/// A prompt under each policy over one under StreamingLLM, which takes no rows: where all queries
+/// vote, and where those of a window do.
 template <Scalar T>
-void measure_prompt_scores(benchmark::State& state, std::size_t tokens) {
+void measure_prompt_votes(benchmark::State& state, std::size_t tokens) {
   for (auto _ : state) {
-    const Prompt<T> prompt(tokens, group);
+    arena.reset();
     constexpr std::size_t slots = 2048;
-    const DecayedMax all(recommended(slots));
-    const H2O sums({.heavy = slots / 2, .recent = slots / 2});
-    const MorphKV window({.capacity = slots});
-    const Comparison times =
-        compare(3, {[&] { prompt.prefill(StreamingLLM({.capacity = slots})); },
-                    [&] { prompt.prefill(all); }, [&] { prompt.prefill(sums); },
-                    [&] { prompt.prefill(window); }});
-    const std::string name = std::string("prompt, ") + type_name<T>() + ", " +
-                             std::to_string(tokens) + " tokens, over attention without scores: ";
-    const std::string limit = in_words(1e3 * times.time(0), "ms without, one KV head");
+    const PromptInputs<T> prompt(tokens);
+    struct Variant {
+      const char* name;
+      double target;
+      std::function<void()> read;
+    };
+    const std::vector<Variant> variants = {
+        {"recommended", 1.5, read_prompt<DecayedMax>(prompt, recommended(slots))},
+        {"H2O", 1.5, read_prompt<H2O>(prompt, {.heavy = slots / 2, .recent = slots / 2})},
+        {"MorphKV", 1.1, read_prompt<MorphKV>(prompt, {.capacity = slots})},
+        {"SnapKV", 1.1, read_prompt<SnapKV>(prompt, {.capacity = slots})},
+        {"TOVA", 1.1, read_prompt<TOVA>(prompt, {.capacity = slots})}};
+    std::vector<std::function<void()>> reads = {
+        read_prompt<StreamingLLM>(prompt, {.capacity = slots})};
+    for (const Variant& variant : variants) reads.push_back(variant.read);
+    const Comparison times = compare(5, reads);
     state.counters["x"] = times.ratio(1);
-    at_most(name + "recommended", times.ratio(1), 1.5, "x", limit);
-    at_most(name + "H2O", times.ratio(2), 1.5, "x", limit);
-    at_most(name + "MorphKV, R = 32", times.ratio(3), 1.1, "x", limit);
+    for (std::size_t i = 0; i < variants.size(); ++i) {
+      at_most(std::string("prompt, ") + type_name<T>() + ", " + std::to_string(tokens) +
+                  " tokens, with outputs, over StreamingLLM: " + variants[i].name,
+              times.ratio(i + 1), variants[i].target, "x",
+              in_words(1e3 * times.time(i + 1), "ms of ") +
+                  in_words(1e3 * times.time(0), "ms, one KV head"));
+    }
   }
 }
 
@@ -623,6 +629,18 @@ void add_whole_steps(bool large) {
       "recommended, shared slots", large ? 8 : 15, recommended(n), SharedBudget{});
 }
 
+void add_ggml() {
+  if (ggml_name().empty()) {
+    std::printf(
+        "ggml was not found when this was built (-DMORPHKV_LLAMA_CPP=<prefix>): left out\n");
+    return;
+  }
+  add("ggml/decode/half", measure_ggml_decode<Eigen::half>);
+  add("ggml/block/half", measure_ggml_block<Eigen::half>, std::size_t{512}, std::size_t{4096});
+  add("ggml/block/bfloat16", measure_ggml_block<Eigen::bfloat16>, std::size_t{512},
+      std::size_t{4096});
+}
+
 void add_all() {
   add("limits", measure_limits);
   add_decoding<Eigen::half>();
@@ -630,6 +648,11 @@ void add_all() {
   add_decoding<float>();
   for (const std::size_t page_rows : Sizes{64, 16, 1, 0}) {
     add("layout/half/page=" + std::to_string(page_rows), measure_layout<Eigen::half>, page_rows);
+  }
+  for (const bool cold : {true, false}) {
+    const std::string where = cold ? "cold" : "hot";
+    add("head_sizes/half/" + where, measure_head_sizes<Eigen::half>, cold);
+    add("head_sizes/bfloat16/" + where, measure_head_sizes<Eigen::bfloat16>, cold);
   }
   add("published/R=32", measure_published, std::size_t{32}, 8.0);
   add("published/R=200", measure_published, std::size_t{200}, 30.0);
@@ -643,13 +666,14 @@ void add_all() {
     add("prefill/bfloat16/heads=" + std::to_string(heads), measure_prefill<Eigen::bfloat16>,
         std::size_t{4096}, heads);
   }
-  add("prompt_scores/half", measure_prompt_scores<Eigen::half>, std::size_t{8192});
-  add("prompt_scores/bfloat16", measure_prompt_scores<Eigen::bfloat16>, std::size_t{8192});
+  add("prompt_votes/half", measure_prompt_votes<Eigen::half>, std::size_t{8192});
+  add("prompt_votes/bfloat16", measure_prompt_votes<Eigen::bfloat16>, std::size_t{8192});
   add("prompt_rows/half", measure_prompt_rows<Eigen::half>, std::size_t{8192});
   add("prompt_rows/bfloat16", measure_prompt_rows<Eigen::bfloat16>, std::size_t{8192});
   add_whole_steps(true);
   add_whole_steps(false);
   add("peers/decode", measure_peers_decode);
+  add_ggml();
   add("two_threads", measure_threads);
   add("long_response", measure_long_response);
 }

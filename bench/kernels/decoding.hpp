@@ -85,6 +85,8 @@ class Layers {
   [[nodiscard]] const float* weights() const { return weights_.data(); }
   [[nodiscard]] std::size_t weight_stride() const { return slots_ + 16; }
   [[nodiscard]] const Numbers& numbers() const { return numbers_; }
+  /// Of the layer that was attended to last.
+  [[nodiscard]] const HugeBuffer<float>& outputs() const { return output_; }
 
   [[nodiscard]] kernels::DecodeAttention<T> arguments(std::size_t layer, std::size_t head) const {
     kernels::DecodeAttention<T> a;

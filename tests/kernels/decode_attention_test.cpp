@@ -200,7 +200,7 @@ TYPED_TEST(DecodeAttentionTest, AnyGroup) {
 
 TYPED_TEST(DecodeAttentionTest, AnyHeadDim) {
   for (const std::size_t dim : sizes()) expect_exact<TypeParam>({37, 4, dim});
-  for (const std::size_t dim : Sizes{80, 96, 112, 160, 192, 256, 576}) {
+  for (const std::size_t dim : Sizes{16, 48, 80, 96, 112, 160, 192, 256, 576}) {
     expect_exact<TypeParam>({37, 3, dim});
   }
 }
@@ -210,6 +210,7 @@ TYPED_TEST(DecodeAttentionTest, AnyAlignmentAndStride) {
     for (const std::size_t padding : Sizes{0, 1, 32, 128}) {
       expect_exact<TypeParam>({100, 4, 128, padding, offset});
       expect_exact<TypeParam>({101, 7, 65, padding, offset});
+      expect_exact<TypeParam>({101, 5, 112, padding, offset});
     }
   }
 }

@@ -31,6 +31,11 @@ inline constexpr std::size_t max_head_dim = 512;
 MORPHKV_VECTOR_WORD Bf16s load_bf16(const void* p) noexcept {
   return reinterpret_cast<Bf16s>(_mm512_loadu_si512(p));
 }
+/// Half of a vector, and zeros.
+MORPHKV_VECTOR_WORD Bf16s load_bf16_half(const void* p) noexcept {
+  const __m256i half = _mm256_loadu_si256(static_cast<const __m256i*>(p));
+  return reinterpret_cast<Bf16s>(_mm512_zextsi256_si512(half));
+}
 /// Element 2 i is the first of pair i.
 MORPHKV_VECTOR_WORD Bf16s to_bf16s(Floats low, Floats high) noexcept {
   return _mm512_cvtne2ps_pbh(high, low);
@@ -69,27 +74,30 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<Eigen::bfloat16>& a,
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = Floats{};
   }
-  for (std::size_t d = 0; d < a.head_dim; d += chunk) {
+  const auto add_products = [&](std::size_t d, auto load_some) noexcept {
     Bf16s key[Tokens];
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
-      key[t] = load_bf16(keys + t * a.keys.stride + d);
+      key[t] = load_some(keys + t * a.keys.stride + d);
     }
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       MORPHKV_UNROLL for (std::size_t part = 0; part < Parts; ++part) {
-        const Bf16s q = load_bf16(queries.parts[part] + h * a.head_dim + d);
+        const Bf16s q = load_some(queries.parts[part] + h * a.head_dim + d);
         MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
           sums[h][t] = _mm512_dpbf16_ps(sums[h][t], key[t], q);
         }
       }
     }
-  }
+  };
+  std::size_t d = 0;
+  for (; d + chunk <= a.head_dim; d += chunk) add_products(d, load_bf16);
+  if (d < a.head_dim) add_products(d, load_bf16_half);
   store_logits(sums, a.scale, a.weights + head * a.weight_stride + token, a.weight_stride);
 }
 
-/// The two products of attention, in dot products of bfloat16. head_dim is a multiple of `chunk`.
+/// The two products of attention, in dot products of bfloat16. head_dim is a multiple of `pairs`.
 ///
-/// While values are summed, vector c of a head's output holds dimensions in the order in which
-/// unpacking interleaves the values of two tokens; finish() restores it.
+/// While values are summed, the vectors of a chunk of a head's output hold dimensions in the order
+/// in which unpacking interleaves the values of two tokens; finish() restores it.
 struct DotProducts {
   template <std::size_t Heads>
   void logits(const DecodeAttention<Eigen::bfloat16>& a, std::size_t head, std::size_t lines,
@@ -115,13 +123,15 @@ struct DotProducts {
                 load_first(from + t, low), load_first(from + t + (high > 0 ? pairs : 0), high))));
       }
     }
-    lines = read_block<Eigen::bfloat16> * lines / ((a.head_dim + 2 * chunk - 1) / (2 * chunk));
-    std::size_t d = 0;
-    for (; d + 2 * chunk <= a.head_dim; d += 2 * chunk) {
-      value_pass<Heads, 2>(a, cursor, weights, head, tokens, d, lines, ahead);
-    }
-    if (d < a.head_dim) {
-      value_pass<Heads, 1>(a, cursor, weights, head, tokens, d, lines, ahead);
+    const std::size_t vectors = a.head_dim / pairs;
+    lines = read_block<Eigen::bfloat16> * lines / ((vectors + max_vectors - 1) / max_vectors);
+    for (std::size_t v = 0; v < vectors;) {
+      // Two and three, not one that is too narrow.
+      const std::size_t left = vectors - v == max_vectors + 1 ? 2 : vectors - v;
+      with_constant<max_vectors>(left, [&](auto count) noexcept {
+        value_pass<Heads, count>(a, cursor, weights, head, tokens, v * pairs, lines, ahead);
+        v += count;
+      });
     }
   }
 
@@ -129,15 +139,19 @@ struct DotProducts {
     const __m512i low = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
     const __m512i high =
         _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-    for (std::size_t d = 0; d < head_dim; d += chunk) {
+    std::size_t d = 0;
+    for (; d + chunk <= head_dim; d += chunk) {
       const Floats first = load(output + d) * share;
       const Floats second = load(output + d + pairs) * share;
       store(output + d, _mm512_permutex2var_ps(first, low, second));
       store(output + d + pairs, _mm512_permutex2var_ps(first, high, second));
     }
+    if (d < head_dim) store(output + d, load(output + d) * share);
   }
 
  private:
+  static constexpr std::size_t max_vectors = 4;  ///< of the values that one pass sums
+
   template <std::size_t Heads, std::size_t Parts>
   static void logits_of(const DecodeAttention<Eigen::bfloat16>& a, const SplitQueries& queries,
                         std::size_t head, std::size_t lines,
@@ -158,44 +172,58 @@ struct DotProducts {
     }
   }
 
-  /// sums += weights * values for `Chunks` chunks of the values of two tokens, number `t` of the
+  /// The values of two tokens in the `Vectors` vectors of pairs from their dimensions on: two for a
+  /// chunk, and one for half of a chunk at the end.
+  template <std::size_t Vectors>
+  MORPHKV_VECTOR_WORD static void pair_values(const Eigen::bfloat16* even,
+                                              const Eigen::bfloat16* odd,
+                                              Bf16s (&value)[Vectors]) noexcept {
+    MORPHKV_UNROLL for (std::size_t v = 0; v + 2 <= Vectors; v += 2) {
+      const __m512i first = _mm512_loadu_si512(even + v * pairs);
+      const __m512i second = _mm512_loadu_si512(odd + v * pairs);
+      value[v] = reinterpret_cast<Bf16s>(_mm512_unpacklo_epi16(first, second));
+      value[v + 1] = reinterpret_cast<Bf16s>(_mm512_unpackhi_epi16(first, second));
+    }
+    if constexpr (Vectors % 2 == 1) {
+      const std::size_t d = (Vectors - 1) * pairs;
+      value[Vectors - 1] = reinterpret_cast<Bf16s>(widen(load_as<F16s>(even + d)) |
+                                                   widen(load_as<F16s>(odd + d)) << 16);
+    }
+  }
+
+  /// sums += weights * values for `Vectors` vectors of the values of two tokens, number `t` of the
   /// tile and the one after it.
-  template <std::size_t Heads, std::size_t Chunks>
+  template <std::size_t Heads, std::size_t Vectors>
   MORPHKV_VECTOR_WORD static void value_step(const Eigen::bfloat16* even,
                                              const Eigen::bfloat16* odd,
                                              const std::uint16_t (*weights)[tuning.value_tokens],
                                              std::size_t t,
-                                             Floats (&sums)[Heads][2 * Chunks]) noexcept {
-    Bf16s value[2 * Chunks];
-    MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
-      const __m512i first = _mm512_loadu_si512(even + c * chunk);
-      const __m512i second = _mm512_loadu_si512(odd + c * chunk);
-      value[2 * c] = reinterpret_cast<Bf16s>(_mm512_unpacklo_epi16(first, second));
-      value[2 * c + 1] = reinterpret_cast<Bf16s>(_mm512_unpackhi_epi16(first, second));
-    }
+                                             Floats (&sums)[Heads][Vectors]) noexcept {
+    Bf16s value[Vectors];
+    pair_values(even, odd, value);
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       std::uint32_t both = 0;
       std::memcpy(&both, weights[h] + t, sizeof both);
       const auto weight = reinterpret_cast<Bf16s>(_mm512_set1_epi32(static_cast<int>(both)));
-      MORPHKV_UNROLL for (std::size_t c = 0; c < 2 * Chunks; ++c) {
-        sums[h][c] = _mm512_dpbf16_ps(sums[h][c], value[c], weight);
+      MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
+        sums[h][v] = _mm512_dpbf16_ps(sums[h][v], value[v], weight);
       }
     }
   }
 
-  /// output += weights * values for `Chunks` chunks of the values from dimension `d` on; two tokens
-  /// at a time, of which the second is nothing at an odd end.
-  template <std::size_t Heads, std::size_t Chunks>
+  /// output += weights * values for `Vectors` vectors of the values from dimension `d` on; two
+  /// tokens at a time, of which the second is nothing at an odd end.
+  template <std::size_t Heads, std::size_t Vectors>
   static void value_pass(const DecodeAttention<Eigen::bfloat16>& a,
                          KvCursor<Eigen::bfloat16> cursor,
                          const std::uint16_t (*weights)[tuning.value_tokens], std::size_t head,
                          std::size_t tokens, std::size_t d, std::size_t lines,
                          ReadAhead<Eigen::bfloat16>& ahead) noexcept {
     float* output = a.output + head * a.head_dim + d;
-    Floats sums[Heads][2 * Chunks];
+    Floats sums[Heads][Vectors];
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-      MORPHKV_UNROLL for (std::size_t c = 0; c < 2 * Chunks; ++c) {
-        sums[h][c] = load(output + h * a.head_dim + c * pairs);
+      MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
+        sums[h][v] = load(output + h * a.head_dim + v * pairs);
       }
     }
     for (std::size_t t = 0; t < tokens;) {
@@ -203,18 +231,18 @@ struct DotProducts {
       const std::size_t end = t + cursor.next(tokens - t, values);
       for (; t + 2 <= end; t += 2, values += 2 * a.values.stride) {
         if (t % read_block<Eigen::bfloat16> == 0) ahead.lines(lines);
-        value_step<Heads, Chunks>(values + d, values + a.values.stride + d, weights, t, sums);
+        value_step<Heads, Vectors>(values + d, values + a.values.stride + d, weights, t, sums);
       }
       if (t == end) continue;
       if (t % read_block<Eigen::bfloat16> == 0) ahead.lines(lines);
       const Eigen::bfloat16* odd = values;  // times 0 at the end of the tile
       if (t + 1 < tokens) cursor.next(1, odd);
-      value_step<Heads, Chunks>(values + d, odd + d, weights, t, sums);
+      value_step<Heads, Vectors>(values + d, odd + d, weights, t, sums);
       t += 2;
     }
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-      MORPHKV_UNROLL for (std::size_t c = 0; c < 2 * Chunks; ++c) {
-        store(output + h * a.head_dim + c * pairs, sums[h][c]);
+      MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
+        store(output + h * a.head_dim + v * pairs, sums[h][v]);
       }
     }
   }
@@ -222,7 +250,7 @@ struct DotProducts {
 
 /// See kernels::decode_attention.
 inline bool decode_attention(const DecodeAttention<Eigen::bfloat16>& a) noexcept {
-  if (a.head_dim % chunk != 0 || a.head_dim > max_head_dim || a.group > max_group) {
+  if (a.head_dim % pairs != 0 || a.head_dim > max_head_dim || a.group > max_group) {
     return avx512::decode_attention<Eigen::bfloat16>(a);
   }
   return decode_with(DotProducts(), a);

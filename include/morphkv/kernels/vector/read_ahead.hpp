@@ -47,14 +47,18 @@ class ReadAhead {
     return reinterpret_cast<const void*>(address);  // NOLINT(performance-no-int-to-ptr)
   }
 
+  /// Into the L2 cache: L1 does not hold the lead, which grows by 32 KB in the softmax, beside the
+  /// weights and a tile of values. docs/dev/kernel_log.md has the measurements.
+  [[gnu::always_inline]] static inline void prefetch(std::uintptr_t address) noexcept {
+    __builtin_prefetch(pointer(address), 0, 2);
+  }
+
   [[gnu::always_inline]] inline void fetch(std::size_t count) noexcept {
     const std::uintptr_t end = at_ + count * line;
     for (; at_ + 4 * line <= end; at_ += 4 * line) {
-      MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i) {
-        __builtin_prefetch(pointer(at_ + i * line));
-      }
+      MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i) { prefetch(at_ + i * line); }
     }
-    for (; at_ < end; at_ += line) __builtin_prefetch(pointer(at_));
+    for (; at_ < end; at_ += line) prefetch(at_);
     lines_left_ -= count;
   }
 
