@@ -309,7 +309,7 @@ struct Prompt {
     head.key_stride = head_dim;
     head.group = heads;
     head.head_dim = head_dim;
-    head.scale = 1 / std::sqrt(static_cast<float>(head_dim));
+    head.logits.scale = 1 / std::sqrt(static_cast<float>(head_dim));
   }
 
   HugeBuffer<T> keys, values, queries, outputs;
@@ -329,7 +329,7 @@ void measure_prefill(benchmark::State& state, std::size_t tokens, std::size_t he
     step.values = {prompt.values.data(), head_dim};
     step.group = heads;
     step.head_dim = head_dim;
-    step.scale = prompt.head.scale;
+    step.logits.scale = prompt.head.logits.scale;
     step.weights = weights.data();
     step.weight_stride = tokens;
     step.output = output.data();

@@ -122,7 +122,7 @@ class LayerBlock {
       h.key_stride = kv_heads * head_dim;
       h.group = group;
       h.head_dim = head_dim;
-      h.scale = 1 / std::sqrt(static_cast<float>(head_dim));
+      h.logits.scale = 1 / std::sqrt(static_cast<float>(head_dim));
       PrefillAttention<T, float> attention(h);
       if (attention.finish_outputs() != Status::ok) std::abort();
     }

@@ -96,7 +96,7 @@ class Layers {
     a.tokens = slots_;
     a.group = group;
     a.head_dim = head_dim;
-    a.scale = 1 / std::sqrt(static_cast<float>(head_dim));
+    a.logits.scale = 1 / std::sqrt(static_cast<float>(head_dim));
     a.fusion = GroupFusion::mean;
     a.weights = weights_.data();
     a.weight_stride = weight_stride();

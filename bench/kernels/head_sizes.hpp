@@ -58,7 +58,7 @@ class SizedHeads {
       a.tokens = slots;
       a.group = size.group;
       a.head_dim = size.head_dim;
-      a.scale = 1 / std::sqrt(static_cast<float>(size.head_dim));
+      a.logits.scale = 1 / std::sqrt(static_cast<float>(size.head_dim));
       a.weights = weights_.data();
       a.weight_stride = slots;
       a.output = output_.data();

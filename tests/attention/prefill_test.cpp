@@ -56,7 +56,7 @@ struct Problem {
     result.key_stride = dim;
     result.group = group;
     result.head_dim = dim;
-    result.scale = 0.2F;
+    result.logits = logits();
     result.fusion = fusion;
     return result;
   }
@@ -95,7 +95,7 @@ struct Problem {
     a.tokens = a.weight_stride = columns.size();
     a.group = group;
     a.head_dim = dim;
-    a.scale = 0.2F;
+    a.logits = logits();
     a.fusion = fusion;
     a.weights = weights.data();
     a.output = result.output.data();
@@ -106,7 +106,13 @@ struct Problem {
     return result;
   }
 
+  [[nodiscard]] Logits logits() const {
+    return {.scale = 0.2F, .soft_cap = soft_cap, .sinks = sinks.empty() ? nullptr : sinks.data()};
+  }
+
   static constexpr std::size_t dim = 32;
+  float soft_cap = 0;
+  std::vector<float> sinks;
   std::size_t tokens;
   std::size_t group;
   GroupFusion fusion;
@@ -147,6 +153,10 @@ TYPED_TEST(PrefillTest, RowsAndOutputsAreThoseOfDecodeSteps) {
         for (const std::size_t tokens : {1U, 64U, 150U}) {
           Problem<T, typename TypeParam::E> problem(slots, tokens, group, holes,
                                                     holes ? GroupFusion::mean : GroupFusion::max);
+          if (holes) {
+            problem.soft_cap = 1.5F;
+            problem.sinks.assign(group, 0.5F);
+          }
           PrefillAttention prefill(problem.head(true));
           std::vector<float> row(slots + tokens, -1.0F), known;
           ASSERT_EQ(prefill.columns(), row.size());

@@ -33,6 +33,15 @@ TEST(CacheErrors, ShapesAreCheckedByName) {
   expect_refused(cache_of({.head_dim = 0}), "head_dim = 0");
   expect_refused(cache_of({.query_heads = 6, .kv_heads = 4}), "query_heads = 6");
   expect_refused(cache_of({.query_heads = 2, .kv_heads = 4}), "query_heads = 2");
+  expect_refused(cache_of({.scale = -1}), "scale = -1");
+  expect_refused(cache_of({.soft_cap = -2}), "soft_cap = -2");
+  for (const float bad : {nan, infinity}) {
+    EXPECT_THROW(cache_of({.scale = bad})(), std::invalid_argument);
+    EXPECT_THROW(cache_of({.soft_cap = bad})(), std::invalid_argument);
+    const float sinks[] = {0, -infinity, bad, 0};
+    EXPECT_THROW(cache_of({.layers = 2, .query_heads = 2, .sinks = sinks})(),
+                 std::invalid_argument);
+  }
 }
 
 TEST(CacheErrors, BudgetsAreCheckedByName) {

@@ -18,6 +18,8 @@ struct Case {
   std::size_t padding = 0;  ///< between the rows of two tokens
   std::size_t offset = 0;   ///< of every pointer
   float spread = 1;         ///< of the queries
+  float soft_cap = 0;
+  bool has_sinks = false;
 };
 
 /// What is asked of the kernel.
@@ -37,7 +39,8 @@ class Problem {
         outputs_(queries_.size(), c.offset),
         log_sum_exp_(c.rows * c.group, c.offset),
         fused_rows_(c.rows * row_stride_, c.offset),
-        workspace_(kernels::block_attention_workspace(c.head_dim, c.tokens), 0) {
+        workspace_(kernels::block_attention_workspace(c.head_dim, c.tokens), 0),
+        sinks_(some_sinks(c.group)) {
     std::mt19937 engine(5);
     std::normal_distribution<float> normal;
     for (std::size_t i = 0; i < queries_.size(); ++i) {
@@ -82,7 +85,7 @@ class Problem {
     a.group = case_.group;
     a.head_dim = case_.head_dim;
     a.stride = stride_;
-    a.scale = scale();
+    a.logits = logits();
     a.fusion = fusion_;
     a.outputs = outputs ? outputs_.data() + at * case_.head_dim : nullptr;
     a.log_sum_exp = logarithms ? log_sum_exp_.data() + at : nullptr;
@@ -138,7 +141,11 @@ class Problem {
     double log_sum_exp = 0;
   };
 
-  [[nodiscard]] float scale() const { return 1 / std::sqrt(static_cast<float>(case_.head_dim)); }
+  [[nodiscard]] Logits logits() const {
+    return {.scale = 1 / std::sqrt(static_cast<float>(case_.head_dim)),
+            .soft_cap = case_.soft_cap,
+            .sinks = case_.has_sinks ? sinks_.data() : nullptr};
+  }
   [[nodiscard]] static double number(T x) { return static_cast<double>(static_cast<float>(x)); }
 
   /// Values are below 6. A weight is off by its logit's error (2^-24 a product, the square root of
@@ -168,14 +175,10 @@ class Problem {
       for (std::size_t d = 0; d < case_.head_dim; ++d) {
         weights[t] += static_cast<double>(query[d]) * number(keys_.data()[t * stride_ + d]);
       }
-      weights[t] *= static_cast<double>(scale());
+      weights[t] = exact_logit(weights[t], logits());
     }
-    const double high = *std::max_element(weights.begin(), weights.end());
-    double sum = 0;
-    for (double& weight : weights) sum += weight = std::exp(weight - high);
-    head.log_sum_exp = high + std::log(sum);
+    head.log_sum_exp = exact_softmax(weights, static_cast<double>(logits().sink(g)));
     for (std::size_t t = 0; t < seen; ++t) {
-      weights[t] /= sum;
       for (std::size_t d = 0; d < case_.head_dim; ++d) {
         head.output[d] += weights[t] * number(values_.data()[t * stride_ + d]);
       }
@@ -195,6 +198,7 @@ class Problem {
   Misaligned<float> log_sum_exp_;
   Misaligned<float> fused_rows_;
   Misaligned<float> workspace_;
+  std::vector<float> sinks_;
 };
 
 template <class T>
@@ -259,6 +263,17 @@ TYPED_TEST(BlockAttentionTest, AnyAlignmentAndStride) {
   for (const std::size_t offset : Sizes{1, 3, 8}) {
     for (const std::size_t padding : Sizes{0, 1, 32}) {
       expect_exact<TypeParam>({20, 90, 4, 66, padding, offset});
+    }
+  }
+}
+
+TYPED_TEST(BlockAttentionTest, SoftCapsAndSinks) {
+  for (const float soft_cap : {0.0F, 0.5F, 30.0F}) {
+    for (const float spread : {0.01F, 1.0F, 40.0F}) {
+      for (const bool has_sinks : {false, true}) {
+        expect_exact<TypeParam>({40, 170, 4, 64, 0, 0, spread, soft_cap, has_sinks});
+        expect_exact<TypeParam>({3, 3, 7, 33, 0, 0, spread, soft_cap, has_sinks});
+      }
     }
   }
 }

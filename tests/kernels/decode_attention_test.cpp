@@ -19,6 +19,8 @@ struct Case {
   GroupFusion fusion = GroupFusion::max;
   float spread = 1;           ///< of the queries: the greater, the sharper the softmax
   std::size_t page_rows = 0;  ///< 0: rows in one piece
+  float soft_cap = 0;
+  bool has_sinks = false;
 };
 
 /// A block table of as many pages as the tokens need: the first half one behind the other, the rest
@@ -54,7 +56,8 @@ class Problem {
         weights_(c.group * (c.tokens + c.offset), c.offset),
         output_(c.group * c.head_dim, c.offset),
         row_(c.tokens, c.offset),
-        log_sum_exp_(c.group, c.offset) {
+        log_sum_exp_(c.group, c.offset),
+        sinks_(some_sinks(c.group)) {
     std::mt19937 engine(7);
     std::normal_distribution<float> normal;
     for (std::size_t i = 0; i < query_.size(); ++i) {
@@ -82,7 +85,7 @@ class Problem {
     a.tokens = case_.tokens;
     a.group = case_.group;
     a.head_dim = case_.head_dim;
-    a.scale = scale();
+    a.logits = logits();
     a.fusion = case_.fusion;
     a.weights = weights_.data();
     a.weight_stride = case_.tokens + case_.offset;
@@ -130,7 +133,11 @@ class Problem {
     return static_cast<std::size_t>(pages_[token / case_.page_rows]) * page_stride_ +
            token % case_.page_rows * stride_;
   }
-  [[nodiscard]] float scale() const { return 1 / std::sqrt(static_cast<float>(case_.head_dim)); }
+  [[nodiscard]] Logits logits() const {
+    return {.scale = 1 / std::sqrt(static_cast<float>(case_.head_dim)),
+            .soft_cap = case_.soft_cap,
+            .sinks = case_.has_sinks ? sinks_.data() : nullptr};
+  }
 
   /// A logit is a sum of head_dim products of about 1: it is off by some 2^-24 a product at worst,
   /// the square root of that on average, and a split query by 2^-16 of it. exp() passes an absolute
@@ -139,20 +146,16 @@ class Problem {
 
   [[nodiscard]] std::vector<double> exact_weights(std::size_t g) {
     std::vector<double> weights(case_.tokens);
-    double high = -std::numeric_limits<double>::infinity();
     for (std::size_t t = 0; t < case_.tokens; ++t) {
       double logit = 0;
       for (std::size_t d = 0; d < case_.head_dim; ++d) {
         logit += static_cast<double>(query_[g * case_.head_dim + d]) *
                  static_cast<double>(static_cast<float>(keys_[row_begin(t) + d]));
       }
-      weights[t] = logit * static_cast<double>(scale());
-      high = std::max(high, weights[t]);
+      weights[t] = exact_logit(logit, logits());
     }
-    double sum = 0;
-    for (double& w : weights) sum += w = std::exp(w - high);
-    for (double& w : weights) w /= sum;
-    EXPECT_NEAR(log_sum_exp_[g], high + std::log(sum), weight_error() * (1 + std::abs(high)));
+    const double log_sum_exp = exact_softmax(weights, static_cast<double>(logits().sink(g)));
+    EXPECT_NEAR(log_sum_exp_[g], log_sum_exp, weight_error() * (1 + std::abs(log_sum_exp)));
     return weights;
   }
 
@@ -167,6 +170,7 @@ class Problem {
   Misaligned<float> output_;
   Misaligned<float> row_;
   Misaligned<float> log_sum_exp_;
+  std::vector<float> sinks_;
 };
 
 ::testing::Message describe(const Case& c) {
@@ -259,6 +263,23 @@ TYPED_TEST(DecodeAttentionTest, FlatAndSharp) {
   for (const float spread : {0.0F, 0.01F, 10.0F, 60.0F}) {
     expect_exact<TypeParam>({300, 4, 128, 0, 0, GroupFusion::max, spread});
   }
+}
+
+TYPED_TEST(DecodeAttentionTest, SoftCapsAndSinks) {
+  for (const std::size_t tokens : Sizes{1, 3, 17, 64, 201}) {
+    for (const float soft_cap : {0.0F, 0.5F, 30.0F}) {
+      for (const float spread : {0.01F, 1.0F, 40.0F}) {
+        Case c{tokens, 5, 64, 0, 0, GroupFusion::max, spread};
+        c.soft_cap = soft_cap;
+        c.has_sinks = tokens != 64;
+        expect_exact<TypeParam>(c);
+      }
+    }
+  }
+  Case wide{9, 71, 64};  // a group beyond the vector kernels
+  wide.soft_cap = 2;
+  wide.has_sinks = true;
+  expect_exact<TypeParam>(wide);
 }
 
 TYPED_TEST(DecodeAttentionTest, NotANumberIsReported) {

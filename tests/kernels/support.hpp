@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "morphkv/core/aligned_buffer.hpp"
+#include "morphkv/core/logits.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
 namespace morphkv::testing {
@@ -52,6 +53,30 @@ class OnIsa {
 /// vectors and two more; for vectors of 4, 8, 16 and 32 lanes, and the tiles of the kernels.
 inline std::vector<std::size_t> sizes() {
   return {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 34, 63, 64, 65, 66, 130, 258, 513};
+}
+
+/// A logit in double.
+inline double exact_logit(double product, const Logits& logits) {
+  const double scaled = product * static_cast<double>(logits.scale);
+  const auto cap = static_cast<double>(logits.soft_cap);
+  return cap > 0 ? cap * std::tanh(scaled / cap) : scaled;
+}
+
+/// Turns logits into weights, in place. \return the logarithm of the sum of exponentials
+inline double exact_softmax(std::vector<double>& logits, double sink) {
+  const double high = std::max(sink, *std::max_element(logits.begin(), logits.end()));
+  double sum = std::exp(sink - high);
+  for (double& logit : logits) sum += logit = std::exp(logit - high);
+  for (double& logit : logits) logit /= sum;
+  return high + std::log(sum);
+}
+
+/// Sinks of query heads: below and above the logits, and one that counts for nothing.
+inline std::vector<float> some_sinks(std::size_t heads) {
+  const float sinks[] = {0.5F, -std::numeric_limits<float>::infinity(), 9, -3};
+  std::vector<float> result(heads);
+  for (std::size_t h = 0; h < heads; ++h) result[h] = sinks[h % 4];
+  return result;
 }
 
 enum class Shape { uniform, log_normal, heavy_tailed, denormal, equal, zero };

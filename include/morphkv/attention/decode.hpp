@@ -34,7 +34,7 @@ class DecodeWorkspace {
         heads_(kv_heads) {}
 
   /// Attention of a token over the slots in use. Leaves the row of `head` in `layer`.
-  /// \param attention where the head's keys and values lie, scale and fusion; the rest is set here
+  /// \param attention where the head's keys and values lie, logits and fusion; the rest is set here
   /// \param query, output [group][head_dim]
   /// \return wrong_size, out_of_step if no token was placed since the last row, or bad_row if a
   ///         weight is not finite; and `output` is untouched. The policy does not change.

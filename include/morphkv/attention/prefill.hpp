@@ -39,7 +39,7 @@ struct PrefillHead {
   std::size_t key_stride = 0;
   std::size_t group = 1;
   std::size_t head_dim = 1;
-  float scale = 1;
+  Logits logits{};
   GroupFusion fusion = GroupFusion::max;
 };
 
@@ -166,7 +166,7 @@ class PrefillAttention {
          .group = head_.group,
          .head_dim = head_.head_dim,
          .stride = head_.head_dim,
-         .scale = head_.scale,
+         .logits = head_.logits,
          .fusion = head_.fusion,
          .known_log_sum_exp = known == nullptr ? nullptr : known_.data(),
          .outputs = outputs ? outputs_.data() : nullptr,

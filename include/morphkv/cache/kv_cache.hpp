@@ -5,7 +5,6 @@
 #define MORPHKV_CACHE_KV_CACHE_HPP
 
 #include <algorithm>
-#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <span>
@@ -47,7 +46,7 @@ namespace morphkv { inline namespace v0 {
 /// Spans hold heads side by side, as projections leave them: queries and outputs are [query_heads]
 /// [head_dim], keys and values [kv_heads][head_dim], and a block has its tokens outermost. Their
 /// elements are the cache's scalar or float. Keys are rotated already (RoPE at the absolute
-/// position); logits are scaled by 1 / sqrt(head_dim).
+/// position); logits are those of the shape.
 ///
 /// The storage is OwnedStorage, EngineStorage, SharedStorage, or another CacheStorage. In each, a
 /// new token overwrites a victim, and no key ever moves.
@@ -462,9 +461,6 @@ class KVCache {
     else
       return false;
   }
-  [[nodiscard]] float scale() const noexcept {
-    return 1.0F / std::sqrt(static_cast<float>(shape_.head_dim));
-  }
 
   template <ElementOf<T> E, class Execute>
   Status prefill_block(std::size_t layer, LayerBlock<E> block, Execute& execute) {
@@ -480,7 +476,7 @@ class KVCache {
     PendingBlock<T, Policy, Storage, E> pending(
         shape_, layer, std::span(policies_).subspan(index(layer, 0), shape_.kv_heads), storage_,
         block);
-    Status status = pending.score(scale(), options_.group, execute);
+    Status status = pending.score(options_.group, execute);
     if (status != Status::ok) return status;
     if constexpr (divides_layers) {
       if (budget_.is_adaptive()) {
@@ -576,7 +572,7 @@ class KVCache {
     if (layer >= shape_.layers || head >= shape_.kv_heads) return Status::wrong_size;
     const kernels::DecodeAttention<T> stored{.keys = storage_.keys(layer, head),
                                              .values = storage_.values(layer, head),
-                                             .scale = scale(),
+                                             .logits = shape_.logits(layer, head),
                                              .fusion = options_.group};
     return workspace_.attend(layer, head, stored, policies_[index(layer, head)], query, output);
   }

@@ -52,10 +52,10 @@ class PendingBlock {
 
   /// Attention of the block, and the scores that its queries give. Heads run on the executor.
   template <class Execute>
-  [[nodiscard]] Status score(float scale, GroupFusion fusion, Execute& execute) {
+  [[nodiscard]] Status score(GroupFusion fusion, Execute& execute) {
     const Position first = heads_[0].newest() + 1;
     run_bodies(execute, heads_.size(), [&](std::size_t head) {
-      PrefillAttention<T, E> attention(prefill_head(head, scale, fusion));
+      PrefillAttention<T, E> attention(prefill_head(head, fusion));
       auto& selection =
           selections_[head].emplace(heads_[head].score_block(first, attention.rows()));
       if (selection.status == Status::ok) selection.status = attention.finish_outputs();
@@ -126,8 +126,7 @@ class PendingBlock {
   }
 
  private:
-  [[nodiscard]] PrefillHead<T, E> prefill_head(std::size_t head, float scale,
-                                               GroupFusion fusion) noexcept {
+  [[nodiscard]] PrefillHead<T, E> prefill_head(std::size_t head, GroupFusion fusion) noexcept {
     const std::size_t queries = head * shape_.group() * shape_.head_dim;
     const std::size_t keys = head * shape_.head_dim;
     return {.positions = heads_[head].positions(),
@@ -146,7 +145,7 @@ class PendingBlock {
             .key_stride = shape_.key_width(),
             .group = shape_.group(),
             .head_dim = shape_.head_dim,
-            .scale = scale,
+            .logits = shape_.logits(layer_, head),
             .fusion = fusion};
   }
 

@@ -4,9 +4,13 @@
 #ifndef MORPHKV_CORE_SHAPE_HPP
 #define MORPHKV_CORE_SHAPE_HPP
 
+#include <cmath>
 #include <cstddef>
+#include <limits>
+#include <string>
 
 #include "morphkv/core/error.hpp"
+#include "morphkv/core/logits.hpp"
 
 namespace morphkv { inline namespace v0 {
 
@@ -18,6 +22,11 @@ struct CacheShape {
   std::size_t query_heads = 1;
   std::size_t kv_heads = 1;
   std::size_t head_dim = 1;
+  float scale = 0;     ///< of the logits; 0: 1 / sqrt(head_dim)
+  float soft_cap = 0;  ///< of the logits, see Logits; 0: none
+  /// [layers][query_heads]: sink logits, see Logits, or null. The engine owns them and keeps them
+  /// as long as a cache of this shape.
+  const float* sinks = nullptr;
 
   /// Query heads per KV head.
   [[nodiscard]] constexpr std::size_t group() const noexcept { return query_heads / kv_heads; }
@@ -29,11 +38,19 @@ struct CacheShape {
   }
   [[nodiscard]] constexpr std::size_t key_width() const noexcept { return kv_heads * head_dim; }
 
+  /// The logits of a KV head's group.
+  [[nodiscard]] Logits logits(std::size_t layer, std::size_t kv_head) const noexcept {
+    return {.scale = scale > 0 ? scale : 1 / std::sqrt(static_cast<float>(head_dim)),
+            .soft_cap = soft_cap,
+            .sinks = sinks == nullptr ? nullptr : sinks + layer * query_heads + kv_head * group()};
+  }
+
   friend constexpr bool operator==(const CacheShape&, const CacheShape&) = default;
 };
 
-/// \throws std::invalid_argument if a number is 0, the KV heads do not divide the query heads, or
-///         the query elements of all layers, layers * query_heads * head_dim, are above 2^30.
+/// \throws std::invalid_argument if a number is 0, the KV heads do not divide the query heads, the
+///         query elements of all layers, layers * query_heads * head_dim, are above 2^30, the scale
+///         or the soft cap is negative or not finite, or a sink is NaN or plus infinity.
 inline void validate(const CacheShape& shape) {
   std::size_t most = std::size_t{1} << 30U;  // times 2^31 slots it still fits std::size_t
   const auto require_within = [&](const char* name, std::size_t value) {
@@ -47,6 +64,14 @@ inline void validate(const CacheShape& shape) {
           "a multiple of kv_heads = " + std::to_string(shape.kv_heads));
   most /= shape.query_heads;
   require_within("layers", shape.layers);
+  require(std::isfinite(shape.scale) && shape.scale >= 0, "scale", shape.scale,
+          "0 or a finite number above it");
+  require(std::isfinite(shape.soft_cap) && shape.soft_cap >= 0, "soft_cap", shape.soft_cap,
+          "0 or a finite number above it");
+  for (std::size_t i = 0; shape.sinks != nullptr && i < shape.layers * shape.query_heads; ++i) {
+    require(shape.sinks[i] < std::numeric_limits<float>::infinity(), "sinks", shape.sinks[i],
+            "below infinity");
+  }
 }
 
 }}  // namespace morphkv::v0

@@ -11,6 +11,7 @@
 #include <numeric>
 
 #include "morphkv/core/kv_view.hpp"
+#include "morphkv/core/logits.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
 
@@ -34,7 +35,7 @@ struct DecodeAttention {
   std::size_t tokens = 0;        ///< at least 1
   std::size_t group = 1;
   std::size_t head_dim = 0;
-  float scale = 1;  ///< of the logits; usually 1 / sqrt(head_dim)
+  Logits logits{};
   GroupFusion fusion = GroupFusion::max;
   float* weights = nullptr;  ///< working space, [group][weight_stride]
   std::size_t weight_stride = 0;
@@ -55,10 +56,10 @@ struct BlockAttention {
   std::size_t group = 1;
   std::size_t head_dim = 0;
   std::size_t stride = 0;  ///< elements between the rows of two tokens, at least head_dim
-  float scale = 1;         ///< of the logits
+  Logits logits{};
   GroupFusion fusion = GroupFusion::max;  ///< of the heads' weights into rows
-  /// [rows][group]: the natural logarithms of the sums of exponentials of the scaled logits, as an
-  /// attention kernel returns them, or null. Used where no outputs are wanted.
+  /// [rows][group]: the natural logarithms of the sums of exponentials of the logits, the sink's
+  /// included, as an attention kernel returns them, or null. Used where no outputs are wanted.
   const float* known_log_sum_exp = nullptr;
   float* outputs = nullptr;      ///< [rows][group][head_dim], or null if not wanted
   float* log_sum_exp = nullptr;  ///< [rows][group], or null if not wanted or known

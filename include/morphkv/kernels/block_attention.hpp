@@ -26,8 +26,8 @@ namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUIL
 /// For a block of queries and the whole group, over the tokens that query r sees, each where it is
 /// wanted:
 ///
-///     outputs[r]     = softmax(scale * queries[r] . keys) . values
-///     log_sum_exp[r] = log(sum of exp(scale * queries[r] . keys))
+///     outputs[r]     = softmax(logits of queries[r] . keys) . values
+///     log_sum_exp[r] = log(sum of exp(logits of queries[r] . keys))
 ///     fused_rows[r]  = the weights of the group's heads, fused; zeros for tokens that r does not
 ///     see
 ///

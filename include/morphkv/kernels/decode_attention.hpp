@@ -25,7 +25,7 @@
 
 namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
 
-/// softmax(scale * query . keys) . values for the whole group, and the group's fused row.
+/// softmax(logits of query . keys) . values for the whole group, and the group's fused row.
 ///
 /// A logit of minus infinity is a weight of 0. One pass over keys and values; no memory but the
 /// arguments'. O(tokens group head_dim).

@@ -139,6 +139,15 @@ MORPHKV_VECTOR_WORD Floats exp_of_negative(Floats x) noexcept {
   return series * exponent_of(rounded);
 }
 
+/// cap * tanh(x / cap), for cap > 0, within a few units of 2^-24 cap: tanh is (w - u) / (w + u)
+/// with w = exp(2 min(x, 0)) and u = exp(-2 max(x, 0)), one of which is 1. NaN if x is.
+MORPHKV_VECTOR_WORD Floats capped(Floats x, float cap) noexcept {
+  const Floats twice = x * (2 / cap);
+  const Floats w = exp_of_negative(min(Floats{}, twice));
+  const Floats u = exp_of_negative(-max(Floats{}, twice));
+  return (w - u) / (w + u) * cap;
+}
+
 // --- Lanes
 
 template <class Vector>

@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "morphkv/core/kv_view.hpp"
+#include "morphkv/core/logits.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/arguments.hpp"
@@ -37,13 +38,19 @@ template <Scalar T>
   return partial[0];
 }
 
-/// Softmax in place; minus infinity is a weight of 0.
+/// The logit of a product.
+inline float logit_of(float product, const Logits& logits) noexcept {
+  const float scaled = product * logits.scale;
+  return logits.soft_cap > 0 ? logits.soft_cap * std::tanh(scaled / logits.soft_cap) : scaled;
+}
+
+/// Softmax in place; minus infinity is a weight of 0, as a logit and as the sink.
 /// \return the logarithm of the sum of exponentials; NaN if no weight can be given (a logit is NaN
 ///         or plus infinity, or none is above minus infinity).
-inline float softmax(float* logits, std::size_t tokens) noexcept {
-  float highest = -std::numeric_limits<float>::infinity();
+inline float softmax(float* logits, std::size_t tokens, float sink) noexcept {
+  float highest = sink;
   for (std::size_t t = 0; t < tokens; ++t) highest = std::max(highest, logits[t]);
-  float sum = 0;
+  float sum = std::isfinite(sink) ? std::exp(sink - highest) : 0;
   for (std::size_t t = 0; t < tokens; ++t) {
     logits[t] = std::exp(logits[t] - highest);
     sum += logits[t];
@@ -75,12 +82,12 @@ template <Scalar T>
   for (std::size_t t = 0; t < a.tokens; ++t) {
     for (std::size_t g = 0; g < a.group; ++g) {
       a.weights[g * a.weight_stride + t] =
-          a.scale * dot(a.query + g * a.head_dim, a.keys[t], a.head_dim);
+          logit_of(dot(a.query + g * a.head_dim, a.keys[t], a.head_dim), a.logits);
     }
   }
   bool finite = true;
   for (std::size_t g = 0; g < a.group; ++g) {
-    const float log_sum_exp = softmax(a.weights + g * a.weight_stride, a.tokens);
+    const float log_sum_exp = softmax(a.weights + g * a.weight_stride, a.tokens, a.logits.sink(g));
     finite = finite && std::isfinite(log_sum_exp);
     if (a.log_sum_exp != nullptr) a.log_sum_exp[g] = log_sum_exp;
   }
@@ -107,16 +114,16 @@ template <Scalar T>
 /// \return the logarithm of the sum of exponentials; NaN if there is no weight or one is not finite
 template <Scalar T>
 [[nodiscard]] float attend_in_tiles(const BlockAttention<T>& a, const float* query,
-                                    std::size_t tokens, float* output) noexcept {
+                                    std::size_t tokens, float sink, float* output) noexcept {
   const std::size_t dims = output == nullptr ? 0 : a.head_dim;
-  float high = std::numeric_limits<float>::lowest();
-  float total = 0;
+  float high = (std::max)(sink, std::numeric_limits<float>::lowest());
+  float total = std::isfinite(sink) ? 1.0F : 0.0F;
   std::fill_n(output, dims, 0.0F);
   for (std::size_t begin = 0; begin < tokens; begin += block_tokens) {
     const std::size_t count = (std::min)(block_tokens, tokens - begin);
     float logits[block_tokens];
     for (std::size_t t = 0; t < count; ++t) {
-      logits[t] = a.scale * dot(query, a.keys + (begin + t) * a.stride, a.head_dim);
+      logits[t] = logit_of(dot(query, a.keys + (begin + t) * a.stride, a.head_dim), a.logits);
     }
     const float before = high;
     for (std::size_t t = 0; t < count; ++t) high = (std::max)(high, logits[t]);
@@ -145,7 +152,7 @@ template <Scalar T>
   if (head == 0) std::fill_n(row, a.tokens, 0.0F);
   bool finite = std::isfinite(log_sum_exp);
   for (std::size_t t = 0; t < tokens; ++t) {
-    const float logit = a.scale * dot(query, a.keys + t * a.stride, a.head_dim);
+    const float logit = logit_of(dot(query, a.keys + t * a.stride, a.head_dim), a.logits);
     const float weight = share * std::exp((std::min)(logit - log_sum_exp, 1.0F));
     finite = finite && std::isfinite(weight);
     row[t] = highest ? (std::max)(row[t], weight) : row[t] + weight;
@@ -165,7 +172,7 @@ template <Scalar T>
       const float* query = a.queries + at * a.head_dim;
       const float log_sum_exp =
           known ? a.known_log_sum_exp[at]
-                : attend_in_tiles(a, query, seen,
+                : attend_in_tiles(a, query, seen, a.logits.sink(g),
                                   a.outputs == nullptr ? nullptr : a.outputs + at * a.head_dim);
       finite = finite && std::isfinite(log_sum_exp);
       if (!known && a.log_sum_exp != nullptr) a.log_sum_exp[at] = log_sum_exp;

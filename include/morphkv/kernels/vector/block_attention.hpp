@@ -149,13 +149,13 @@ struct RunningSoftmax {
   alignas(64) float last_token[lanes];  ///< that the lane's query sees
   std::size_t seen_by_all = 0;          ///< tokens
 
-  /// Nothing seen yet; the first lane's query sees up to `first_last_token`, the next one's up to
-  /// the token after it.
-  void begin(std::size_t first_last_token) noexcept {
+  /// Nothing seen yet but the sink; the first lane's query sees up to `first_last_token`, the next
+  /// one's up to the token after it.
+  void begin(std::size_t first_last_token, float sink) noexcept {
     seen_by_all = first_last_token + 1;
     for (std::size_t i = 0; i < lanes; ++i) {
-      high[i] = std::numeric_limits<float>::lowest();
-      total[i] = 0;
+      high[i] = (std::max)(sink, std::numeric_limits<float>::lowest());
+      total[i] = std::isfinite(sink) ? 1.0F : 0.0F;
       last_token[i] = static_cast<float>(first_last_token + i);
     }
   }
@@ -167,12 +167,15 @@ struct RunningSoftmax {
 
   /// Turns the products of `count` tokens from `token` on into weights relative to the greatest
   /// logit so far; scales the outputs down where they bring a greater one.
-  void absorb(float* products, std::size_t token, std::size_t count, float scale, float* output,
+  void absorb(float* products, std::size_t token, std::size_t count, Logits logits, float* output,
               std::size_t head_dim) noexcept {
     const Floats before = load(high);
     Floats highest = before;
     for (std::size_t k = 0; k < count; ++k) {
-      const Floats logit = visible(load(products + k * lanes) * scale, token + k);
+      const Floats logit = visible(
+          logits.soft_cap > 0 ? capped(load(products + k * lanes) * logits.scale, logits.soft_cap)
+                              : load(products + k * lanes) * logits.scale,
+          token + k);
       store(products + k * lanes, logit);
       highest = max(logit, highest);
     }
@@ -193,11 +196,14 @@ struct RunningSoftmax {
 
   /// Turns products into the logarithms of weights, where that of their sum is known. A wrong one
   /// gives weights above 1, but none above e. `total` becomes NaN if a logarithm is.
-  void shift(float* products, std::size_t token, std::size_t count, float scale) noexcept {
+  void shift(float* products, std::size_t token, std::size_t count, Logits logits) noexcept {
     const Floats negative = -load(high);
     Floats sum = load(total);
     for (std::size_t k = 0; k < count; ++k) {
-      const Floats logit = fma(load(products + k * lanes), broadcast(scale), negative);
+      const Floats product = load(products + k * lanes);
+      const Floats logit = logits.soft_cap > 0
+                               ? capped(product * logits.scale, logits.soft_cap) + negative
+                               : fma(product, broadcast(logits.scale), negative);
       const Floats logarithm = min(broadcast(1.0F), visible(logit, token + k));
       store(products + k * lanes, logarithm);
       sum += logarithm;
@@ -288,7 +294,7 @@ class Panel {
       Words::pack_query(a_.queries + at * a_.head_dim, a_.head_dim, queries + i);
     }
     std::fill_n(space_.outputs + size_ * output_stride_, output_stride_, 0.0F);
-    softmax_[size_].begin(a_.tokens - a_.rows + vector.row);
+    softmax_[size_].begin(a_.tokens - a_.rows + vector.row, a_.logits.sink(vector.head));
     vectors_[size_++] = vector;
     return size_ == panel_vectors;
   }
@@ -374,10 +380,10 @@ class Panel {
     for (std::size_t v = first; v < size_; ++v) {
       float* weights = tile + v * weight_stride_;
       if (known_) {
-        softmax_[v].shift(weights, t, tokens, a_.scale);
+        softmax_[v].shift(weights, t, tokens, a_.logits);
         continue;
       }
-      softmax_[v].absorb(weights, t, tokens, a_.scale,
+      softmax_[v].absorb(weights, t, tokens, a_.logits,
                          a_.outputs == nullptr ? nullptr : space_.outputs + v * output_stride_,
                          a_.head_dim);
       if (keeps_) store(high_of(v, t), load(softmax_[v].high));

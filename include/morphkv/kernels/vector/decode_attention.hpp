@@ -72,19 +72,30 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
       }
     }
   }
-  store_logits(sums, a.scale, a.weights + head * a.weight_stride + token, a.weight_stride);
+  store_logits(sums, a.logits.scale, a.weights + head * a.weight_stride + token, a.weight_stride);
 }
 
-/// Turns logits into exp(logit - greatest), in place. \return their sum; `logarithm` receives
-/// log(sum of exp(logit)), NaN if there is none.
+/// Caps logits, in place; see Logits.
+inline void cap_pass(float* logits, std::size_t tokens, float soft_cap) noexcept {
+  std::size_t t = 0;
+  for (; t + lanes <= tokens; t += lanes) store(logits + t, capped(load(logits + t), soft_cap));
+  if (t < tokens) {
+    const std::size_t rest = tokens - t;
+    store_first(logits + t, capped(load_first(logits + t, rest), soft_cap), rest);
+  }
+}
+
+/// Turns logits into exp(logit - greatest), in place. \return their sum and that of the sink, which
+/// is a logit too; `logarithm` receives log(sum of exp(logit)), NaN if there is none.
 template <Scalar T>
-float softmax_pass(float* logits, std::size_t tokens, ReadAhead<T>& ahead,
+float softmax_pass(float* logits, std::size_t tokens, float sink, ReadAhead<T>& ahead,
                    float& logarithm) noexcept {
   Floats highest = broadcast(logits[0]);
   std::size_t t = 0;
   for (; t + lanes <= tokens; t += lanes) highest = max(load(logits + t), highest);
   float high = reduce_max(highest);
   for (; t < tokens; ++t) high = (std::max)(high, logits[t]);
+  high = (std::max)(high, sink);
   const Floats shift = broadcast(high);
   Floats total{};
   const auto weigh = [&](std::size_t at) noexcept {
@@ -97,7 +108,7 @@ float softmax_pass(float* logits, std::size_t tokens, ReadAhead<T>& ahead,
     MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i) weigh(t + i * lanes);
   }
   for (; t + lanes <= tokens; t += lanes) weigh(t);
-  float rest = 0;
+  float rest = std::isfinite(sink) ? std::exp(sink - high) : 0;
   if (t < tokens) {
     alignas(64) float last[lanes];
     store(last, exp_of_negative(load_first(logits + t, tokens - t) - shift));
@@ -277,8 +288,10 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
   float shares[max_group];
   bool finite = true;
   for (std::size_t h = 0; h < a.group; ++h) {
+    float* weights = a.weights + h * a.weight_stride;
+    if (a.logits.soft_cap > 0) cap_pass(weights, a.tokens, a.logits.soft_cap);
     float logarithm = 0;
-    shares[h] = 1.0F / softmax_pass(a.weights + h * a.weight_stride, a.tokens, ahead, logarithm);
+    shares[h] = 1.0F / softmax_pass(weights, a.tokens, a.logits.sink(h), ahead, logarithm);
     finite = finite && std::isfinite(logarithm);
     if (a.log_sum_exp != nullptr) a.log_sum_exp[h] = logarithm;
   }

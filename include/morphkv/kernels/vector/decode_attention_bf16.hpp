@@ -91,7 +91,7 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<Eigen::bfloat16>& a,
   std::size_t d = 0;
   for (; d + chunk <= a.head_dim; d += chunk) add_products(d, load_bf16);
   if (d < a.head_dim) add_products(d, load_bf16_half);
-  store_logits(sums, a.scale, a.weights + head * a.weight_stride + token, a.weight_stride);
+  store_logits(sums, a.logits.scale, a.weights + head * a.weight_stride + token, a.weight_stride);
 }
 
 /// The two products of attention, in dot products of bfloat16. head_dim is a multiple of `pairs`.

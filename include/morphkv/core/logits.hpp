@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// How products of queries and keys become the logits of a softmax.
+#ifndef MORPHKV_CORE_LOGITS_HPP
+#define MORPHKV_CORE_LOGITS_HPP
+
+#include <cstddef>
+#include <limits>
+
+namespace morphkv { inline namespace v0 {
+
+/// The logits of one KV head's group. Nothing is owned.
+struct Logits {
+  float scale = 1;     ///< of the products; usually 1 / sqrt(head_dim)
+  float soft_cap = 0;  ///< c: a scaled product x becomes c tanh(x / c) (Gemma 2); 0: none
+  /// [group]: a logit per query head that counts in the sum of the softmax and has no value
+  /// (gpt-oss); minus infinity counts for nothing. Null: none.
+  const float* sinks = nullptr;
+
+  /// The sink of a query head; minus infinity where there is none.
+  [[nodiscard]] constexpr float sink(std::size_t head) const noexcept {
+    return sinks == nullptr ? -std::numeric_limits<float>::infinity() : sinks[head];
+  }
+};
+
+}}  // namespace morphkv::v0
+
+#endif  // MORPHKV_CORE_LOGITS_HPP

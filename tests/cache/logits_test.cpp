@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// A scale, a soft cap and sinks of the model: outputs and evictions are those of the definition.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "oracle/attention_oracle.hpp"
+#include "support/contenders.hpp"
+#include "support/script.hpp"
+
+namespace morphkv::testing::logits_test { namespace {
+
+constexpr float sinks[] = {1.0F,  -2.0F, -std::numeric_limits<float>::infinity(), 5.0F, 0.0F, 0.5F,
+                           -1.0F, 3.0F};
+constexpr CacheShape shape{.layers = 2,
+                           .query_heads = 4,
+                           .kv_heads = 2,
+                           .head_dim = 8,
+                           .scale = 0.5F,
+                           .soft_cap = 1.25F,
+                           .sinks = sinks};
+
+/// Every key and value of a KV head, by position, and the attention of a query to some of them.
+class Definition {
+ public:
+  Definition(const CacheShape& model, std::size_t layer, std::size_t head)
+      : shape_(model), layer_(layer), head_(head), sequence_{model.head_dim, {}, {}} {}
+
+  void add(const Tokens& token) {
+    const auto part = [&](const std::vector<float>& all) {
+      const auto at = static_cast<std::ptrdiff_t>(head_ * shape_.head_dim);
+      return std::vector<double>(all.begin() + at,
+                                 all.begin() + at + static_cast<std::ptrdiff_t>(shape_.head_dim));
+    };
+    sequence_.keys.push_back(part(token.keys));
+    sequence_.values.push_back(part(token.values));
+  }
+
+  /// The weights of query head `g` of the group.
+  [[nodiscard]] std::vector<double> weights(const Tokens& token, std::size_t g,
+                                            std::span<const Position> tokens) const {
+    std::vector<double> logits = oracle::logits_over(query(token, g), sequence_, tokens);
+    for (double& logit : logits) {
+      logit *= std::sqrt(static_cast<double>(shape_.head_dim)) * double{shape_.scale};
+      logit = double{shape_.soft_cap} * std::tanh(logit / double{shape_.soft_cap});
+    }
+    logits.push_back(
+        double{sinks[layer_ * shape_.query_heads + head_ * shape_.group() + g]});  // the sink
+    std::vector<double> result = oracle::softmax(logits);
+    result.pop_back();
+    return result;
+  }
+
+  void expect_output(const Tokens& token, std::span<const Position> tokens,
+                     std::span<const float> output) const {
+    for (std::size_t g = 0; g < shape_.group(); ++g) {
+      const auto expected = oracle::weighted_values(weights(token, g, tokens), sequence_, tokens);
+      const std::size_t at = (head_ * shape_.group() + g) * shape_.head_dim;
+      for (std::size_t d = 0; d < shape_.head_dim; ++d) {
+        ASSERT_NEAR(double{output[at + d]}, expected[d], 1e-5);
+      }
+    }
+  }
+
+  /// The fused row of the group, by slot.
+  [[nodiscard]] std::vector<float> row(const Tokens& token, std::span<const Position> slots,
+                                       GroupFusion fusion) const {
+    std::vector<std::vector<double>> rows;
+    for (std::size_t g = 0; g < shape_.group(); ++g) rows.push_back(weights(token, g, slots));
+    const std::vector<double> fused = oracle::fuse(rows, fusion);
+    return {fused.begin(), fused.end()};
+  }
+
+ private:
+  [[nodiscard]] std::span<const float> query(const Tokens& token, std::size_t g) const {
+    const std::size_t at = (head_ * shape_.group() + g) * shape_.head_dim;
+    return std::span(token.queries).subspan(at, shape_.head_dim);
+  }
+
+  CacheShape shape_;
+  std::size_t layer_;
+  std::size_t head_;
+  oracle::Sequence sequence_;
+};
+
+template <class Contender>
+class LogitsTest : public ::testing::Test {};
+using Contenders =
+    ::testing::Types<MorphKVSum, MorphKVMax, H2OPlain, DecayedMaxOfDistant, TOVAContender>;
+TYPED_TEST_SUITE(LogitsTest, Contenders);
+
+/// Two caches take the same tokens; one attends, the other is given the rows of the definition.
+TYPED_TEST(LogitsTest, StepsAreThoseOfTheDefinition) {
+  const Setting setting{.capacity = 16, .window = 4, .max_tokens = 100};
+  const auto options = TypeParam::options(setting);
+  KVCache<float, typename TypeParam::Policy> cache(shape, options);
+  KVCache<float, typename TypeParam::Policy> given(shape, options);
+  const Script script;
+  std::vector<std::vector<Definition>> heads(shape.layers);
+  for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+    for (std::size_t head = 0; head < shape.kv_heads; ++head) {
+      heads[layer].emplace_back(shape, layer, head);
+    }
+  }
+  constexpr std::size_t stride = 128;
+  for (Position position = 0; position < 60; ++position) {
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+      const Tokens token = script.at(shape, layer, position);
+      for (auto* c : {&cache, &given}) {
+        ASSERT_EQ(c->append(layer, token.keys, token.values, position), Status::ok);
+      }
+      std::vector<float> output(shape.query_width());
+      const auto held = cache.positions(layer, 0);
+      ASSERT_EQ(std::vector<Position>(held.begin(), held.end()),
+                std::vector<Position>(given.positions(layer, 0).begin(),
+                                      given.positions(layer, 0).end()));
+      ASSERT_EQ(cache.attend(layer, token.queries, std::span<float>(output)), Status::ok);
+      std::vector<float> rows(shape.kv_heads * stride);
+      for (std::size_t head = 0; head < shape.kv_heads; ++head) {
+        Definition& definition = heads[layer][head];
+        definition.add(token);
+        const auto slots = given.positions(layer, head);
+        definition.expect_output(token, slots, output);
+        const std::vector<float> row = definition.row(token, slots, options.group);
+        std::copy(row.begin(), row.end(),
+                  rows.begin() + static_cast<std::ptrdiff_t>(head * stride));
+      }
+      ASSERT_EQ(given.observe(layer, rows, stride), Status::ok);
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(Logits, APromptAttendsByThem) {
+  const DecayedMax::Options options{.capacity = 16, .recent = 4};
+  constexpr std::size_t count = 40;
+  KVCache<float, DecayedMax> cache(shape, options);
+  for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+    const Tokens block = Script().at(shape, layer, 0, count);
+    std::vector<float> outputs(block.queries.size());
+    ASSERT_EQ(cache.prefill(layer, block.queries, block.keys, block.values, outputs), Status::ok);
+    std::vector<Position> seen;
+    std::vector<Definition> heads;
+    for (std::size_t head = 0; head < shape.kv_heads; ++head) {
+      heads.emplace_back(shape, layer, head);
+    }
+    for (Position position = 0; position < static_cast<Position>(count); ++position) {
+      const Tokens token = Script().at(shape, layer, position);
+      seen.push_back(position);
+      const std::size_t at = static_cast<std::size_t>(position) * shape.query_width();
+      for (Definition& head : heads) {
+        head.add(token);
+        head.expect_output(token, seen, std::span(outputs).subspan(at, shape.query_width()));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace morphkv::testing::logits_test
