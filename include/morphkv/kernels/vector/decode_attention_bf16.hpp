@@ -125,7 +125,8 @@ struct DotProducts {
     }
     const std::size_t vectors = a.head_dim / pairs;
     lines = read_block<Eigen::bfloat16> * lines / ((vectors + max_vectors - 1) / max_vectors);
-    for (std::size_t v = 0; v < vectors;) {
+    std::size_t v = 0;
+    while (v < vectors) {
       // Two and three, not one that is too narrow.
       const std::size_t left = vectors - v == max_vectors + 1 ? 2 : vectors - v;
       with_constant<max_vectors>(left, [&](auto count) noexcept {
