@@ -67,15 +67,6 @@ class Definition {
     }
   }
 
-  /// The fused row of the group, by slot.
-  [[nodiscard]] std::vector<float> row(const Tokens& token, std::span<const Position> slots,
-                                       GroupFusion fusion) const {
-    std::vector<std::vector<double>> rows;
-    for (std::size_t g = 0; g < shape_.group(); ++g) rows.push_back(weights(token, g, slots));
-    const std::vector<double> fused = oracle::fuse(rows, fusion);
-    return {fused.begin(), fused.end()};
-  }
-
  private:
   [[nodiscard]] std::span<const float> query(const Tokens& token, std::size_t g) const {
     const std::size_t at = (head_ * shape_.group() + g) * shape_.head_dim;
@@ -94,7 +85,7 @@ using Contenders =
     ::testing::Types<MorphKVSum, MorphKVMax, H2OPlain, DecayedMaxOfDistant, TOVAContender>;
 TYPED_TEST_SUITE(LogitsTest, Contenders);
 
-/// Two caches take the same tokens; one attends, the other is given the rows of the definition.
+/// Two caches take the same tokens; one attends, the other is given the weights of the definition.
 TYPED_TEST(LogitsTest, StepsAreThoseOfTheDefinition) {
   const Setting setting{.capacity = 16, .window = 4, .max_tokens = 100};
   const auto options = TypeParam::options(setting);
@@ -120,15 +111,18 @@ TYPED_TEST(LogitsTest, StepsAreThoseOfTheDefinition) {
                 std::vector<Position>(given.positions(layer, 0).begin(),
                                       given.positions(layer, 0).end()));
       ASSERT_EQ(cache.attend(layer, token.queries, std::span<float>(output)), Status::ok);
-      std::vector<float> rows(shape.kv_heads * stride);
+      std::vector<float> rows(shape.query_heads * stride);
       for (std::size_t head = 0; head < shape.kv_heads; ++head) {
         Definition& definition = heads[layer][head];
         definition.add(token);
         const auto slots = given.positions(layer, head);
         definition.expect_output(token, slots, output);
-        const std::vector<float> row = definition.row(token, slots, options.group);
-        std::copy(row.begin(), row.end(),
-                  rows.begin() + static_cast<std::ptrdiff_t>(head * stride));
+        for (std::size_t g = 0; g < shape.group(); ++g) {
+          const std::vector<double> weights = definition.weights(token, g, slots);
+          std::copy(
+              weights.begin(), weights.end(),
+              rows.begin() + static_cast<std::ptrdiff_t>((head * shape.group() + g) * stride));
+        }
       }
       ASSERT_EQ(given.observe(layer, rows, stride), Status::ok);
       if (::testing::Test::HasFatalFailure()) return;
