@@ -89,7 +89,7 @@ class LayerBlock {
       : layers_(tokens, false),
         tokens_(tokens),
         positions_(tokens - rows),
-        queries_(rows * row_),
+        queries_(rows * query_row),
         keys_(rows * kv_heads * head_dim),
         values_(keys_.size()),
         outputs_(queries_.size()) {
@@ -118,7 +118,7 @@ class LayerBlock {
       h.block_keys = keys_.data() + head * head_dim;
       h.block_values = values_.data() + head * head_dim;
       h.block_outputs = outputs_.data() + head * group * head_dim;
-      h.query_stride = row_;
+      h.query_stride = query_row;
       h.key_stride = kv_heads * head_dim;
       h.group = group;
       h.head_dim = head_dim;
@@ -137,7 +137,7 @@ class LayerBlock {
   [[nodiscard]] const HugeBuffer<float>& outputs() const { return outputs_; }
 
  private:
-  static constexpr std::size_t row_ = kv_heads * group * head_dim;
+  static constexpr std::size_t query_row = kv_heads * group * head_dim;
   Layers<T> layers_;
   std::size_t tokens_;
   std::vector<Position> positions_;
