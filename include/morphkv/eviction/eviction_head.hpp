@@ -313,8 +313,13 @@ class EvictionHead {
     // The view of a head that is not const: whoever calls decides what is written.
     return HeadView(const_cast<std::byte*>(memory_.data()), layout_);
   }
-  [[nodiscard]] const HeadState& state() const noexcept { return *view().head; }
-  [[nodiscard]] HeadState& state() noexcept { return *view().head; }
+  /// It lies at the beginning of the memory; see HeadView.
+  [[nodiscard]] const HeadState& state() const noexcept {
+    return *reinterpret_cast<const HeadState*>(memory_.data());
+  }
+  [[nodiscard]] HeadState& state() noexcept {
+    return *reinterpret_cast<HeadState*>(memory_.data());
+  }
 
  private:
   [[nodiscard]] Plan resized_plan(std::uint32_t capacity) const noexcept {
