@@ -27,7 +27,6 @@ namespace morphkv::testing::record_trace_test { namespace {
 
 constexpr const char* script = MORPHKV_SOURCE_DIR "/tools/record_trace.py";
 constexpr const char* text = "Hello 42, this is a text that the two engines read.";
-constexpr std::size_t written = 8;
 
 class RecordTraceTest : public ::testing::Test {
  protected:
@@ -76,6 +75,8 @@ class RecordTraceTest : public ::testing::Test {
 };
 
 #if defined(MORPHKV_TOKENIZER_JSON)
+constexpr std::size_t written = 8;
+
 /// What our engine computes for the same text and the most likely tokens after it.
 replay::Trace own_trace(const std::filesystem::path& folder, std::size_t layer,
                         const std::filesystem::path& file) {
