@@ -10,7 +10,7 @@ namespace morphkv::replay {
 /// share], ...] } into an element.
 inline constexpr char page_step_plot_script[] = R"js(
 function stepPlot(place, lines, steps, measure) {
-  const width = 992, height = 380, top = 34, bottom = 44, left = 62, right = 205;
+  const width = 992, height = 380, top = 34, bottom = 44, left = 62, right = 215;
   const all = lines.flatMap(line => line.points.map(point => point[1]));
   const high = [.001, .002, .005, .01, .02, .05, .1, .15, .2, .3, .4, .5, .6, .8, 1].find(h => h >= Math.max(...all)) ??
     Math.max(...all);

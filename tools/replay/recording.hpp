@@ -22,7 +22,7 @@ namespace morphkv::replay {
 /// The mean over heads of one number, over at most `most` bins of the steps after the prompt:
 /// [[middle step, mean], ...]; without bins where it is not defined.
 [[nodiscard]] inline nlohmann::ordered_json binned(const Losses& losses, double Loss::*number,
-                                                   std::size_t most = 200) {
+                                                   std::size_t most = 64) {
   nlohmann::ordered_json bins = nlohmann::ordered_json::array();
   if (losses.size() < 2) return bins;
   const std::size_t steps = losses.size() - 1;
