@@ -25,9 +25,10 @@ class ReplayProgramTest : public TraceFiles {
   }
 
   /// \return whether it ended with 0
-  bool run(const std::string& arguments) {
-    const std::string command = std::string(quoted_program) + " " + arguments + " > '" +
-                                path("out").string() + "' 2> '" + path("err").string() + "'";
+  bool run(const std::string& arguments) { return run_program(program, arguments); }
+  bool run_program(const std::string& name, const std::string& arguments) {
+    const std::string command = "'" + name + "' " + arguments + " > '" + path("out").string() +
+                                "' 2> '" + path("err").string() + "'";
     status_ = std::system(command.c_str());
     return status_ == 0;
   }
@@ -44,7 +45,6 @@ class ReplayProgramTest : public TraceFiles {
 
  private:
   static constexpr const char* program = MORPHKV_PROGRAM_DIR "/replay";
-  static constexpr const char* quoted_program = "'" MORPHKV_PROGRAM_DIR "/replay'";
   int status_ = 0;
 };
 
@@ -160,6 +160,68 @@ TEST_F(ReplayProgramTest, AResultThatCannotBeWrittenEndsWithOne) {
   expect_code(trace + "--output '" + path("no/such/folder").string() + "'", 1);
   expect_words(said(), {"cannot be written"});
   if (std::filesystem::exists("/dev/full")) expect_code(trace + "--output /dev/full", 1);
+}
+
+/// A trace with the notes that a page shows.
+class ReplayPageTest : public ReplayProgramTest {
+ protected:
+  [[nodiscard]] std::string trace_with(const nlohmann::json& words) const {
+    const replay::Trace trace = random_trace(40, 20, 2);
+    const auto file = write(
+        tensors_of(trace),
+        {{"prompt_length", "20"}, {"layer", "7"}, {"model", "</script>"}, {"words", words.dump()}});
+    return "--trace '" + file.string() + "' --html '" + path("page.html").string() + "' ";
+  }
+  [[nodiscard]] std::string page() const { return read_bytes(path("page.html")); }
+};
+
+TEST_F(ReplayPageTest, IsOneFileWithEveryPolicy) {
+  const std::string arguments = trace_with(std::vector<std::string>(40, "<b>word"));
+  ASSERT_TRUE(run(arguments + "--capacity 16 --policy tova --beside h2o,streaming_llm")) << said();
+  EXPECT_FALSE(std::filesystem::exists(path("kept.json"))) << "--output was not given";
+  const std::string text = page();
+  expect_words(text, {"\"policy\":\"tova\"", "\"policy\":\"h2o\"", "\"policy\":\"streaming_llm\"",
+                      "capacity 16", "\\u003cb>word", "\"layer\":7", "headsPicture"});
+  EXPECT_EQ(text.find("<b>word"), std::string::npos) << "a word is no markup";
+  for (std::size_t at = text.find("://"); at != std::string::npos; at = text.find("://", at + 1)) {
+    EXPECT_EQ(text.substr(at, 13), "://www.w3.org") << "the page refers to nothing";
+  }
+  ASSERT_TRUE(run(arguments + "--capacity 16 --beside all")) << said();
+  expect_words(page(), {"\"policy\":\"recommended\"", "\"policy\":\"random\""});
+  expect_words(said(), {"replay: decayed_max is left out: ", "capacity = 16"});
+  ASSERT_TRUE(run(arguments + "--capacity 16 --no-compare --chunk 5 --beside all")) << said();
+  expect_code(arguments + "--capacity 16 --beside decayed_max", 2);
+}
+
+TEST_F(ReplayPageTest, RefusesWhatItCannotShow) {
+  const std::string arguments = trace_with(std::vector<std::string>(40, "word"));
+  expect_code(arguments + "--beside lru", 2);
+  expect_words(said(), {"--policy = lru: must be one of"});
+  expect_code(arguments + "--policy tova --beside h2o,tova", 2);
+  expect_words(said(), {"--beside = tova: must be other policies"});
+  expect_code(trace_and_output(random_trace(30, 20, 2)) + "--beside h2o", 2);
+  expect_words(said(), {"--beside requires --html"});
+  expect_code("--trace '" + path("trace").string() + "'", 2);
+  expect_words(said(), {"--output or --html is required"});
+  expect_code(trace_with({"one", "two"}), 2);
+  expect_words(said(), {"__metadata__.words", "2 words", "40 texts"});
+  EXPECT_FALSE(std::filesystem::exists(path("page.html")));
+}
+
+TEST_F(ReplayPageTest, APolicyOfOnesOwnRunsLikeTheOthers) {
+  const std::string example = MORPHKV_PROGRAM_DIR "/replay_example";
+  const std::string arguments = trace_with(std::vector<std::string>(40, "word"));
+  ASSERT_TRUE(run_program(example, arguments + "--policy fading_memory --capacity 16 --recent 4 " +
+                                       "--decay 0.5 --beside recommended --output '" +
+                                       path("kept.json").string() + "'"))
+      << said();
+  EXPECT_EQ(result().at("policy"), "fading_memory");
+  EXPECT_EQ(result().at("options").at("decay"), 0.5);
+  EXPECT_EQ(result().at("kept").back()[0].size(), 16U);
+  expect_words(page(), {"--fading_memory: #"});
+  ASSERT_TRUE(run_program(example, "--help"));
+  expect_words(read_bytes(path("out")),
+               {"--policy fading_memory: a maximum that fades", "--decay"});
 }
 
 TEST_F(ReplayProgramTest, ExplainsItself) {

@@ -194,8 +194,8 @@ TEST_F(LlamaCppProgramTest, WhatMakesNoSenseIsSaidAndNothingIsRun) {
   EXPECT_NE(exit_code("--scope heads"), 0);
   EXPECT_NE(said().find("--scope"), std::string::npos) << said();
   EXPECT_NE(said().find("heads"), std::string::npos) << said();
-  EXPECT_EQ(exit_code("--flash-attention"), 2);
-  EXPECT_NE(said().find("--scope none"), std::string::npos) << said();
+  EXPECT_EQ(exit_code("--flash-attention --scope layer"), 2);
+  EXPECT_NE(said().find("must be with --scope head or none"), std::string::npos) << said();
   EXPECT_EQ(exit_code("--policy morphkv --capacity 8 --window 16"), 2);
   EXPECT_NE(said().find("capacity = 8: must be above window = 16"), std::string::npos) << said();
   EXPECT_EQ(exit_code("", MORPHKV_SOURCE_DIR "/README.md"), 2);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// One sequence in llama.cpp, whose attention weights are passed to a listener.
+/// Sequences in llama.cpp, whose attention weights are passed to a listener.
 #ifndef MORPHKV_TOOLS_LLAMA_CPP_CONTEXT_HPP
 #define MORPHKV_TOOLS_LLAMA_CPP_CONTEXT_HPP
 
@@ -8,7 +8,9 @@
 #include <ggml.h>
 #include <llama.h>
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <span>
@@ -21,6 +23,8 @@
 #include "llama_cpp/cell_table.hpp"
 #include "llama_cpp/kv_tensors.hpp"
 #include "llama_cpp/model.hpp"
+#include "llama_cpp/row_fusion.hpp"
+#include "llama_cpp/trace.hpp"
 
 namespace morphkv::llama_cpp {
 
@@ -33,16 +37,28 @@ class AttentionListener {
   virtual ~AttentionListener() = default;
 
   virtual void arrived(std::span<const Cell> cells) = 0;
-  /// \param weights [query_heads][tokens][columns]: after softmax, one weight per cell
-  virtual void attended(std::size_t layer, const float* weights, std::size_t columns) = 0;
+  virtual void attended(std::size_t layer, const AttentionWeights& weights) = 0;
+  /// With flash attention, which returns no weights.
+  /// \param node its node, with the queries, the scale and more
+  /// \param keys [cells][kv_heads x head_dim], in host memory, and so the values
+  virtual void attended(std::size_t layer, const ggml_tensor* node, const ggml_tensor* keys,
+                        const ggml_tensor* values) = 0;
+};
+
+/// A token to decode.
+struct Entry {
+  llama_token token = 0;
+  Position position = 0;
+  std::size_t sequence = 0;
 };
 
 struct ContextOptions {
   std::size_t cells = 512;  ///< minimum; llama.cpp rounds up
   std::size_t block = 512;  ///< maximum number of tokens decoded at once
-  int threads = 0;          ///< 0: llama.cpp's choice
+  std::size_t sequences = 1;
+  int threads = 0;  ///< 0: llama.cpp's choice
   ggml_type cache_type = GGML_TYPE_F16;
-  bool flash_attention = false;  ///< only without a listener: it computes no weights
+  bool flash_attention = false;  ///< a listener gets queries and keys instead of weights
 };
 
 /// Thread safety: none.
@@ -57,7 +73,8 @@ class Context {
         context_(make(model, options), &llama_free),
         vocabulary_(
             static_cast<std::size_t>(llama_vocab_n_tokens(llama_model_get_vocab(model.get())))),
-        batch_(llama_batch_init(static_cast<std::int32_t>(options.block), 0, 1)) {
+        last_of_(options.sequences, -1),
+        batch_(llama_batch_init(static_cast<std::int32_t>(batch_size(options)), 0, 1)) {
     if (!context_) throw std::runtime_error("llama.cpp cannot make a context");
   }
   Context(const Context&) = delete;
@@ -66,22 +83,45 @@ class Context {
 
   [[nodiscard]] std::size_t cells() const noexcept { return llama_n_ctx(context_.get()); }
   [[nodiscard]] const KVTensors& tensors() const noexcept { return tensors_; }
-  /// Bytes of the sequence's state as llama.cpp saves it.
-  [[nodiscard]] std::size_t state_bytes() const {
-    return llama_state_seq_get_size(context_.get(), 0);
+  [[nodiscard]] KVTensors& tensors() noexcept { return tensors_; }
+  /// Bytes of a sequence's state as llama.cpp saves it.
+  [[nodiscard]] std::size_t state_bytes(std::size_t sequence = 0) const {
+    return llama_state_seq_get_size(context_.get(), id_of(sequence));
   }
 
-  /// Decodes tokens at the positions from `first` on; the logits are those after the last one.
-  /// \throws std::runtime_error if llama.cpp fails; any exception of the listener
-  void decode(std::span<const llama_token> tokens, Position first) {
-    batch_.n_tokens = static_cast<std::int32_t>(tokens.size());
-    for (std::size_t i = 0; i < tokens.size(); ++i) {
-      batch_.token[i] = tokens[i];
-      batch_.pos[i] = first + static_cast<Position>(i);
-      batch_.n_seq_id[i] = 1;
-      batch_.seq_id[i][0] = 0;
-      batch_.logits[i] = i + 1 == tokens.size() ? 1 : 0;
+  /// A sequence's state as llama.cpp saves it: its cells, in their order.
+  [[nodiscard]] std::vector<std::uint8_t> save(std::size_t sequence = 0) const {
+    std::vector<std::uint8_t> bytes(state_bytes(sequence));
+    bytes.resize(
+        llama_state_seq_get_data(context_.get(), bytes.data(), bytes.size(), id_of(sequence)));
+    return bytes;
+  }
+  /// Takes over such a state, in cells 0, 1, ... \pre nothing has been decoded
+  /// \throws std::invalid_argument if it does not fit.
+  void restore(std::span<const std::uint8_t> bytes, std::size_t sequence = 0) {
+    if (llama_state_seq_set_data(context_.get(), bytes.data(), bytes.size(), id_of(sequence)) !=
+        bytes.size()) {
+      throw std::invalid_argument("llama.cpp cannot take over the state of its cells");
     }
+  }
+
+  /// Records what is decoded from now on. \pre `trace` outlives the context
+  void record(Trace* trace) noexcept { trace_ = trace; }
+
+  /// Decodes tokens; those of a sequence are in order.
+  /// \throws std::runtime_error if llama.cpp fails; any exception of the listener
+  void decode(std::span<const Entry> entries) {
+    batch_.n_tokens = static_cast<std::int32_t>(entries.size());
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      batch_.token[i] = entries[i].token;
+      batch_.pos[i] = entries[i].position;
+      batch_.n_seq_id[i] = 1;
+      batch_.seq_id[i][0] = id_of(entries[i].sequence);
+      batch_.logits[i] = 0;
+      last_of_[entries[i].sequence] = static_cast<std::int32_t>(i);
+    }
+    for (const Entry& entry : entries) batch_.logits[last_of_[entry.sequence]] = 1;
+    cells_.clear();
     layers_seen_ = 0;
     const std::int32_t status = llama_decode(context_.get(), batch_);
     llama_synchronize(context_.get());
@@ -95,31 +135,42 @@ class Context {
                                std::to_string(layers_seen_) + " of " +
                                std::to_string(heads_.layers) + " layers");
     }
+    if (trace_ != nullptr) trace_->add_block(tensors_, cells_);
   }
 
-  /// Of the token after the last one, until the next decode.
-  [[nodiscard]] std::span<const float> logits() const {
-    return {llama_get_logits_ith(context_.get(), -1), vocabulary_};
+  /// Of the token after the last one of a sequence, which was in the last decode.
+  [[nodiscard]] std::span<const float> logits(std::size_t sequence = 0) const {
+    return {llama_get_logits_ith(context_.get(), last_of_[sequence]), vocabulary_};
   }
 
   /// Removes the cell of one position.
-  void remove(Position position) {
-    if (!llama_memory_seq_rm(llama_get_memory(context_.get()), 0, position, position + 1)) {
+  void remove(Position position, std::size_t sequence = 0) {
+    if (!llama_memory_seq_rm(llama_get_memory(context_.get()), id_of(sequence), position,
+                             position + 1)) {
       throw std::runtime_error("llama.cpp cannot remove position " + std::to_string(position));
     }
   }
 
  private:
+  [[nodiscard]] static llama_seq_id id_of(std::size_t sequence) noexcept {
+    return static_cast<llama_seq_id>(sequence);
+  }
+  /// A block of one sequence, or a token of each.
+  [[nodiscard]] static std::size_t batch_size(const ContextOptions& options) {
+    return (std::max)(options.block, options.sequences);
+  }
+
   [[nodiscard]] llama_context* make(const Model& model, const ContextOptions& options) {
     llama_context_params params = llama_context_default_params();
     params.n_ctx = static_cast<std::uint32_t>(options.cells);
-    params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(options.block);
-    params.n_seq_max = 1;
+    params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(batch_size(options));
+    params.n_seq_max = static_cast<std::uint32_t>(options.sequences);
+    params.kv_unified = true;  // sequences share the cells
     if (options.threads > 0) params.n_threads = params.n_threads_batch = options.threads;
     params.type_k = params.type_v = options.cache_type;
     params.flash_attn_type =
         options.flash_attention ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
-    params.offload_kqv = false;  // keys and values are copied in host memory
+    params.offload_kqv = model.is_offloaded();
     if (listener_ != nullptr) {
       params.cb_eval = &Context::on_node;
       params.cb_eval_user_data = this;
@@ -142,11 +193,24 @@ class Context {
 
   bool wants(const ggml_tensor* node) {
     // Which cells are written is an input of the graph, so it can be read before the node runs.
-    if (tensors_.note(node)) listener_->arrived(KVTensors::cells_of(node));
+    if (tensors_.note(node)) {
+      cells_ = KVTensors::cells_of(node);
+      listener_->arrived(cells_);
+    }
+    if (trace_ != nullptr && trace_->wants(node)) return true;
+    if (node->op == GGML_OP_FLASH_ATTN_EXT) return true;
     return std::string_view(node->name).starts_with("kq_soft_max");
   }
 
   bool take(const ggml_tensor* node) {
+    if (trace_ != nullptr && trace_->wants(node)) {
+      trace_->add_queries(node);
+      return true;
+    }
+    if (node->op == GGML_OP_FLASH_ATTN_EXT) {
+      take_flash(node);
+      return true;
+    }
     const bool expected = node->type == GGML_TYPE_F32 && ggml_is_contiguous(node) &&
                           node->ne[1] == batch_.n_tokens &&
                           node->ne[2] == static_cast<std::int64_t>(heads_.query_heads) &&
@@ -156,8 +220,25 @@ class Context {
                                std::to_string(heads_.query_heads) + " heads in one of " +
                                std::to_string(heads_.layers) + " layers");
     }
-    listener_->attended(layers_seen_++, weights_of(node), static_cast<std::size_t>(node->ne[0]));
+    listener_->attended(layers_seen_++, {.data = weights_of(node),
+                                         .tokens = static_cast<std::size_t>(node->ne[1]),
+                                         .columns = static_cast<std::size_t>(node->ne[0])});
     return true;
+  }
+
+  void take_flash(const ggml_tensor* node) {
+    const std::size_t layer = layers_seen_++;
+    if (layer >= heads_.layers) throw std::runtime_error("llama.cpp has more layers than heads");
+    const ggml_tensor* keys = tensors_.host_keys(layer);
+    const ggml_tensor* values = tensors_.host_values(layer);
+    if (keys == nullptr || values == nullptr) {
+      throw std::runtime_error(
+          "--flash-attention: keys and values must be in host memory for the policies to see them; "
+          "run "
+          "without "
+          "it on other backends");
+    }
+    listener_->attended(layer, node, keys, values);
   }
 
   [[nodiscard]] const float* weights_of(const ggml_tensor* node) {
@@ -172,7 +253,10 @@ class Context {
   KVTensors tensors_;
   std::unique_ptr<llama_context, void (*)(llama_context*)> context_;
   std::size_t vocabulary_;
+  std::vector<std::int32_t> last_of_;  ///< of every sequence: its last token in the batch
   llama_batch batch_;
+  std::vector<Cell> cells_;  ///< of the tokens of this decode
+  Trace* trace_ = nullptr;
   std::size_t layers_seen_ = 0;  ///< of this decode
   std::exception_ptr failure_;   ///< of the listener
   std::vector<float> weights_;   ///< of a layer whose weights are not in host memory

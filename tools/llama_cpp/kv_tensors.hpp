@@ -7,6 +7,7 @@
 #include <ggml-backend.h>
 #include <ggml.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <stdexcept>
@@ -23,6 +24,9 @@ namespace morphkv::llama_cpp {
 ///
 /// Keys are [cells][kv_heads x head_dim]. Without flash attention values are transposed,
 /// [kv_heads x head_dim][cells], so that a head's value in one cell is head_dim single elements.
+///
+/// They lie on any backend: in host memory they are copied in place, elsewhere (a GPU, another
+/// machine) they come here and go back.
 ///
 /// Thread safety: none.
 class KVTensors {
@@ -61,22 +65,54 @@ class KVTensors {
   }
 
   /// Copies a head's key and value.
-  /// \throws std::runtime_error if they are not in host memory, as float, half or bfloat16.
-  void copy(std::size_t layer, std::size_t kv_head, Cell from, Cell to) const {
-    const HostTensor keys = host_tensor(keys_[layer]);
-    std::memcpy(keys.base + to * keys.row + kv_head * keys.head,
-                keys.base + from * keys.row + kv_head * keys.head, keys.head);
-    const HostTensor values = host_tensor(values_[layer]);
+  /// \throws std::runtime_error if they are absent or quantized.
+  void copy(std::size_t layer, std::size_t kv_head, Cell from, Cell to) {
+    const Layout keys = layout_of(keys_[layer]);
+    copy_piece(keys, from * keys.row + kv_head * keys.head, to * keys.row + kv_head * keys.head);
+    const Layout values = layout_of(values_[layer]);
     if (!transposed_) {
-      std::memcpy(values.base + to * values.row + kv_head * values.head,
-                  values.base + from * values.row + kv_head * values.head, values.head);
+      copy_piece(values, from * values.row + kv_head * values.head,
+                 to * values.row + kv_head * values.head);
       return;
     }
-    const std::size_t column = values.element * values.cells;
-    char* begin = values.base + kv_head * (values.head / values.element) * column;
-    for (char* at = begin; at < begin + values.head / values.element * column; at += column) {
-      std::memcpy(at + to * values.element, at + from * values.element, values.element);
+    copy_column(values, kv_head, from, to);
+  }
+
+  /// The keys, or the values, of all heads of a layer in some cells: [cells][kv_heads x head_dim].
+  [[nodiscard]] std::vector<float> keys_in(std::size_t layer, const std::vector<Cell>& cells) {
+    const Layout keys = layout_of(keys_[layer]);
+    std::vector<float> rows;
+    for (const Cell cell : cells) {
+      work_.resize(keys.row);
+      ggml_backend_tensor_get(keys.tensor, work_.data(), cell * keys.row, keys.row);
+      append_floats(keys, rows);
     }
+    return rows;
+  }
+  [[nodiscard]] std::vector<float> values_in(std::size_t layer, const std::vector<Cell>& cells) {
+    const Layout values = layout_of(values_[layer]);
+    std::vector<float> rows;
+    for (const Cell cell : cells) {
+      work_.resize(values.row);
+      if (transposed_) {
+        ggml_backend_tensor_get_2d(values.tensor, work_.data(), cell * values.element,
+                                   values.element, values.row / values.element,
+                                   values.element * values.cells, values.element);
+      } else {
+        ggml_backend_tensor_get(values.tensor, work_.data(), cell * values.row, values.row);
+      }
+      append_floats(values, rows);
+    }
+    return rows;
+  }
+
+  /// The keys of a layer, where they lie in host memory; null elsewhere.
+  [[nodiscard]] const ggml_tensor* host_keys(std::size_t layer) const {
+    return in_host_memory(keys_[layer]);
+  }
+  /// Its values, where they lie in host memory and are not transposed; null elsewhere.
+  [[nodiscard]] const ggml_tensor* host_values(std::size_t layer) const {
+    return transposed_ ? nullptr : in_host_memory(values_[layer]);
   }
 
   /// Keys and values of one cell, in all layers.
@@ -90,26 +126,89 @@ class KVTensors {
     return bytes;
   }
 
+  /// The names of the backends' buffers that keys lie in, each once.
+  [[nodiscard]] std::vector<std::string> places() const {
+    std::vector<std::string> names;
+    for (const ggml_tensor* tensor : keys_) {
+      if (tensor == nullptr) continue;
+      const std::string name = ggml_backend_buffer_name(tensor->buffer);
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+    return names;
+  }
+
  private:
-  struct HostTensor {
-    char* base;
+  [[nodiscard]] static const ggml_tensor* in_host_memory(const ggml_tensor* tensor) {
+    return tensor != nullptr && ggml_backend_buffer_is_host(tensor->buffer) ? tensor : nullptr;
+  }
+
+  struct Layout {
+    ggml_tensor* tensor;
+    bool is_host;
     std::size_t row;      ///< bytes of a cell's heads
     std::size_t head;     ///< bytes of one head
     std::size_t element;  ///< bytes
     std::size_t cells;
   };
 
-  [[nodiscard]] HostTensor host_tensor(ggml_tensor* tensor) const {
-    if (tensor == nullptr || !ggml_backend_buffer_is_host(tensor->buffer) ||
-        ggml_is_quantized(tensor->type)) {
-      throw std::runtime_error(
-          "keys or values cannot be copied: they are absent, quantized or not in host memory");
+  [[nodiscard]] Layout layout_of(ggml_tensor* tensor) const {
+    if (tensor == nullptr || ggml_is_quantized(tensor->type)) {
+      throw std::runtime_error("keys or values cannot be copied: they are absent or quantized");
     }
-    return {.base = static_cast<char*>(tensor->data),
+    return {.tensor = tensor,
+            .is_host = ggml_backend_buffer_is_host(tensor->buffer),
             .row = tensor->nb[1],
             .head = tensor->nb[1] / kv_heads_,
             .element = ggml_type_size(tensor->type),
             .cells = static_cast<std::size_t>(tensor->ne[1])};
+  }
+
+  /// Copies a head's bytes from one offset to another.
+  void copy_piece(const Layout& at, std::size_t from, std::size_t to) {
+    if (at.is_host) {
+      char* base = static_cast<char*>(at.tensor->data);
+      std::memcpy(base + to, base + from, at.head);
+      return;
+    }
+    work_.resize(at.head);
+    ggml_backend_tensor_get(at.tensor, work_.data(), from, at.head);
+    ggml_backend_tensor_set(at.tensor, work_.data(), to, at.head);
+  }
+
+  /// Copies a head's column of a transposed tensor. Elsewhere than in host memory all of the head's
+  /// columns from one to the other come and go in one piece, because each transfer has a price.
+  void copy_column(const Layout& at, std::size_t kv_head, Cell from, Cell to) {
+    const std::size_t column = at.element * at.cells;
+    const std::size_t rows = at.head / at.element;
+    const std::size_t first = std::min(from, to) * at.element;
+    const std::size_t begin = kv_head * rows * column + first;
+    char* piece = static_cast<char*>(at.tensor->data) + begin;
+    std::size_t bytes = 0;
+    if (!at.is_host) {
+      bytes = (rows - 1) * column + std::max(from, to) * at.element + at.element - first;
+      work_.resize(bytes);
+      ggml_backend_tensor_get(at.tensor, work_.data(), begin, bytes);
+      piece = work_.data();
+    }
+    for (std::size_t row = 0; row < rows; ++row, piece += column) {
+      std::memcpy(piece + to * at.element - first, piece + from * at.element - first, at.element);
+    }
+    if (!at.is_host) ggml_backend_tensor_set(at.tensor, work_.data(), begin, bytes);
+  }
+
+  /// Appends the row in work_.
+  void append_floats(const Layout& at, std::vector<float>& rows) const {
+    const std::size_t count = at.row / at.element;
+    const std::size_t begin = rows.size();
+    rows.resize(begin + count);
+    const auto n = static_cast<std::int64_t>(count);
+    if (at.tensor->type == GGML_TYPE_F16) {
+      ggml_fp16_to_fp32_row(reinterpret_cast<const ggml_fp16_t*>(work_.data()), &rows[begin], n);
+    } else if (at.tensor->type == GGML_TYPE_BF16) {
+      ggml_bf16_to_fp32_row(reinterpret_cast<const ggml_bf16_t*>(work_.data()), &rows[begin], n);
+    } else {
+      std::memcpy(&rows[begin], work_.data(), at.row);
+    }
   }
 
   /// The number that a tensor's name ends with.
@@ -123,6 +222,7 @@ class KVTensors {
   std::vector<ggml_tensor*> keys_;    ///< of every layer
   std::vector<ggml_tensor*> values_;  ///< of every layer
   bool transposed_ = true;            ///< the values
+  std::vector<char> work_;            ///< bytes on their way
 };
 
 }  // namespace morphkv::llama_cpp

@@ -7,203 +7,294 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdio>
-#include <filesystem>
-#include <map>
+#include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "llama/sampler.hpp"
-#include "llama/sampling_command_line.hpp"
+#include "llama_cpp/arguments.hpp"
+#include "llama_cpp/chat.hpp"
+#include "llama_cpp/evaluation.hpp"
 #include "llama_cpp/model.hpp"
+#include "llama_cpp/reading.hpp"
+#include "llama_cpp/report.hpp"
 #include "llama_cpp/session.hpp"
-#include "policies/command_line.hpp"
+#include "llama_cpp/state_file.hpp"
+#include "llama_cpp/trace.hpp"
+#include "llama_cpp/writing.hpp"
 #include "support/output_file.hpp"
 #include "support/program.hpp"
 
 namespace {
 
 using namespace morphkv;
-using llama_cpp::Scope;
-
-struct Arguments {
-  std::filesystem::path model;
-  std::string prompt = "Once upon a time";
-  std::size_t tokens = 200;
-  std::string scope = "head";
-  policies::PolicyChoice policy;
-  llama::SamplingOptions sampling;
-  llama_cpp::ContextOptions context;
-  bool ignore_end = false;
-  bool verbose = false;
-  std::filesystem::path json;
-};
-
-void add_options(CLI::App& app, Arguments& arguments) {
-  const std::map<std::string, ggml_type> types = {
-      {"f16", GGML_TYPE_F16}, {"f32", GGML_TYPE_F32}, {"bf16", GGML_TYPE_BF16}};
-  app.add_option("--model", arguments.model, "a GGUF file")->required();
-  app.add_option("--prompt", arguments.prompt, "the text to continue")->capture_default_str();
-  app.add_option("--tokens", arguments.tokens, "maximum of tokens to write")
-      ->check(CLI::Range(1, 1 << 30))
-      ->capture_default_str();
-  app.add_option("--scope", arguments.scope,
-                 "heads that share one policy: all (sequence), those of a layer, each KV head; "
-                 "none: llama.cpp alone, for comparison")
-      ->check(CLI::IsMember({"sequence", "layer", "head", "none"}))
-      ->capture_default_str();
-  llama::add_sampling_options(app, arguments.sampling);
-  policies::add_policy_options(app, arguments.policy);
-  app.add_option("--block", arguments.context.block, "tokens of the prompt per block")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  app.add_option("--threads", arguments.context.threads, "of llama.cpp; 0 is its own choice")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  app.add_option("--cache-type", arguments.context.cache_type, "of keys and values: f16, f32, bf16")
-      ->transform(CLI::CheckedTransformer(types))
-      ->default_str("f16");
-  app.add_flag("--flash-attention", arguments.context.flash_attention,
-               "with --scope none only: it computes no weights for a policy to see");
-  app.add_flag("--ignore-end", arguments.ignore_end, "continue after a token that ends a text");
-  app.add_option("--json", arguments.json, "write the result to this file");
-  app.add_flag("--verbose", arguments.verbose, "print llama.cpp's log");
-}
-
-struct Result {
-  std::vector<llama_token> prompt;
-  std::vector<llama_token> written;
-  std::string text;
-  double read_seconds = 0;
-  double write_seconds = 0;
-  std::size_t state_bytes = 0;     ///< as llama.cpp counts them
-  nlohmann::ordered_json options;  ///< of the policy
-  std::optional<llama_cpp::CellUse> cells;
-  llama_cpp::Costs costs;  ///< of writing
-};
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-/// Writes token after token to the terminal.
-template <class AnySession>
-void write_text(AnySession& session, const llama_cpp::Model& model, const Arguments& arguments,
-                llama::Sampler sampler, Result& result) {
-  auto start = std::chrono::steady_clock::now();
-  session.read(result.prompt);
-  result.read_seconds = seconds_since(start);
-  for (const llama_token token : result.prompt) sampler.add(token);
-  start = std::chrono::steady_clock::now();
-  while (result.written.size() < arguments.tokens) {
-    const llama_token token = sampler(session.context().logits());
-    if (model.ends(token) && !arguments.ignore_end) break;
-    result.written.push_back(token);
-    const std::string piece = model.piece(token);
-    result.text += piece;
-    std::fwrite(piece.data(), 1, piece.size(), stdout);
-    support::flush_standard_output();
-    if (result.written.size() < arguments.tokens) session.step(token);
-  }
-  result.write_seconds = seconds_since(start);
-  result.state_bytes = session.context().state_bytes();
-}
+using namespace morphkv::llama_cpp;
 
 Scope scope_of(const std::string& name) {
   if (name == "sequence") return Scope::sequence;
   return name == "layer" ? Scope::layer : Scope::head;
 }
 
-Result generate(Arguments& arguments) {
-  const llama_cpp::Model model(arguments.model);
-  const llama::Sampler sampler(arguments.sampling);
-  Result result;
-  result.prompt = model.encode(arguments.prompt);
-  if (result.prompt.empty()) throw std::invalid_argument("--prompt: there is no token in it");
-  const std::size_t tokens = result.prompt.size() + arguments.tokens;
-  arguments.context.block = (std::min)(arguments.context.block, result.prompt.size());
-  std::fputs(arguments.prompt.c_str(), stdout);
+/// What a session that sees attention tells of itself.
+template <class Policy>
+void note(const Session<Policy>& session, Report& report) {
+  report.cells = session.cell_use();
+  report.costs = session.costs();
+  report.places = session.context().tensors().places();
+}
+
+/// body(session) with a session for `prompt` tokens to read and `response` to write, of each of its
+/// sequences.
+template <class Body>
+void with_session(const Arguments& arguments, const Model& model, std::size_t prompt,
+                  std::size_t response, Report& report, const Body& body) {
+  const std::size_t tokens = arguments.context.sequences * (prompt + response);
+  ContextOptions context = arguments.context;
+  context.block = (std::min)(context.block, (std::max)(prompt, std::size_t{1}));
   if (arguments.scope == "none") {
-    llama_cpp::PlainSession session(model, arguments.context, tokens);
-    write_text(session, model, arguments, sampler, result);
-    return result;
+    PlainSession session(model, context, tokens);
+    body(session);
+    return;
   }
   const Scope scope = scope_of(arguments.scope);
   if (const std::string obstacle = model.obstacle(scope); !obstacle.empty()) {
     throw std::invalid_argument("--model " + arguments.model.string() + ": " + obstacle);
   }
-  policies::with_policy(arguments.policy, result.prompt.size(), arguments.tokens,
+  policies::with_policy(arguments.policy, prompt, response,
                         [&]<class Policy>(const typename Policy::Options& options) {
-                          llama_cpp::Session<Policy> session(model, scope, options,
-                                                             arguments.context, tokens);
-                          write_text(session, model, arguments, sampler, result);
-                          result.options = policies::describe(options);
-                          result.cells = session.cell_use();
-                          result.costs = session.costs();
+                          report.options = policies::describe(options);
+                          Session<Policy> session(model, scope, options, context, tokens);
+                          body(session);
+                          note(session, report);
                         });
-  return result;
 }
 
-/// Costs in microseconds, divided between the tokens written.
-nlohmann::ordered_json costs_per_token(const Result& result) {
-  const double scale =
-      1e6 / static_cast<double>(result.written.empty() ? 1 : result.written.size());
-  return {{"policy", result.costs.policy * scale},
-          {"fusion", result.costs.fusion * scale},
-          {"copying", result.costs.copying * scale},
-          {"removal", result.costs.removal * scale}};
-}
-
-nlohmann::ordered_json to_json(const Arguments& arguments, const Result& result) {
-  nlohmann::ordered_json json = {{"format", "morphkv-llama-cpp-1"},
-                                 {"llama_cpp", MORPHKV_LLAMA_CPP_VERSION},
-                                 {"model", arguments.model.filename().string()},
-                                 {"scope", arguments.scope}};
-  if (result.cells) {
-    json["policy"] = arguments.policy.policy;
-    json["options"] = result.options;
-    const llama_cpp::CellUse& cells = *result.cells;
-    json["cells"] = {{"in_use", cells.in_use},
-                     {"most_reading", cells.most_reading},
-                     {"most_writing", cells.most_writing},
-                     {"allocated", cells.allocated},
-                     {"bytes_each", cells.bytes_each}};
-    json["policy_bytes"] = cells.policy_bytes;
-    json["microseconds_per_token"] = costs_per_token(result);
+/// Records what one session decodes, and writes it at the end.
+class Recording {
+ public:
+  Recording(const Arguments& arguments, const Model& model)
+      : arguments_(&arguments), model_(&model) {
+    if (arguments.trace.empty()) return;
+    for (const std::size_t layer : arguments.layers) {
+      if (layer >= model.heads().layers) {
+        throw std::invalid_argument("--layers = " + std::to_string(layer) + ": must be below " +
+                                    std::to_string(model.heads().layers) +
+                                    ", the layers of the model");
+      }
+    }
+    trace_.emplace(arguments.layers);
   }
-  json["state_bytes"] = result.state_bytes;
-  json["read_seconds"] = result.read_seconds;
-  json["write_seconds"] = result.write_seconds;
-  json["prompt_tokens"] = result.prompt;
-  json["tokens"] = result.written;
-  json["text"] = result.text;
-  return json;
+
+  template <class Policy>
+  void watch(Session<Policy>& session) {
+    if (trace_) session.context().record(&*trace_);
+  }
+  void watch(PlainSession& /*session*/) {}
+  void end_prompt() {
+    if (trace_) trace_->end_prompt();
+  }
+  void write(const std::vector<llama_token>& tokens) const {
+    if (!trace_) return;
+    std::vector<std::string> words;
+    for (const llama_token token : tokens) words.push_back(model_->piece(token));
+    words.resize(trace_->tokens());
+    for (const auto& file :
+         trace_->write(arguments_->trace, arguments_->model.filename().string(), words)) {
+      std::fprintf(stderr, "Wrote %s.\n", file.c_str());
+    }
+  }
+
+ private:
+  const Arguments* arguments_;
+  const Model* model_;
+  std::optional<Trace> trace_;
+};
+
+std::vector<llama_token> read_text(const Arguments& arguments, const Model& model) {
+  std::ifstream file(arguments.evaluate, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (!file)
+    throw std::invalid_argument("--evaluate = " + arguments.evaluate.string() + ": must be a file");
+  std::vector<llama_token> tokens = model.encode(text);
+  tokens.resize((std::min)(tokens.size(), arguments.max_tokens));
+  if (tokens.size() <= arguments.prompt_length) {
+    throw std::invalid_argument("--prompt-length = " + std::to_string(arguments.prompt_length) +
+                                ": must be below " + std::to_string(tokens.size()) +
+                                ", the tokens of the text");
+  }
+  return tokens;
 }
 
-void print_result(const Result& result) {
-  const double rate = result.write_seconds > 0
-                          ? static_cast<double>(result.written.size()) / result.write_seconds
-                          : 0;
-  std::fprintf(stderr, "\n\n%zu tokens read, %zu written, %.1f per second.\n", result.prompt.size(),
-               result.written.size(), rate);
-  if (!result.cells) return;
-  const llama_cpp::CellUse& c = *result.cells;
-  std::fprintf(stderr,
-               "Cells in use: %zu; maximum %zu while reading, %zu while writing, of %zu; %zu "
-               "bytes each, %zu in use. Policies: %zu bytes.\n",
-               c.in_use, c.most_reading, c.most_writing, c.allocated, c.bytes_each,
-               c.in_use * c.bytes_each, c.policy_bytes);
-  std::fprintf(stderr, "Microseconds per token:");
-  const auto costs = costs_per_token(result);
-  for (const auto& [name, value] : costs.items()) {
-    std::fprintf(stderr, " %s %.1f", name.c_str(), value.get<double>());
+Report evaluate(const Arguments& arguments, const Model& model) {
+  const std::vector<llama_token> tokens = read_text(arguments, model);
+  const std::size_t response = tokens.size() - arguments.prompt_length;
+  Report report;
+  Recording recording(arguments, model);
+  with_session(arguments, model, arguments.prompt_length, response, report, [&](auto& session) {
+    recording.watch(session);
+    read_prompt(session, std::span(tokens).first(arguments.prompt_length), arguments.context.block);
+    recording.end_prompt();
+    const double nll = mean_nll_after(session, tokens, arguments.prompt_length);
+    report.measured = {{"text", arguments.evaluate.filename().string()},
+                       {"prompt_length", arguments.prompt_length},
+                       {"response_length", response},
+                       {"nll", nll},
+                       {"perplexity", std::exp(nll)}};
+    std::printf("NLL %.4f nats per token (perplexity %.3f) over %zu tokens after %zu\n", nll,
+                std::exp(nll), response, arguments.prompt_length);
+  });
+  recording.write(tokens);
+  return report;
+}
+
+Report find_passkeys(const Arguments& arguments, const Model& model) {
+  constexpr std::size_t answer_tokens = 10;
+  Report report;
+  std::size_t right = 0;
+  Tenths progress("passkey", arguments.passkeys);
+  nlohmann::ordered_json keys = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < arguments.passkeys; ++i) {
+    const Passkey key =
+        make_passkey(model, i, arguments.passkeys, arguments.max_tokens, arguments.sampling.seed);
+    with_session(arguments, model, key.prompt.size(), answer_tokens, report, [&](auto& session) {
+      const std::string text = answer(session, model, key.prompt, answer_tokens);
+      const std::size_t digits = right_digits(text, key.digits);
+      right += digits;
+      keys.push_back({{"digits", key.digits},
+                      {"depth", key.depth},
+                      {"prompt_tokens", key.prompt.size()},
+                      {"answer", text},
+                      {"right", digits}});
+      progress.show(i + 1, static_cast<double>(right) / static_cast<double>(i + 1),
+                    "digits right of 5");
+    });
   }
-  std::fprintf(stderr, ".\n");
+  const double mean = static_cast<double>(right) / static_cast<double>(arguments.passkeys);
+  report.measured = {{"passkeys", keys}, {"digits_right", mean}};
+  std::printf("%.2f of %zu digits right, mean of %zu\n", mean, passkey_digits, arguments.passkeys);
+  return report;
+}
+
+/// The prompts' tokens. \param begins whether they begin a sequence
+std::vector<std::vector<llama_token>> encode_prompts(const Arguments& arguments, const Model& model,
+                                                     bool begins) {
+  std::vector<std::vector<llama_token>> prompts;
+  for (const std::string& prompt : arguments.prompts) {
+    std::string text = prompt;
+    if (arguments.chat) text = Chat(model.chat_template(), arguments.system, !begins).ask(prompt);
+    prompts.push_back(model.encode(text, begins));
+    if (prompts.back().empty()) {
+      throw std::invalid_argument("--prompt: there is no token in it");
+    }
+  }
+  return prompts;
+}
+
+/// Takes over the settings of a state.
+std::optional<StateFile> load_state(Arguments& arguments) {
+  if (arguments.load_state.empty()) return std::nullopt;
+  StateFile state = StateFile::read(arguments.load_state);
+  const std::string model = arguments.model.filename().string();
+  if (state.model != model) {
+    throw std::invalid_argument("--load-state: the state is of " + state.model + ": must be of " +
+                                model);
+  }
+  arguments.policy = state.policy;
+  arguments.scope = state.scope;
+  arguments.context.cache_type = state.cache_type == "f32"    ? GGML_TYPE_F32
+                                 : state.cache_type == "bf16" ? GGML_TYPE_BF16
+                                                              : GGML_TYPE_F16;
+  return state;
+}
+
+template <class Policy>
+void restore(Session<Policy>& session, const StateFile& state) {
+  session.restore(state);
+}
+void restore(PlainSession& /*session*/, const StateFile& /*state*/) {}
+
+template <class Policy>
+void save(const Session<Policy>& session, const Arguments& arguments, const Report& report,
+          const std::vector<llama_token>& unread) {
+  if (arguments.save_state.empty()) return;
+  StateFile state;
+  state.model = arguments.model.filename().string();
+  state.scope = arguments.scope;
+  state.cache_type = ggml_type_name(arguments.context.cache_type);
+  state.policy = {arguments.policy.policy, option_texts(report.options)};
+  state.unread = unread;
+  session.save(state);
+  state.write(arguments.save_state);
+}
+void save(const PlainSession& /*session*/, const Arguments& /*arguments*/, const Report& /*report*/,
+          const std::vector<llama_token>& /*unread*/) {}
+
+/// One text, or a chat.
+Report write_one(Arguments& arguments, const Model& model) {
+  Report report;
+  const std::optional<StateFile> state = load_state(arguments);
+  const bool begins = !state;
+  const bool reads_lines = arguments.chat && arguments.prompts.empty();
+  std::vector<llama_token> prompt;
+  if (!reads_lines) prompt = encode_prompts(arguments, model, begins).front();
+  std::optional<Chat> format;
+  if (reads_lines) format.emplace(model.chat_template(), arguments.system, !begins);
+  // A chat has no known length: where a policy keeps all of it, that is the model's context.
+  const std::size_t half = model.trained_context() / 2;
+  const std::size_t response = reads_lines || state ? half : arguments.tokens;
+  Recording recording(arguments, model);
+  with_session(arguments, model, reads_lines || state ? half : prompt.size(), response, report,
+               [&](auto& session) {
+                 if (state) restore(session, *state);
+                 recording.watch(session);
+                 Writing writing(session, model, arguments, report);
+                 if (state) writing.set_unread(state->unread);
+                 if (reads_lines) {
+                   chat(writing, model, *format, begins);
+                 } else {
+                   if (!arguments.chat) std::fputs(arguments.prompts.front().c_str(), stdout);
+                   writing.read(prompt);
+                   recording.end_prompt();
+                   (void)writing.write();
+                 }
+                 report.state_bytes = session.context().state_bytes();
+                 save(session, arguments, report, writing.unread());
+               });
+  std::vector<llama_token> tokens = report.texts.front().prompt;
+  const std::vector<llama_token>& written = report.texts.front().written;
+  tokens.insert(tokens.end(), written.begin(), written.end());
+  recording.write(tokens);
+  return report;
+}
+
+/// Several texts at once.
+Report write_several(Arguments& arguments, const Model& model) {
+  Report report;
+  const std::vector<std::vector<llama_token>> prompts = encode_prompts(arguments, model, true);
+  std::size_t longest = 0;
+  for (const auto& prompt : prompts) longest = (std::max)(longest, prompt.size());
+  arguments.context.sequences = prompts.size();
+  with_session(arguments, model, longest, arguments.tokens, report, [&](auto& session) {
+    Writing writing(session, model, arguments, report);
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      writing.read(prompts[i], i);
+      writing.begin(i);
+    }
+    writing.write_all();
+    report.state_bytes = session.context().state_bytes();
+  });
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    std::printf("--- %zu ---\n%s%s\n", i + 1, arguments.chat ? "" : arguments.prompts[i].c_str(),
+                report.texts[i].text.c_str());
+  }
+  return report;
 }
 
 /// llama.cpp's errors; all of its log with --verbose.
@@ -211,18 +302,25 @@ void log(ggml_log_level level, const char* text, void* verbose) {
   if (verbose != nullptr || level == GGML_LOG_LEVEL_ERROR) std::fputs(text, stderr);
 }
 
+Report run_mode(Arguments& arguments, const Model& model) {
+  if (!arguments.evaluate.empty()) return evaluate(arguments, model);
+  if (arguments.passkeys > 0) return find_passkeys(arguments, model);
+  if (arguments.prompts.empty() && !arguments.chat) arguments.prompts = {"Once upon a time"};
+  return arguments.prompts.size() > 1 ? write_several(arguments, model)
+                                      : write_one(arguments, model);
+}
+
 void run(Arguments& arguments) {
-  if (arguments.context.flash_attention && arguments.scope != "none") {
-    throw std::invalid_argument("--flash-attention with --scope " + arguments.scope +
-                                ": must be with --scope none, since it computes no weights");
-  }
+  check(arguments);
   llama::take_seed(arguments.policy, arguments.sampling);
+  (void)llama::Sampler(arguments.sampling);  // its options are checked before a model is read
   llama_log_set(log, arguments.verbose ? &arguments : nullptr);
   ggml_backend_load_all();
-  const Result result = generate(arguments);
-  print_result(result);
+  const Model model(arguments.model, arguments.placement);
+  const Report report = run_mode(arguments, model);
+  print_report(report);
   if (arguments.json.empty()) return;
-  support::write_file(arguments.json, to_json(arguments, result).dump(2) + '\n');
+  support::write_file(arguments.json, to_json(arguments, report).dump(2) + '\n');
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #ifndef MORPHKV_TOOLS_LLAMA_CPP_MODEL_HPP
 #define MORPHKV_TOOLS_LLAMA_CPP_MODEL_HPP
 
+#include <ggml-backend.h>
 #include <llama.h>
 
 #include <cstddef>
@@ -13,21 +14,42 @@
 #include <string>
 #include <vector>
 
+#include "llama_cpp/devices.hpp"
 #include "llama_cpp/shared_cells.hpp"
 
 namespace morphkv::llama_cpp {
+
+/// Where a model's layers, and their keys and values, lie.
+struct Placement {
+  std::vector<std::string> rpc;  ///< servers, "host:port"; they share all layers
+  int gpu_layers = 0;            ///< on the devices of this machine
+};
 
 /// Thread safety: that of llama_model.
 class Model {
  public:
   /// \throws std::runtime_error if llama.cpp cannot load the file.
-  explicit Model(const std::filesystem::path& path) : model_(load(path), &llama_model_free) {
+  explicit Model(const std::filesystem::path& path, const Placement& placement = {})
+      : is_offloaded_(placement.gpu_layers > 0 || !placement.rpc.empty()),
+        model_(load(path, placement), &llama_model_free) {
     if (!model_) {
       throw std::runtime_error(path.string() + ": llama.cpp cannot load it as a GGUF model");
     }
   }
 
   [[nodiscard]] llama_model* get() const noexcept { return model_.get(); }
+
+  /// Whether layers lie elsewhere than in host memory.
+  [[nodiscard]] bool is_offloaded() const noexcept { return is_offloaded_; }
+  /// The number of tokens that the model was trained for.
+  [[nodiscard]] std::size_t trained_context() const noexcept {
+    return static_cast<std::size_t>(llama_model_n_ctx_train(get()));
+  }
+  /// The model's chat template; empty if it has none.
+  [[nodiscard]] std::string chat_template() const {
+    const char* text = llama_model_chat_template(get(), nullptr);
+    return text == nullptr ? "" : text;
+  }
 
   [[nodiscard]] HeadCounts heads() const noexcept {
     return {.layers = static_cast<std::size_t>(llama_model_n_layer(get())),
@@ -59,11 +81,12 @@ class Model {
   }
 
   /// The tokens of a prompt, with the one that begins a sequence where the model wants it.
-  [[nodiscard]] std::vector<llama_token> encode(const std::string& text) const {
+  /// \param begins whether the text begins a sequence
+  [[nodiscard]] std::vector<llama_token> encode(const std::string& text, bool begins = true) const {
     const auto length = static_cast<std::int32_t>(text.size());
     std::vector<llama_token> tokens(text.size() + 8);
     std::int32_t count = llama_tokenize(vocabulary(), text.data(), length, tokens.data(),
-                                        static_cast<std::int32_t>(tokens.size()), true, true);
+                                        static_cast<std::int32_t>(tokens.size()), begins, true);
     if (count < 0) throw std::runtime_error("llama.cpp cannot tokenize the prompt");
     tokens.resize(static_cast<std::size_t>(count));
     return tokens;
@@ -79,15 +102,23 @@ class Model {
   }
 
  private:
-  [[nodiscard]] static llama_model* load(const std::filesystem::path& path) {
+  [[nodiscard]] static llama_model* load(const std::filesystem::path& path,
+                                         const Placement& placement) {
     llama_model_params params = llama_model_default_params();
-    params.n_gpu_layers = 0;
+    params.n_gpu_layers = placement.gpu_layers;
+    std::vector<ggml_backend_dev_t> devices = rpc_devices(placement.rpc);
+    if (!devices.empty()) {
+      devices.push_back(nullptr);
+      params.devices = devices.data();
+      params.n_gpu_layers = 1 << 20;  // all
+    }
     return llama_model_load_from_file(path.c_str(), params);
   }
   [[nodiscard]] const llama_vocab* vocabulary() const noexcept {
     return llama_model_get_vocab(get());
   }
 
+  bool is_offloaded_;
   std::unique_ptr<llama_model, void (*)(llama_model*)> model_;
 };
 

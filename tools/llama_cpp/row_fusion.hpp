@@ -13,6 +13,14 @@
 
 namespace morphkv::llama_cpp {
 
+/// A layer's attention of the tokens of a batch: [query_heads][tokens][columns], one weight per
+/// cell after softmax.
+struct AttentionWeights {
+  const float* data = nullptr;
+  std::size_t tokens = 0;
+  std::size_t columns = 0;
+};
+
 /// The fused rows of a layer's units, or of all layers so far where they are one unit.
 ///
 /// A mean over layers is the mean of their means: all layers have the same number of query heads.
@@ -29,14 +37,21 @@ class RowFusion {
   /// \param weights [query_heads][tokens][columns]: after softmax
   /// \return whether the rows are complete; the next layer begins new ones
   bool add(const float* weights, std::size_t tokens, std::size_t columns) {
+    return add({.data = weights, .tokens = tokens, .columns = columns}, 0, tokens);
+  }
+
+  /// The same of a part of the tokens: `tokens` from `begin` on.
+  bool add(const AttentionWeights& weights, std::size_t begin, std::size_t tokens) {
+    const std::size_t columns = weights.columns;
+    const std::size_t head_size = weights.tokens * columns;
     const std::size_t rows = units_ * tokens;
     rows_.resize(rows * columns);
     one_.resize(columns);
     for (std::size_t row = 0; row < rows; ++row) {
       const std::size_t head = row / tokens * group_;
-      const float* from = weights + (head * tokens + row % tokens) * columns;
+      const float* from = weights.data + head * head_size + (begin + row % tokens) * columns;
       float* to = rows_.data() + row * columns;
-      kernels::portable::fuse_group(from, tokens * columns, columns, group_, fusion_,
+      kernels::portable::fuse_group(from, head_size, columns, group_, fusion_,
                                     added_ == 0 ? to : one_.data());
       if (added_ > 0) combine(one_.data(), columns, to);
     }

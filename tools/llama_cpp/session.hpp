@@ -1,18 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// One sequence in llama.cpp with its cache under a policy. It connects two
-/// parts: SharedCells selects, Context executes.
+/// Sequences in llama.cpp with their cache under a policy. It connects two parts: SharedCells
+/// selects, Context executes.
 #ifndef MORPHKV_TOOLS_LLAMA_CPP_SESSION_HPP
 #define MORPHKV_TOOLS_LLAMA_CPP_SESSION_HPP
 
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <nlohmann/json.hpp>
 #include <span>
+#include <stdexcept>
+#include <utility>
+#include <vector>
 
 #include "llama_cpp/context.hpp"
+#include "llama_cpp/flash_inputs.hpp"
 #include "llama_cpp/model.hpp"
 #include "llama_cpp/shared_cells.hpp"
+#include "llama_cpp/state_file.hpp"
 
 namespace morphkv::llama_cpp {
 
@@ -43,86 +50,227 @@ void in_blocks(std::span<const llama_token> tokens, std::size_t size, const Body
   }
 }
 
-/// Thread safety: none.
+/// A token that a sequence has written, and that it reads now.
+struct Step {
+  std::size_t sequence = 0;
+  llama_token token = 0;
+};
+
+/// Sequences that share the cells of one context. Thread safety: none.
 template <EvictionPolicy Policy>
 class Session : private AttentionListener {
  public:
   /// \param context_options its cells are chosen here
-  /// \param tokens          of the prompt and the response together
+  /// \param tokens          of the prompts and the responses together
   Session(const Model& model, Scope scope, const typename Policy::Options& options,
           ContextOptions context_options, std::size_t tokens)
       : block_(context_options.block),
-        context_(model, with_cells(context_options, Policy(options).slots(), tokens), this),
-        cells_(model.heads(), scope, options, context_.cells()) {}
-
-  /// Reads a prompt, in blocks: the cache never holds more than the capacity and a block.
-  void read(std::span<const llama_token> tokens) {
-    in_blocks(tokens, block_, [this](std::span<const llama_token> block) { decode(block); });
-    most_reading_ = cells_.most_in_use();
-    cells_.forget_most_in_use();
+        context_(model, with_cells(context_options, Policy(options).slots(), tokens), this) {
+    for (std::size_t i = 0; i < context_options.sequences; ++i) {
+      sequences_.push_back({SharedCells<Policy>(model.heads(), scope, options, context_.cells())});
+    }
   }
 
-  /// Reads the token that was written last.
+  /// Reads a prompt, or a later turn, in blocks: the cache never holds more than the capacity and a
+  /// block.
+  void read(std::span<const llama_token> tokens, std::size_t sequence = 0) {
+    Sequence& own = sequences_[sequence];
+    own.cells.forget_most_in_use();
+    in_blocks(tokens, block_, [&](std::span<const llama_token> block) {
+      entries_.clear();
+      for (std::size_t i = 0; i < block.size(); ++i) {
+        entries_.push_back({block[i], own.position + static_cast<Position>(i), sequence});
+      }
+      parts_ = {{sequence, 0, block.size()}};
+      decode();
+    });
+    own.most_reading = (std::max)(own.most_reading, own.cells.most_in_use());
+    own.cells.forget_most_in_use();
+  }
+
+  /// Reads one token of each of some sequences, at once.
+  void step(std::span<const Step> tokens) {
+    entries_.clear();
+    parts_.clear();
+    for (const Step& step : tokens) {
+      Sequence& own = sequences_[step.sequence];
+      carry_out(step.sequence, own.cells.make_room(own.position));
+      parts_.push_back({step.sequence, entries_.size(), 1});
+      entries_.push_back({step.token, own.position, step.sequence});
+    }
+    decode();
+  }
   void step(llama_token token) {
-    carry_out(cells_.make_room(position_));
-    decode({&token, 1});
+    const Step one{0, token};
+    step({&one, 1});
   }
 
   [[nodiscard]] const Context& context() const noexcept { return context_; }
+  [[nodiscard]] Context& context() noexcept { return context_; }
+  [[nodiscard]] std::size_t sequences() const noexcept { return sequences_.size(); }
+  /// The position of a sequence's next token.
+  [[nodiscard]] Position position(std::size_t sequence = 0) const noexcept {
+    return sequences_[sequence].position;
+  }
 
+  /// Writes the first sequence to a state: cells and policies. llama.cpp saves cells in their
+  /// order, so a cell is named by its rank among those in use.
+  void save(StateFile& state) const requires HasState<Policy> {
+    const Sequence& own = sequences_.front();
+    const CellTable& table = own.cells.table();
+    std::vector<std::int64_t> ranks(table.size(), -1);
+    nlohmann::json positions = nlohmann::json::array();
+    for (Cell cell = 0; cell < table.size(); ++cell) {
+      if (table.position(cell) == no_position) continue;
+      ranks[cell] = static_cast<std::int64_t>(positions.size());
+      positions.push_back(table.position(cell));
+    }
+    nlohmann::json units = nlohmann::json::array();
+    for (const Unit<Policy>& unit : own.cells.units()) {
+      nlohmann::json slots = nlohmann::json::array();
+      for (Slot slot = 0; slot < unit.policy().slots(); ++slot) {
+        const Cell cell = unit.cell(slot);
+        slots.push_back(cell == no_cell ? -1 : ranks[cell]);
+      }
+      units.push_back(std::move(slots));
+      const auto bytes = unit.state();
+      state.policies.insert(state.policies.end(), bytes.begin(), bytes.end());
+    }
+    state.cells = {{"next_position", own.position},
+                   {"positions", std::move(positions)},
+                   {"units", std::move(units)}};
+    state.llama = context_.save();
+  }
+
+  /// Takes over a state. \pre nothing has been read
+  /// \throws std::exception if it is not that of this model, policy and scope.
+  void restore(const StateFile& state) requires HasState<Policy> {
+    Sequence& own = sequences_.front();
+    std::vector<std::vector<Cell>> units;
+    for (const nlohmann::json& slots : state.cells.at("units")) {
+      std::vector<Cell>& cells = units.emplace_back();
+      for (const nlohmann::json& rank : slots) {
+        const auto number = rank.get<std::int64_t>();
+        cells.push_back(number < 0 ? no_cell : static_cast<Cell>(number));
+      }
+    }
+    own.cells.restore(state.cells.at("positions").get<std::vector<Position>>(), units,
+                      state.policies);
+    state.cells.at("next_position").get_to(own.position);
+    context_.restore(state.llama);
+  }
+
+  /// Of all sequences.
   [[nodiscard]] CellUse cell_use() const {
-    return {.in_use = cells_.table().in_use(),
-            .most_reading = most_reading_,
-            .most_writing = cells_.most_in_use(),
-            .allocated = context_.cells(),
-            .bytes_each = context_.tensors().bytes_of_cell(),
-            .policy_bytes = cells_.memory().total()};
+    CellUse use{.allocated = context_.cells(), .bytes_each = context_.tensors().bytes_of_cell()};
+    for (const Sequence& own : sequences_) {
+      use.in_use += own.cells.table().in_use();
+      use.most_reading += own.most_reading;
+      use.most_writing += own.cells.most_in_use();
+      use.policy_bytes += own.cells.memory().total();
+    }
+    return use;
   }
   [[nodiscard]] Costs costs() const {
     const auto seconds = [](Stopwatch::Clock::duration time) {
       return std::chrono::duration<double>(time).count();
     };
-    return {seconds(cells_.policy_time()), seconds(cells_.fusion_time()), seconds(copying_),
-            seconds(removal_)};
+    Costs costs{.copying = seconds(copying_), .removal = seconds(removal_)};
+    for (const Sequence& own : sequences_) {
+      costs.policy += seconds(own.cells.policy_time());
+      costs.fusion += seconds(own.cells.fusion_time());
+    }
+    return costs;
   }
 
  private:
+  struct Sequence {
+    SharedCells<Policy> cells;
+    Position position = 0;  ///< of the next token
+    std::size_t most_reading = 0;
+  };
+  /// A sequence's tokens in the batch.
+  struct Part {
+    std::size_t sequence;
+    std::size_t begin;
+    std::size_t count;
+  };
+
   /// A cell for every slot, and for every token of a block until the selection.
   [[nodiscard]] static ContextOptions with_cells(ContextOptions options, std::size_t slots,
                                                  std::size_t tokens) {
-    options.cells = (std::min)(slots + options.block, tokens);
+    options.cells = (std::min)(options.sequences * slots + options.block, tokens);
     return options;
   }
 
-  void arrived(std::span<const Cell> cells) override { cells_.arrive(position_, cells); }
-  void attended(std::size_t layer, const float* weights, std::size_t columns) override {
-    cells_.attend(layer, weights, columns);
+  void arrived(std::span<const Cell> cells) override {
+    for (const Part& part : parts_) {
+      Sequence& own = sequences_[part.sequence];
+      own.cells.arrive(own.position, cells.subspan(part.begin, part.count));
+    }
+  }
+  void attended(std::size_t layer, const AttentionWeights& weights) override {
+    for (const Part& part : parts_) {
+      sequences_[part.sequence].cells.attend(layer, weights, part.begin);
+    }
   }
 
-  void decode(std::span<const llama_token> tokens) {
-    context_.decode(tokens, position_);
-    position_ += static_cast<Position>(tokens.size());
-    carry_out(cells_.settle());
+  void attended(std::size_t layer, const ggml_tensor* node, const ggml_tensor* keys,
+                const ggml_tensor* values) override {
+    switch (keys->type) {
+      case GGML_TYPE_F32:
+        return attend<float>(layer, node, keys, values);
+      case GGML_TYPE_F16:
+        return attend<Eigen::half>(layer, node, keys, values);
+      case GGML_TYPE_BF16:
+        return attend<Eigen::bfloat16>(layer, node, keys, values);
+      default:
+        throw std::runtime_error("keys are quantized");
+    }
+  }
+  template <Scalar T>
+  void attend(std::size_t layer, const ggml_tensor* node, const ggml_tensor* keys,
+              const ggml_tensor* values) {
+    const FlashInputs inputs = read_flash(node);
+    for (const Part& part : parts_) {
+      sequences_[part.sequence].cells.attend(
+          layer,
+          LayerInputs<T>{.queries = inputs.queries.data(),
+                         .keys = static_cast<const T*>(keys->data),
+                         .values = static_cast<const T*>(values->data),
+                         .head_dim = inputs.head_dim,
+                         .scale = inputs.scale},
+          part.begin);
+    }
   }
 
-  void carry_out(const Release& release) {
+  void decode() {
+    context_.decode(entries_);
+    for (const Part& part : parts_) {
+      Sequence& own = sequences_[part.sequence];
+      own.position += static_cast<Position>(part.count);
+      carry_out(part.sequence, own.cells.settle());
+    }
+  }
+
+  void carry_out(std::size_t sequence, const Release& release) {
     {
       const Stopwatch watch(copying_);
       for (const CellCopy& copy : release.copies) {
-        cells_.each_head(copy.unit, [&](std::size_t layer, std::size_t kv_head) {
-          context_.tensors().copy(layer, kv_head, copy.from, copy.to);
+        sequences_[sequence].cells.each_head(copy.unit, [&](std::size_t layer, std::size_t head) {
+          context_.tensors().copy(layer, head, copy.from, copy.to);
         });
       }
     }
     const Stopwatch watch(removal_);
-    for (const Position position : release.positions) context_.remove(position);
+    for (const Position position : release.positions) context_.remove(position, sequence);
   }
 
   std::size_t block_;
   Context context_;
-  SharedCells<Policy> cells_;
-  Position position_ = 0;  ///< of the next token
-  std::size_t most_reading_ = 0;
+  std::vector<Sequence> sequences_;
+  std::vector<Entry> entries_;  ///< of the batch
+  std::vector<Part> parts_;     ///< of the batch
   Stopwatch::Clock::duration copying_{};
   Stopwatch::Clock::duration removal_{};
 };
@@ -131,27 +279,46 @@ class Session : private AttentionListener {
 class PlainSession {
  public:
   PlainSession(const Model& model, ContextOptions options, std::size_t tokens)
-      : block_(options.block), context_(model, with_cells(options, tokens), nullptr) {}
+      : block_(options.block),
+        context_(model, with_cells(options, tokens), nullptr),
+        positions_(options.sequences) {}
 
-  void read(std::span<const llama_token> tokens) {
-    in_blocks(tokens, block_, [this](std::span<const llama_token> block) { decode(block); });
+  void read(std::span<const llama_token> tokens, std::size_t sequence = 0) {
+    in_blocks(tokens, block_, [&](std::span<const llama_token> block) {
+      entries_.clear();
+      for (const llama_token token : block) {
+        entries_.push_back({token, positions_[sequence]++, sequence});
+      }
+      context_.decode(entries_);
+    });
   }
-  void step(llama_token token) { decode({&token, 1}); }
+  void step(std::span<const Step> tokens) {
+    entries_.clear();
+    for (const Step& step : tokens) {
+      entries_.push_back({step.token, positions_[step.sequence]++, step.sequence});
+    }
+    context_.decode(entries_);
+  }
+  void step(llama_token token) {
+    const Step one{0, token};
+    step({&one, 1});
+  }
   [[nodiscard]] const Context& context() const noexcept { return context_; }
+  [[nodiscard]] std::size_t sequences() const noexcept { return positions_.size(); }
+  [[nodiscard]] Position position(std::size_t sequence = 0) const noexcept {
+    return positions_[sequence];
+  }
 
  private:
   [[nodiscard]] static ContextOptions with_cells(ContextOptions options, std::size_t tokens) {
     options.cells = tokens;
     return options;
   }
-  void decode(std::span<const llama_token> tokens) {
-    context_.decode(tokens, position_);
-    position_ += static_cast<Position>(tokens.size());
-  }
 
   std::size_t block_;
   Context context_;
-  Position position_ = 0;
+  std::vector<Position> positions_;  ///< of the next token of every sequence
+  std::vector<Entry> entries_;       ///< of the batch
 };
 
 }  // namespace morphkv::llama_cpp

@@ -34,6 +34,16 @@ struct HeadCounts {
   std::size_t kv_heads = 0;     ///< of a layer
 };
 
+/// The inputs of a layer's attention for the tokens of a batch.
+template <Scalar T>
+struct LayerInputs {
+  const float* queries = nullptr;  ///< [tokens][query_heads][head_dim]
+  const T* keys = nullptr;         ///< [cells][kv_heads][head_dim]
+  const T* values = nullptr;       ///< likewise
+  std::size_t head_dim = 0;
+  float scale = 1;
+};
+
 /// Adds the time of a scope to `total`.
 class Stopwatch {
  public:
@@ -67,6 +77,7 @@ class SharedCells {
               std::size_t cells)
       : heads_(heads),
         scope_(scope),
+        group_fusion_(options.group),
         fusion_(heads.query_heads, units_of_a_layer(), scope == Scope::sequence ? heads.layers : 1,
                 options.group),
         table_(cells) {
@@ -98,14 +109,43 @@ class SharedCells {
 
   /// A layer's attention. \param weights [query_heads][tokens][columns]: one weight per cell
   void attend(std::size_t layer, const float* weights, std::size_t columns) {
-    if (!fuse(weights, columns)) return;
+    attend(layer, {.data = weights, .tokens = block_.size(), .columns = columns}, 0);
+  }
+
+  /// The same of a batch of several sequences, in which this one's tokens are those from `begin`
+  /// on.
+  void attend(std::size_t layer, const AttentionWeights& weights, std::size_t begin) {
+    if (!fuse(weights, begin)) return;
     const Stopwatch watch(policy_time_);
     const std::size_t count = units_of_a_layer();
-    const std::size_t begin = scope_ == Scope::sequence ? 0 : layer * count;
+    const std::size_t first_unit = scope_ == Scope::sequence ? 0 : layer * count;
     for (std::size_t i = 0; i < count; ++i) {
-      Unit<Policy>& unit = units_[begin + i];
-      check(is_block_ ? unit.score_block(first_, block_, fusion_.rows(i), columns)
+      Unit<Policy>& unit = units_[first_unit + i];
+      check(is_block_ ? unit.score_block(first_, block_, fusion_.rows(i), weights.columns)
                       : unit.observe(fusion_.rows(i)));
+    }
+  }
+
+  /// A layer's queries and keys, where attention returns no weights: the rows that the policies ask
+  /// for are computed here. \pre scope head
+  template <Scalar T>
+  void attend(std::size_t layer, const LayerInputs<T>& inputs, std::size_t begin) {
+    const Stopwatch watch(policy_time_);
+    const std::size_t group = heads_.query_heads / heads_.kv_heads;
+    for (std::size_t head = 0; head < heads_.kv_heads; ++head) {
+      const std::size_t width = heads_.query_heads * inputs.head_dim;
+      const HeadInputs<T> own = {
+          .queries = inputs.queries + begin * width + head * group * inputs.head_dim,
+          .query_stride = width,
+          .keys = inputs.keys + head * inputs.head_dim,
+          .values = inputs.values + head * inputs.head_dim,
+          .key_stride = heads_.kv_heads * inputs.head_dim,
+          .group = group,
+          .head_dim = inputs.head_dim,
+          .scale = inputs.scale,
+          .fusion = group_fusion_};
+      Unit<Policy>& unit = units_[layer * heads_.kv_heads + head];
+      check(is_block_ ? unit.score_block(first_, block_, own) : unit.observe(own));
     }
   }
 
@@ -127,6 +167,25 @@ class SharedCells {
     const std::size_t heads = heads_.layers * heads_.kv_heads / units_.size();
     for (std::size_t head = unit * heads; head < (unit + 1) * heads; ++head) {
       body(head / heads_.kv_heads, head % heads_.kv_heads);
+    }
+  }
+
+  /// Takes over the state of another one. \param positions of cells 0, 1, ..., which are in use
+  /// \param cells of every slot of every unit \param states of the units' policies, in a row
+  /// \throws std::invalid_argument if they do not fit.
+  void restore(const std::vector<Position>& positions, const std::vector<std::vector<Cell>>& cells,
+               std::span<const std::byte> states) requires HasState<Policy> {
+    if (cells.size() != units_.size() || states.size() % units_.size() != 0 ||
+        positions.size() > table_.size()) {
+      throw std::invalid_argument("the state is that of another model or scope");
+    }
+    const std::size_t bytes = states.size() / units_.size();
+    for (std::size_t unit = 0; unit < units_.size(); ++unit) {
+      units_[unit].restore(states.subspan(unit * bytes, bytes), cells[unit]);
+    }
+    table_ = CellTable(table_.size());
+    for (std::size_t cell = 0; cell < positions.size(); ++cell) {
+      table_.occupy(static_cast<Cell>(cell), positions[cell]);
     }
   }
 
@@ -152,9 +211,9 @@ class SharedCells {
     return scope_ == Scope::head ? heads_.kv_heads : 1;
   }
 
-  bool fuse(const float* weights, std::size_t columns) {
+  bool fuse(const AttentionWeights& weights, std::size_t begin) {
     const Stopwatch watch(fusion_time_);
-    return fusion_.add(weights, block_.size(), columns);
+    return fusion_.add(weights, begin, block_.size());
   }
 
   /// Frees the cells that the units can spare, and moves their tokens.
@@ -172,6 +231,7 @@ class SharedCells {
 
   HeadCounts heads_;
   Scope scope_;
+  GroupFusion group_fusion_;
   RowFusion fusion_;
   CellTable table_;
   std::vector<Unit<Policy>> units_;       ///< [layers][kv_heads], [layers] or one

@@ -4,16 +4,45 @@
 #ifndef MORPHKV_TOOLS_LLAMA_CPP_UNIT_HPP
 #define MORPHKV_TOOLS_LLAMA_CPP_UNIT_HPP
 
+#include <algorithm>
+#include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <vector>
 
 #include "llama_cpp/cell_table.hpp"
+#include "morphkv/attention/prefill.hpp"
+#include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/prompt_rows.hpp"
+#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/types.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 
 namespace morphkv::llama_cpp {
+
+/// A policy whose state is plain memory, as that of every policy on the library's machine.
+template <class Policy>
+concept HasState = requires(const Policy& policy) {
+  { policy.state_bytes() } -> std::same_as<std::span<const std::byte>>;
+};
+
+/// What one KV head attends with: the queries of a block, and the keys and values of all cells.
+template <Scalar T>
+struct HeadInputs {
+  const float* queries = nullptr;  ///< of the block's tokens: [group][head_dim] each
+  std::size_t query_stride = 0;    ///< between tokens
+  const T* keys = nullptr;         ///< of every cell: [head_dim] each
+  const T* values = nullptr;       ///< likewise
+  std::size_t key_stride = 0;      ///< between cells, of keys and of values
+  std::size_t group = 1;
+  std::size_t head_dim = 0;
+  float scale = 1;
+  GroupFusion fusion = GroupFusion::max;
+};
 
 /// A policy numbers its own slots; this maps slots to cells, and attention rows back.
 ///
@@ -34,6 +63,29 @@ class Unit {
   [[nodiscard]] const Policy& policy() const noexcept { return policy_; }
   /// The cell of a slot in use; no_cell where no token is.
   [[nodiscard]] Cell cell(Slot slot) const noexcept { return cells_[slot]; }
+
+  /// The policy's state as plain memory. \pre no token is being placed
+  [[nodiscard]] std::span<const std::byte> state() const noexcept requires HasState<Policy> {
+    return policy_.state_bytes();
+  }
+  /// Takes over such a state. \param cells of every slot
+  /// \throws std::invalid_argument if it is that of other options.
+  void restore(std::span<const std::byte> state,
+               const std::vector<Cell>& cells) requires HasState<Policy> {
+    const std::span<const std::byte> own = policy_.state_bytes();
+    const bool fits = state.size() == own.size() && cells.size() == cells_.size() &&
+                      std::all_of(cells.begin(), cells.end(), [&](Cell cell) {
+                        return cell == no_cell || cell < slots_.size();
+                      });
+    if (!fits) throw std::invalid_argument("the state is that of a policy with other options");
+    // A policy without a history has no other state than these bytes, which are its own.
+    std::memcpy(const_cast<std::byte*>(own.data()), state.data(), state.size());
+    std::fill(slots_.begin(), slots_.end(), no_slot);
+    cells_ = cells;
+    for (std::size_t slot = 0; slot < cells.size(); ++slot) {
+      if (cells[slot] != no_cell) slots_[cells[slot]] = static_cast<Slot>(slot);
+    }
+  }
 
   /// The cells of the tokens that were evicted since the last call.
   void take_spare(std::vector<Cell>& cells) {
@@ -74,6 +126,30 @@ class Unit {
     return selection_->status;
   }
 
+  /// The same two from queries and keys, where an engine's attention returns no weights.
+  template <Scalar T>
+  Status observe(const HeadInputs<T>& inputs) {
+    const auto all = policy_.positions();
+    held_.assign(all.begin(), all.end());
+    held_[arriving_] = no_position;  // it is the block
+    const Cell cell = cells_[arriving_];
+    PrefillAttention<T, float> attention(head_of(inputs, {&cell, 1}, held_));
+    work_.resize(attention.columns());
+    const PromptRows rows = attention.rows();
+    if (const Status status = rows.fused(0, work_.data()); status != Status::ok) return status;
+    work_[arriving_] = work_[held_.size()];
+    const std::size_t size = policy_.size();
+    const Status status = policy_.observe(std::span<const float>(work_).first(size));
+    if (status == Status::ok) retire_dropped(size);
+    return status;
+  }
+  template <Scalar T>
+  Status score_block(Position first, std::span<const Cell> block, const HeadInputs<T>& inputs) {
+    PrefillAttention<T, float> attention(head_of(inputs, block, policy_.positions()));
+    selection_.emplace(policy_.score_block(first, attention.rows()));
+    return selection_->status;
+  }
+
   /// Selects what is kept of the block that was scored, and of the tokens before it.
   Status select() { return policy_.select(*selection_); }
 
@@ -101,6 +177,50 @@ class Unit {
   }
 
  private:
+  /// \param held the positions of the slots whose keys are seen
+  template <Scalar T>
+  [[nodiscard]] PrefillHead<T, float> head_of(const HeadInputs<T>& inputs,
+                                              std::span<const Cell> block,
+                                              std::span<const Position> held) {
+    pages_.resize(cells_.size());
+    for (std::size_t slot = 0; slot < cells_.size(); ++slot) {
+      pages_[slot] = static_cast<std::int32_t>(cells_[slot]);
+    }
+    copy_block(inputs.keys, inputs, block, block_keys_);
+    copy_block(inputs.values, inputs, block, block_values_);
+    const auto view = [&](const T* numbers) {
+      return KvView<const T>{.data = numbers,
+                             .stride = inputs.key_stride,
+                             .pages = pages_.data(),
+                             .page_rows = 1,
+                             .page_stride = inputs.key_stride};
+    };
+    return {.positions = held,
+            .keys = view(inputs.keys),
+            .values = view(inputs.values),
+            .tokens = block.size(),
+            .block_queries = inputs.queries,
+            .block_keys = block_keys_.data(),
+            .block_values = block_values_.data(),
+            .query_stride = inputs.query_stride,
+            .key_stride = inputs.head_dim,
+            .group = inputs.group,
+            .head_dim = inputs.head_dim,
+            .scale = inputs.scale,
+            .fusion = inputs.fusion};
+  }
+
+  template <Scalar T>
+  static void copy_block(const T* numbers, const HeadInputs<T>& inputs, std::span<const Cell> block,
+                         std::vector<float>& out) {
+    out.resize(block.size() * inputs.head_dim);
+    for (std::size_t token = 0; token < block.size(); ++token) {
+      const T* row = numbers + block[token] * inputs.key_stride;
+      std::transform(row, row + inputs.head_dim, &out[token * inputs.head_dim],
+                     [](T number) { return static_cast<float>(number); });
+    }
+  }
+
   /// A block's rows in the order of a policy's columns.
   struct BlockRows {
     const Unit* unit;
@@ -150,11 +270,16 @@ class Unit {
   }
 
   Policy policy_;
-  std::vector<Cell> cells_;   ///< of every slot
-  std::vector<Slot> slots_;   ///< of every cell
-  std::vector<Cell> spare_;   ///< cells of evicted tokens
-  std::vector<float> row_;    ///< work: a row in the order of slots
-  std::vector<Slot> placed_;  ///< work: the slots of a block's tokens
+  std::vector<Cell> cells_;          ///< of every slot
+  std::vector<Slot> slots_;          ///< of every cell
+  std::vector<Cell> spare_;          ///< cells of evicted tokens
+  std::vector<float> row_;           ///< work: a row in the order of slots
+  std::vector<float> work_;          ///< work: a row, and the weight of the token itself
+  std::vector<float> block_keys_;    ///< work: of a block
+  std::vector<float> block_values_;  ///< work: of a block
+  std::vector<std::int32_t> pages_;  ///< work: the cell of every slot
+  std::vector<Position> held_;       ///< work: of every slot but one
+  std::vector<Slot> placed_;         ///< work: the slots of a block's tokens
   std::optional<typename Policy::Selection> selection_;
   Slot arriving_ = no_slot;
 };

@@ -20,7 +20,9 @@ namespace morphkv::replay {
 
 struct CommandLine {
   std::string trace;
-  std::string output;
+  std::string output;  ///< empty: none
+  std::string html;    ///< empty: none
+  std::string beside;  ///< other policies on the page, between commas, or all
   bool progress = false;
   Settings settings;
 };
@@ -52,8 +54,14 @@ inline void add_options(CLI::App& app, CommandLine& line) {
       ->required()
       ->type_name("FILE");
   app.add_option("--output", line.output, "The result: a JSON file, or - for the standard output")
-      ->required()
       ->type_name("FILE");
+  auto* html = app.add_option("--html", line.html, "A page with plots: a file without references")
+                   ->type_name("FILE");
+  app.add_option("--beside", line.beside,
+                 "Other policies on the page, between commas, or all: at the same capacity, with "
+                 "their default options")
+      ->needs(html)
+      ->type_name("NAMES");
   app.add_option_function<std::string>(
          "--scalar",
          [&line](const std::string& text) {
@@ -101,6 +109,9 @@ inline void add_options(CLI::App& app, CommandLine& line) {
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
     throw std::invalid_argument(error.what());
+  }
+  if (line.output.empty() && line.html.empty()) {
+    throw std::invalid_argument("--output or --html is required: where the result goes");
   }
   line.settings.policy = choice.policy;
   line.settings.flags = choice.options;

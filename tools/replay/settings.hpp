@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// A replay's settings, and the policies that it runs: those of the registry, and the authors'
-/// code.
+/// A replay's settings, and the policies that it runs: those of the registry, the authors' code,
+/// and that of a header which was named when the program was configured.
 #ifndef MORPHKV_TOOLS_REPLAY_SETTINGS_HPP
 #define MORPHKV_TOOLS_REPLAY_SETTINGS_HPP
 
@@ -12,6 +12,10 @@
 
 #include "policies/registry.hpp"
 #include "replay/morphkv_compat.hpp"
+
+#if defined(MORPHKV_REPLAY_POLICY)
+#include MORPHKV_REPLAY_POLICY
+#endif
 
 namespace morphkv::replay {
 
@@ -39,6 +43,9 @@ inline constexpr auto each_policy = [](auto&& visit) {
   visit(policies::PolicyEntry<MorphKVCompat>{
       "morphkv_compat", "MorphKV as its authors' code computes it; a head keeps capacity + 1",
       &policies::detail::at_capacity<MorphKVCompat>});
+#if defined(MORPHKV_REPLAY_POLICY)
+  visit(replay_policy);
+#endif
 };
 
 /// Whether heads or layers may have different capacities: where there is a score to divide by.

@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <system_error>
@@ -137,7 +139,48 @@ inline void check_rank(const SafetensorsFile& file, const std::string& name,
   return {};
 }
 
+/// The list of words in the metadata, one per token; empty if there is none.
+[[nodiscard]] inline std::vector<std::string> words_of(const SafetensorsFile& file,
+                                                       std::size_t tokens) {
+  const auto found = file.metadata().find("words");
+  if (found == file.metadata().end()) return {};
+  const nlohmann::json list = nlohmann::json::parse(found->second, nullptr, false);
+  const bool valid =
+      list.is_array() && list.size() == tokens &&
+      std::all_of(list.begin(), list.end(), [](const auto& word) { return word.is_string(); });
+  support::expect(valid, file.path(), "__metadata__.words",
+                  list.is_array() ? std::to_string(list.size()) + " words" : "\"...\"",
+                  "a JSON list of " + std::to_string(tokens) + " texts, one per token");
+  return list.get<std::vector<std::string>>();
+}
+
 }  // namespace detail
+
+/// What a page says of a trace; all of it may be absent.
+struct TraceNotes {
+  std::string model;
+  std::optional<long> layer;
+  std::vector<std::string> words;  ///< of every token
+};
+
+/// \throws std::runtime_error if the notes do not fit the trace.
+[[nodiscard]] inline TraceNotes read_notes(const std::filesystem::path& path, const Trace& trace) {
+  const support::SafetensorsFile file(path);
+  TraceNotes notes;
+  notes.words = detail::words_of(file, trace.tokens);
+  if (const auto model = file.metadata().find("model"); model != file.metadata().end()) {
+    notes.model = model->second;
+  }
+  if (const auto layer = file.metadata().find("layer"); layer != file.metadata().end()) {
+    long number = 0;
+    const std::string& text = layer->second;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const bool valid = error == std::errc{} && end == text.data() + text.size() && number >= 0;
+    support::expect(valid, path, "__metadata__.layer", '"' + text + '"', "a number from 0");
+    notes.layer = number;
+  }
+  return notes;
+}
 
 /// \throws std::runtime_error if there is no such file, or it is not a trace.
 [[nodiscard]] inline Trace read_trace(const std::filesystem::path& path) {
