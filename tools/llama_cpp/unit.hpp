@@ -8,7 +8,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -72,14 +71,12 @@ class Unit {
   /// \throws std::invalid_argument if it is that of other options.
   void restore(std::span<const std::byte> state,
                const std::vector<Cell>& cells) requires HasState<Policy> {
-    const std::span<const std::byte> own = policy_.state_bytes();
-    const bool fits = state.size() == own.size() && cells.size() == cells_.size() &&
-                      std::all_of(cells.begin(), cells.end(), [&](Cell cell) {
-                        return cell == no_cell || cell < slots_.size();
-                      });
+    const bool fits =
+        cells.size() == cells_.size() && std::all_of(cells.begin(), cells.end(), [&](Cell cell) {
+          return cell == no_cell || cell < slots_.size();
+        });
     if (!fits) throw std::invalid_argument("the state is that of a policy with other options");
-    // A policy without a history has no other state than these bytes, which are its own.
-    std::memcpy(const_cast<std::byte*>(own.data()), state.data(), state.size());
+    policy_.restore(state);
     std::fill(slots_.begin(), slots_.end(), no_slot);
     cells_ = cells;
     for (std::size_t slot = 0; slot < cells.size(); ++slot) {

@@ -11,10 +11,12 @@
 #include <limits>
 #include <numeric>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "morphkv/core/aligned_buffer.hpp"
+#include "morphkv/core/error.hpp"
 #include "morphkv/core/memory_usage.hpp"
 #include "morphkv/core/prompt_rows.hpp"
 #include "morphkv/core/types.hpp"
@@ -123,6 +125,14 @@ class EvictionHead {
   [[nodiscard]] Position newest() const noexcept { return state().newest; }
   /// The state of the head, to be copied or saved. Its layout is layout_of(plan()).
   [[nodiscard]] std::span<const std::byte> state_bytes() const noexcept { return memory_.span(); }
+
+  /// Takes over the state of a head with an equal plan, as its state_bytes() gave it.
+  /// \throws std::invalid_argument if it has another size. The contents are not checked.
+  void restore(std::span<const std::byte> state_bytes) {
+    require(state_bytes.size() == memory_.size(), "size of the state", state_bytes.size(),
+            "that of this head's options: " + std::to_string(memory_.size()));
+    std::copy(state_bytes.begin(), state_bytes.end(), memory_.data());
+  }
 
   /// Gives a head that holds nothing another capacity; what it has beyond it stays. It allocates.
   /// \pre capacity >= recent tokens + sinks, and no token has come

@@ -151,6 +151,13 @@ class ScoredEviction : public EvictionHead<S> {
     return work_.of.slots;
   }
 
+  /// See EvictionHead::restore. No token can be taken back afterwards.
+  void restore(std::span<const std::byte> state_bytes) {
+    Head::restore(state_bytes);
+    steps_ = block_ = 0;
+    if (history_ > 0) *base_ = *this;
+  }
+
   void reset() noexcept {
     Head::reset();
     steps_ = block_ = 0;
