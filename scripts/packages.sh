@@ -18,7 +18,7 @@ for group in "$@"; do
       required+=(libgtest-dev libbenchmark-dev clang:clang++ git:git pkg-config:pkg-config
         python3:python3)
       optional+=(clang-format-14 clang-tidy-14 shellcheck libclang-rt-dev doxygen libasio-dev nodejs
-        g++-aarch64-linux-gnu qemu-user googletest)
+        g++-aarch64-linux-gnu qemu-user googletest python3-pip)
       ;;
     style) optional+=(clang-format-14) ;;
     docs) required+=(doxygen:doxygen) ;;
