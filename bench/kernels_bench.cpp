@@ -615,6 +615,8 @@ void add_whole_steps(bool large) {
   };
   const double target = large ? 4 : 8;
   add_policy.operator()<DecayedMax>("recommended", target, recommended(n));
+  add_policy.operator()<DecayedMax>("recommended_for_prompts", target,
+                                    recommended_for_prompts(n, 256));
   add_policy.operator()<MorphKV>("MorphKV sum, R = 32", target,
                                  {.capacity = n, .fusion = Fusion::sum});
   add_policy.operator()<MorphKV>("MorphKV max, R = 32", target,
