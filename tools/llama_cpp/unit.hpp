@@ -203,7 +203,7 @@ class Unit {
             .key_stride = inputs.head_dim,
             .group = inputs.group,
             .head_dim = inputs.head_dim,
-            .scale = inputs.scale,
+            .logits = {.scale = inputs.scale},
             .fusion = inputs.fusion};
   }
 
