@@ -74,7 +74,10 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<Eigen::bfloat16>& a,
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = Floats{};
   }
-  const auto add_products = [&](std::size_t d, auto load_some) noexcept {
+  const auto add_products = [&](std::size_t d, auto is_half) noexcept {
+    const auto load_some = [is_half](const void* from) noexcept {
+      return is_half ? load_bf16_half(from) : load_bf16(from);
+    };
     Bf16s key[Tokens];
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
       key[t] = load_some(keys + t * a.keys.stride + d);
@@ -89,8 +92,8 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<Eigen::bfloat16>& a,
     }
   };
   std::size_t d = 0;
-  for (; d + chunk <= a.head_dim; d += chunk) add_products(d, load_bf16);
-  if (d < a.head_dim) add_products(d, load_bf16_half);
+  for (; d + chunk <= a.head_dim; d += chunk) add_products(d, std::false_type());
+  if (d < a.head_dim) add_products(d, std::true_type());
   store_logits(sums, a.logits.scale, a.weights + head * a.weight_stride + token, a.weight_stride);
 }
 
