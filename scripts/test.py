@@ -22,7 +22,8 @@ REPORTS = ROOT / "build" / "reports"
 JOBS = int(os.environ.get("MORPHKV_JOBS", os.cpu_count()))
 
 # In the order in which they start: the longest build folders first.
-DEFAULT = ["style", "docs", "release", "headers", "package", "model", "asan", "tidy", "neon", "cuda", "tsan"]
+DEFAULT = ["style", "docs", "release", "headers", "package", "model", "asan", "tidy", "neon", "cuda",
+           "tsan"]
 ON_REQUEST = ["fuzz", "clang", "amalgamated", "compilers"]
 NEEDS = {"cuda": ["nvcc"], "neon": ["aarch64-linux-gnu-g++", "qemu-aarch64"]}
 

@@ -138,19 +138,12 @@ inline double brain_rate(std::size_t count) {
 MORPHKV_TARGET_END
 #endif
 
-/// The best version for this machine. Asking the CPU takes a virtual machine longer than reading
-/// 100 KB: it is asked once.
-inline kernels::Isa machine_isa() {
-  static const kernels::Isa best = kernels::best_isa();
-  return best;
-}
-
 /// Reads all of the memory once, `Lead` bytes ahead of itself if that is not 0.
 template <std::size_t Lead>
 std::uint64_t read_with_lead(const char* data, std::size_t bytes) {
 #if defined(MORPHKV_KERNELS_X86)
-  if (machine_isa() >= kernels::Isa::avx512) return avx512::read_through<Lead>(data, bytes);
-  if (machine_isa() == kernels::Isa::avx2) return avx2::read_through<Lead>(data, bytes);
+  if (kernels::active_isa() >= kernels::Isa::avx512) return avx512::read_through<Lead>(data, bytes);
+  if (kernels::active_isa() == kernels::Isa::avx2) return avx2::read_through<Lead>(data, bytes);
 #elif defined(MORPHKV_KERNELS_NEON)
   return neon::read_through<Lead>(data, bytes);
 #endif
@@ -192,8 +185,8 @@ inline std::uint64_t read_all(const void* data, std::size_t bytes) {
 inline std::uint64_t read_pieces([[maybe_unused]] const std::vector<const char*>& pieces,
                                  [[maybe_unused]] std::size_t bytes) {
 #if defined(MORPHKV_KERNELS_X86)
-  if (machine_isa() >= kernels::Isa::avx512) return avx512::read_pieces(pieces, bytes);
-  if (machine_isa() == kernels::Isa::avx2) return avx2::read_pieces(pieces, bytes);
+  if (kernels::active_isa() >= kernels::Isa::avx512) return avx512::read_pieces(pieces, bytes);
+  if (kernels::active_isa() == kernels::Isa::avx2) return avx2::read_pieces(pieces, bytes);
 #elif defined(MORPHKV_KERNELS_NEON)
   return neon::read_pieces(pieces, bytes);
 #endif
@@ -213,7 +206,7 @@ inline double peak_flops([[maybe_unused]] bool brains) {
   for (int round = 0; round < 7; ++round) {
     [[maybe_unused]] constexpr std::size_t count = 2'000'000;
 #if defined(MORPHKV_KERNELS_X86)
-    const kernels::Isa isa = machine_isa();
+    const kernels::Isa isa = kernels::active_isa();
     if (brains && isa >= kernels::Isa::avx512_bf16) {
       rates.push_back(brain_rate(count));
     } else if (isa >= kernels::Isa::avx512) {

@@ -49,8 +49,8 @@ class Definition {
       logit *= std::sqrt(static_cast<double>(shape_.head_dim)) * double{shape_.scale};
       logit = double{shape_.soft_cap} * std::tanh(logit / double{shape_.soft_cap});
     }
-    logits.push_back(
-        double{sinks[layer_ * shape_.query_heads + head_ * shape_.group() + g]});  // the sink
+    logits.push_back(double{
+        shape_.sinks[layer_ * shape_.query_heads + head_ * shape_.group() + g]});  // the sink
     std::vector<double> result = oracle::softmax(logits);
     result.pop_back();
     return result;

@@ -268,7 +268,7 @@ TYPED_TEST(BlockAttentionTest, AnyAlignmentAndStride) {
 }
 
 TYPED_TEST(BlockAttentionTest, SoftCapsAndSinks) {
-  for (const float soft_cap : {0.0F, 0.5F, 30.0F}) {
+  for (const float soft_cap : {0.0F, 0.5F, 30.0F, 1000.0F}) {
     for (const float spread : {0.01F, 1.0F, 40.0F}) {
       for (const bool has_sinks : {false, true}) {
         expect_exact<TypeParam>({40, 170, 4, 64, 0, 0, spread, soft_cap, has_sinks});

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <numeric>
+#include <utility>
 
 #include "kernels/support.hpp"
 
@@ -267,7 +268,7 @@ TYPED_TEST(DecodeAttentionTest, FlatAndSharp) {
 
 TYPED_TEST(DecodeAttentionTest, SoftCapsAndSinks) {
   for (const std::size_t tokens : Sizes{1, 3, 17, 64, 201}) {
-    for (const float soft_cap : {0.0F, 0.5F, 30.0F}) {
+    for (const float soft_cap : {0.0F, 0.5F, 30.0F, 1000.0F}) {
       for (const float spread : {0.01F, 1.0F, 40.0F}) {
         Case c{tokens, 5, 64, 0, 0, GroupFusion::max, spread};
         c.soft_cap = soft_cap;
@@ -285,11 +286,13 @@ TYPED_TEST(DecodeAttentionTest, SoftCapsAndSinks) {
 TYPED_TEST(DecodeAttentionTest, NotANumberIsReported) {
   constexpr float nan = std::numeric_limits<float>::quiet_NaN();
   constexpr float infinity = std::numeric_limits<float>::infinity();
+  const std::pair<float, float> cases[] = {{nan, 0.0F}, {infinity, 0.0F}, {-infinity, 0.0F},
+                                           {nan, 2.0F}, {infinity, 2.0F}, {-infinity, 2.0F}};
   for (const Isa isa : isas()) {
     const OnIsa on(isa);
     for (const std::size_t tokens : Sizes{1, 5, 16, 33}) {
       for (const std::size_t bad_token : {std::size_t{0}, tokens / 2, tokens - 1}) {
-        for (const float bad : {nan, infinity, -infinity}) {
+        for (const auto& [bad, soft_cap] : cases) {
           const std::size_t dim = 32;
           std::vector<float> query(2 * dim, 1.0F);
           std::vector<TypeParam> keys(tokens * dim, static_cast<TypeParam>(1.0F));
@@ -304,12 +307,15 @@ TYPED_TEST(DecodeAttentionTest, NotANumberIsReported) {
           a.weight_stride = tokens;
           a.output = output.data();
           a.row = row.data();
+          a.logits.soft_cap = soft_cap;
           keys[bad_token * dim + 3] = static_cast<TypeParam>(bad);
           // A logit of minus infinity is a weight of 0, unless there is no other; the value of the
           // same token is infinite too, so only the row is looked at.
-          const bool expected = bad < 0 && tokens > 1;
-          EXPECT_EQ(kernels::decode_attention(a), expected) << tokens << ' ' << bad;
-          if (expected) {
+          // With a soft cap an infinite one is the cap.
+          const bool expected = soft_cap > 0 ? !std::isnan(bad) : bad < 0 && tokens > 1;
+          EXPECT_EQ(kernels::decode_attention(a), expected)
+              << tokens << ' ' << bad << ' ' << soft_cap;
+          if (expected && soft_cap == 0) {
             EXPECT_EQ(row[bad_token], 0.0F);
           }
         }

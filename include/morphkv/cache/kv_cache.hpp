@@ -48,8 +48,9 @@ namespace morphkv { inline namespace v0 {
 /// elements are the cache's scalar or float. Keys are rotated already (RoPE at the absolute
 /// position); logits are those of the shape.
 ///
-/// The storage is OwnedStorage, EngineStorage, SharedStorage, or another CacheStorage. In each, a
-/// new token overwrites a victim, and no key ever moves.
+/// The storage is OwnedStorage, EngineStorage, SharedStorage, or another CacheStorage. A new token
+/// overwrites a victim, and no key ever moves, but where a slot passes between heads that share
+/// them.
 ///
 /// Copies are independent: a copy forks the sequence (a cache over EngineStorage moves only; see
 /// copy_from). Steps neither allocate nor throw: they report a Status, and unless it is Status::ok
@@ -127,8 +128,8 @@ class KVCache {
   /// The same for a block that the engine has attended with a kernel of its own, whose log-sum-exp
   /// spares the rows their softmax. A wrong one is bad_row where it makes a weight exceed 1.
   /// \param log_sum_exp [tokens][query_heads]: the natural logarithm of the sum of exponentials of
-  ///                    the scaled logits, over all that a query sees of what the cache holds and
-  ///                    of the block
+  ///                    the logits, over all that a query sees of what the cache holds and of
+  ///                    the block, and of its sink
   template <ElementOf<T> E, class Execute = SerialExecutor>
   Status prefill_attended(std::size_t layer, std::span<const E> queries, std::span<const E> keys,
                           std::span<const E> values, std::span<const float> log_sum_exp,

@@ -38,8 +38,8 @@ struct SharedBudget {
 /// table: attention reads a page in one piece. Where a slot passes from one head to another, the
 /// donor's last row moves to it, and a page passes when it holds no row any more.
 ///
-/// Memory beside the rows: at most a page less one row per head (3 % of the rows), and 4 bytes per
-/// page. Copies are independent.
+/// Memory beside the rows: at most a page less one row per head (3 % of the rows), 4 bytes per page
+/// and 4 per page that a head may have. Copies are independent.
 template <Scalar T>
 class SharedStorage {
  public:

@@ -9,10 +9,16 @@
 
 namespace morphkv { inline namespace v0 {
 
+/// Beyond these, logits of floats are all but equal, or the cap changes none.
+inline constexpr float min_soft_cap = 1e-3F;
+inline constexpr float max_soft_cap = 1e3F;
+
 /// The logits of one KV head's group. Nothing is owned.
 struct Logits {
-  float scale = 1;     ///< of the products; usually 1 / sqrt(head_dim)
-  float soft_cap = 0;  ///< c: a scaled product x becomes c tanh(x / c) (Gemma 2); 0: none
+  float scale = 1;  ///< of the products; usually 1 / sqrt(head_dim)
+  /// c: a scaled product x becomes c tanh(x / c) (Gemma 2), an infinite one c or -c, and NaN stays
+  /// NaN. From min_soft_cap to max_soft_cap; 0: none.
+  float soft_cap = 0;
   /// [group]: a logit per query head that counts in the sum of the softmax and has no value
   /// (gpt-oss); minus infinity counts for nothing. Null: none.
   const float* sinks = nullptr;

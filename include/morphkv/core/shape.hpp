@@ -50,7 +50,8 @@ struct CacheShape {
 
 /// \throws std::invalid_argument if a number is 0, the KV heads do not divide the query heads, the
 ///         query elements of all layers, layers * query_heads * head_dim, are above 2^30, the scale
-///         or the soft cap is negative or not finite, or a sink is NaN or plus infinity.
+///         is negative or not finite, the soft cap is neither 0 nor from 0.001 to 1000, or a sink
+///         is NaN or plus infinity.
 inline void validate(const CacheShape& shape) {
   std::size_t most = std::size_t{1} << 30U;  // times 2^31 slots it still fits std::size_t
   const auto require_within = [&](const char* name, std::size_t value) {
@@ -66,8 +67,8 @@ inline void validate(const CacheShape& shape) {
   require_within("layers", shape.layers);
   require(std::isfinite(shape.scale) && shape.scale >= 0, "scale", shape.scale,
           "0 or a finite number above it");
-  require(std::isfinite(shape.soft_cap) && shape.soft_cap >= 0, "soft_cap", shape.soft_cap,
-          "0 or a finite number above it");
+  require(shape.soft_cap == 0 || (shape.soft_cap >= min_soft_cap && shape.soft_cap <= max_soft_cap),
+          "soft_cap", shape.soft_cap, "0, or from 0.001 to 1000");
   for (std::size_t i = 0; shape.sinks != nullptr && i < shape.layers * shape.query_heads; ++i) {
     require(shape.sinks[i] < std::numeric_limits<float>::infinity(), "sinks", shape.sinks[i],
             "below infinity");

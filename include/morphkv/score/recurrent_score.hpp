@@ -72,14 +72,13 @@ struct RecurrentScore {
       return {{{scores, slots * sizeof *scores}}};
     }
     Slot push_row(std::span<const float> row, const Candidates& c) const noexcept {
-      float lowest = 0;
       if constexpr (requires { update.update_row(row, c.protected_bits, scores); }) {
-        lowest = update.update_row(row, c.protected_bits, scores);
+        const float least = update.update_row(row, c.protected_bits, scores);
+        return kernels::oldest_with(least, scores, c);
       } else {
         for (std::size_t s = 0; s < row.size(); ++s) scores[s] = update(scores[s], row[s]);
-        lowest = kernels::lowest(scores, c);
+        return lowest(c);
       }
-      return kernels::oldest_with(lowest, scores, c);
     }
     [[nodiscard]] Slot lowest(const Candidates& c) const noexcept {
       return kernels::oldest_with(kernels::lowest(scores, c), scores, c);

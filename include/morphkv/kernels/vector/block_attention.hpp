@@ -172,10 +172,9 @@ struct RunningSoftmax {
     const Floats before = load(high);
     Floats highest = before;
     for (std::size_t k = 0; k < count; ++k) {
-      const Floats logit = visible(
-          logits.soft_cap > 0 ? capped(load(products + k * lanes) * logits.scale, logits.soft_cap)
-                              : load(products + k * lanes) * logits.scale,
-          token + k);
+      Floats logit = load(products + k * lanes) * logits.scale;
+      if (logits.soft_cap > 0) logit = capped(logit, logits.soft_cap);
+      logit = visible(logit, token + k);
       store(products + k * lanes, logit);
       highest = max(logit, highest);
     }
