@@ -160,6 +160,10 @@ inline void check(const Arguments& a) {
   require((a.evaluate.empty() && a.passkeys == 0) || !has_state,
           "--save-state, --load-state: must be without --evaluate and --passkeys");
   require(a.passkeys == 0 || a.trace.empty(), "--trace: must be without --passkeys");
+  // Its queries are to be those of full attention, its tokens all of them.
+  require(a.trace.empty() || a.policy.policy == "full",
+          "--trace with --policy " + a.policy.policy + ": must be with --policy full");
+  require(a.trace.empty() || !a.chat || !a.prompts.empty(), "--trace: needs --prompt with --chat");
 }
 
 }  // namespace morphkv::llama_cpp

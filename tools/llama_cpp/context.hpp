@@ -220,6 +220,7 @@ class Context {
                                std::to_string(heads_.query_heads) + " heads in one of " +
                                std::to_string(heads_.layers) + " layers");
     }
+    if (trace_ != nullptr) trace_->add_softmax(node);
     listener_->attended(layers_seen_++, {.data = weights_of(node),
                                          .tokens = static_cast<std::size_t>(node->ne[1]),
                                          .columns = static_cast<std::size_t>(node->ne[0])});
@@ -233,10 +234,8 @@ class Context {
     const ggml_tensor* values = tensors_.host_values(layer);
     if (keys == nullptr || values == nullptr) {
       throw std::runtime_error(
-          "--flash-attention: keys and values must be in host memory for the policies to see them; "
-          "run "
-          "without "
-          "it on other backends");
+          "--flash-attention: keys and values must be in host memory, where the policies see them; "
+          "run without it on other backends");
     }
     listener_->attended(layer, node, keys, values);
   }

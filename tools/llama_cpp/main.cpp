@@ -248,7 +248,8 @@ Report write_one(Arguments& arguments, const Model& model) {
   if (reads_lines) format.emplace(model.chat_template(), arguments.system, !begins);
   // A chat has no known length: where a policy keeps all of it, that is the model's context.
   const std::size_t half = model.trained_context() / 2;
-  const std::size_t response = reads_lines || state ? half : arguments.tokens;
+  const bool goes_on = reads_lines || state || !arguments.save_state.empty();
+  const std::size_t response = goes_on ? (std::max)(half, arguments.tokens) : arguments.tokens;
   Recording recording(arguments, model);
   with_session(arguments, model, reads_lines || state ? half : prompt.size(), response, report,
                [&](auto& session) {

@@ -232,6 +232,10 @@ class Session : private AttentionListener {
   void attend(std::size_t layer, const ggml_tensor* node, const ggml_tensor* keys,
               const ggml_tensor* values) {
     const FlashInputs inputs = read_flash(node);
+    if (keys->ne[0] != values->ne[0] || keys->type != values->type) {
+      throw std::runtime_error(
+          "--flash-attention: keys and values must have one size and type: run without it");
+    }
     for (const Part& part : parts_) {
       sequences_[part.sequence].cells.attend(
           layer,

@@ -8,6 +8,7 @@
 #include <ggml.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
@@ -45,7 +46,27 @@ class Trace {
     const ggml_tensor* queries = node->src[1];
     head_dim_ = static_cast<std::size_t>(queries->ne[0]);
     query_heads_ = static_cast<std::size_t>(queries->ne[2]);
-    append(layers_.at(layer_of(node->name)).queries, read_queries(queries));
+    const std::vector<float> rows = read_queries(queries);
+    append(layers_.at(layer_of(node->name)).queries, rows);
+    added_ = rows.size();
+  }
+
+  /// The softmax over the products of the queries that came last. Its scale moves into them,
+  /// because a trace's logits are q k / sqrt(head_dim). \throws std::runtime_error if the attention
+  /// is not softmax(scale q K^T).
+  void add_softmax(const ggml_tensor* node) {
+    const std::size_t layer = layer_of(node->name);
+    if (!layers_.contains(layer)) return;
+    std::array<float, 2> parameters{};  // scale, ALiBi's slope
+    std::memcpy(parameters.data(), node->op_params, sizeof(parameters));
+    if (parameters[1] != 0 || node->src[2] != nullptr || node->src[0]->op != GGML_OP_MUL_MAT) {
+      throw std::runtime_error("--trace: layer " + std::to_string(layer) +
+                               " has ALiBi, a soft cap or sinks, which a trace cannot hold");
+    }
+    const float factor = parameters[0] * std::sqrt(static_cast<float>(head_dim_));
+    if (std::abs(factor - 1) < 1e-5F) return;
+    std::vector<float>& queries = layers_.at(layer).queries;
+    for (std::size_t i = queries.size() - added_; i < queries.size(); ++i) queries[i] *= factor;
   }
 
   /// Its keys and values, after it was decoded and before any cell is freed.
@@ -117,6 +138,7 @@ class Trace {
   std::size_t prompt_length_ = 0;
   std::size_t query_heads_ = 0;
   std::size_t head_dim_ = 0;
+  std::size_t added_ = 0;  ///< numbers of the queries that came last
 };
 
 }  // namespace morphkv::llama_cpp
