@@ -3,13 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <limits>
 #include <span>
 #include <vector>
 
-#include "oracle/attention_oracle.hpp"
+#include "support/attention_definition.hpp"
 #include "support/contenders.hpp"
 #include "support/script.hpp"
 
@@ -25,60 +24,6 @@ constexpr CacheShape shape{.layers = 2,
                            .soft_cap = 1.25F,
                            .sinks = sinks};
 
-/// Every key and value of a KV head, by position, and the attention of a query to some of them.
-class Definition {
- public:
-  Definition(const CacheShape& model, std::size_t layer, std::size_t head)
-      : shape_(model), layer_(layer), head_(head), sequence_{model.head_dim, {}, {}} {}
-
-  void add(const Tokens& token) {
-    const auto part = [&](const std::vector<float>& all) {
-      const auto at = static_cast<std::ptrdiff_t>(head_ * shape_.head_dim);
-      return std::vector<double>(all.begin() + at,
-                                 all.begin() + at + static_cast<std::ptrdiff_t>(shape_.head_dim));
-    };
-    sequence_.keys.push_back(part(token.keys));
-    sequence_.values.push_back(part(token.values));
-  }
-
-  /// The weights of query head `g` of the group.
-  [[nodiscard]] std::vector<double> weights(const Tokens& token, std::size_t g,
-                                            std::span<const Position> tokens) const {
-    std::vector<double> logits = oracle::logits_over(query(token, g), sequence_, tokens);
-    for (double& logit : logits) {
-      logit *= std::sqrt(static_cast<double>(shape_.head_dim)) * double{shape_.scale};
-      logit = double{shape_.soft_cap} * std::tanh(logit / double{shape_.soft_cap});
-    }
-    logits.push_back(double{
-        shape_.sinks[layer_ * shape_.query_heads + head_ * shape_.group() + g]});  // the sink
-    std::vector<double> result = oracle::softmax(logits);
-    result.pop_back();
-    return result;
-  }
-
-  void expect_output(const Tokens& token, std::span<const Position> tokens,
-                     std::span<const float> output) const {
-    for (std::size_t g = 0; g < shape_.group(); ++g) {
-      const auto expected = oracle::weighted_values(weights(token, g, tokens), sequence_, tokens);
-      const std::size_t at = (head_ * shape_.group() + g) * shape_.head_dim;
-      for (std::size_t d = 0; d < shape_.head_dim; ++d) {
-        ASSERT_NEAR(double{output[at + d]}, expected[d], 1e-5);
-      }
-    }
-  }
-
- private:
-  [[nodiscard]] std::span<const float> query(const Tokens& token, std::size_t g) const {
-    const std::size_t at = (head_ * shape_.group() + g) * shape_.head_dim;
-    return std::span(token.queries).subspan(at, shape_.head_dim);
-  }
-
-  CacheShape shape_;
-  std::size_t layer_;
-  std::size_t head_;
-  oracle::Sequence sequence_;
-};
-
 template <class Contender>
 class LogitsTest : public ::testing::Test {};
 using Contenders =
@@ -86,13 +31,13 @@ using Contenders =
 TYPED_TEST_SUITE(LogitsTest, Contenders);
 
 /// Two caches take the same tokens; one attends, the other is given the weights of the definition.
-TYPED_TEST(LogitsTest, StepsAreThoseOfTheDefinition) {
+TYPED_TEST(LogitsTest, StepsAreThoseOfTheAttentionDefinition) {
   const Setting setting{.capacity = 16, .window = 4, .max_tokens = 100};
   const auto options = TypeParam::options(setting);
   KVCache<float, typename TypeParam::Policy> cache(shape, options);
   KVCache<float, typename TypeParam::Policy> given(shape, options);
   const Script script;
-  std::vector<std::vector<Definition>> heads(shape.layers);
+  std::vector<std::vector<AttentionDefinition>> heads(shape.layers);
   for (std::size_t layer = 0; layer < shape.layers; ++layer) {
     for (std::size_t head = 0; head < shape.kv_heads; ++head) {
       heads[layer].emplace_back(shape, layer, head);
@@ -113,7 +58,7 @@ TYPED_TEST(LogitsTest, StepsAreThoseOfTheDefinition) {
       ASSERT_EQ(cache.attend(layer, token.queries, std::span<float>(output)), Status::ok);
       std::vector<float> rows(shape.query_heads * stride);
       for (std::size_t head = 0; head < shape.kv_heads; ++head) {
-        Definition& definition = heads[layer][head];
+        AttentionDefinition& definition = heads[layer][head];
         definition.add(token);
         const auto slots = given.positions(layer, head);
         definition.expect_output(token, slots, output);
@@ -139,7 +84,7 @@ TEST(Logits, APromptAttendsByThem) {
     std::vector<float> outputs(block.queries.size());
     ASSERT_EQ(cache.prefill(layer, block.queries, block.keys, block.values, outputs), Status::ok);
     std::vector<Position> seen;
-    std::vector<Definition> heads;
+    std::vector<AttentionDefinition> heads;
     for (std::size_t head = 0; head < shape.kv_heads; ++head) {
       heads.emplace_back(shape, layer, head);
     }
@@ -147,7 +92,7 @@ TEST(Logits, APromptAttendsByThem) {
       const Tokens token = Script().at(shape, layer, position);
       seen.push_back(position);
       const std::size_t at = static_cast<std::size_t>(position) * shape.query_width();
-      for (Definition& head : heads) {
+      for (AttentionDefinition& head : heads) {
         head.add(token);
         head.expect_output(token, seen, std::span(outputs).subspan(at, shape.query_width()));
       }

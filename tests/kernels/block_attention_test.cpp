@@ -20,6 +20,7 @@ struct Case {
   float spread = 1;         ///< of the queries
   float soft_cap = 0;
   bool has_sinks = false;
+  std::size_t window = 0;
 };
 
 /// What is asked of the kernel.
@@ -82,6 +83,7 @@ class Problem {
     a.values = outputs ? values_.data() : nullptr;
     a.rows = end - begin;
     a.tokens = case_.tokens - case_.rows + end;
+    a.window = case_.window;
     a.group = case_.group;
     a.head_dim = case_.head_dim;
     a.stride = stride_;
@@ -168,6 +170,7 @@ class Problem {
 
   [[nodiscard]] Head exact_head(std::size_t row, std::size_t g) const {
     const std::size_t seen = case_.tokens - case_.rows + row + 1;
+    const std::size_t window = case_.window == 0 ? seen : case_.window;
     const float* query = queries_.data() + (row * case_.group + g) * case_.head_dim;
     Head head{std::vector<double>(seen), std::vector<double>(case_.head_dim)};
     std::vector<double>& weights = head.weights;
@@ -176,6 +179,7 @@ class Problem {
         weights[t] += static_cast<double>(query[d]) * number(keys_.data()[t * stride_ + d]);
       }
       weights[t] = exact_logit(weights[t], logits());
+      if (t + window < seen) weights[t] = -std::numeric_limits<double>::infinity();
     }
     head.log_sum_exp = exact_softmax(weights, static_cast<double>(logits().sink(g)));
     for (std::size_t t = 0; t < seen; ++t) {
@@ -278,6 +282,17 @@ TYPED_TEST(BlockAttentionTest, SoftCapsAndSinks) {
   }
 }
 
+TYPED_TEST(BlockAttentionTest, Windows) {
+  for (const std::size_t window :
+       Sizes{1, 2, 15, 16, 17, 63, 64, 65, 100, 128, 200, 299, 300, 999}) {
+    for (const bool has_sinks : {false, true}) {
+      expect_exact<TypeParam>({300, 300, 2, 32, 0, 0, 1, 0, has_sinks, window});
+      expect_exact<TypeParam>({70, 333, 3, 17, 1, 1, 8, 0, has_sinks, window});
+      expect_exact<TypeParam>({1, 200, 4, 16, 0, 0, 1, 0, has_sinks, window});
+    }
+  }
+}
+
 TYPED_TEST(BlockAttentionTest, FlatAndSharp) {
   for (const float spread : {0.0F, 0.01F, 10.0F, 60.0F}) {
     expect_exact<TypeParam>({40, 300, 4, 64, 0, 0, spread});
@@ -305,11 +320,12 @@ TYPED_TEST(BlockAttentionTest, RisingAndFallingLogits) {
 /// that are computed from anywhere on, agree with whole ones.
 TYPED_TEST(BlockAttentionTest, NoQueryDependsOnOthers) {
   constexpr std::size_t rows = 70;
-  for (const std::size_t group : Sizes{1, 3, 4}) {
+  for (const auto& [group, window] : {std::pair{1U, 0U}, {3U, 0U}, {4U, 0U}, {2U, 50U}}) {
     for (const Isa isa : isas()) {
       const OnIsa on(isa);
-      Problem<TypeParam> whole({rows, 201, group, 32}, true);
-      Problem<TypeParam> parts({rows, 201, group, 32}, true);
+      const Case c{rows, 201, group, 32, 0, 0, 1, 0, false, window};
+      Problem<TypeParam> whole(c, true);
+      Problem<TypeParam> parts(c, true);
       ASSERT_TRUE(whole.attend());
       for (const auto& [begin, end] : {std::pair{0, 13}, {13, 14}, {14, 47}, {47, 70}}) {
         ASSERT_TRUE(kernels::block_attention(

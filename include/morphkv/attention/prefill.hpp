@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <span>
+#include <vector>
 
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/kv_view.hpp"
@@ -39,6 +40,7 @@ struct PrefillHead {
   std::size_t key_stride = 0;
   std::size_t group = 1;
   std::size_t head_dim = 1;
+  std::size_t window = 0;  ///< newest tokens that a query sees, its own among them; 0: all
   Logits logits{};
   GroupFusion fusion = GroupFusion::max;
 };
@@ -60,8 +62,7 @@ class PrefillAttention {
   explicit PrefillAttention(const PrefillHead<T, E>& head)
       : head_(head),
         held_(head.positions.size()),
-        holes_(static_cast<std::size_t>(
-            std::count(head.positions.begin(), head.positions.end(), no_position))),
+        live_(live_slots(head)),
         keys_((held_ + head.tokens) * head.head_dim),
         values_(head.block_outputs == nullptr ? 0 : keys_.size()),
         at_once_(kernels::queries_at_once(head.group)),
@@ -116,8 +117,19 @@ class PrefillAttention {
   }
 
  private:
-  /// Tokens that are alive among the slots; they come first in keys_ and values_.
-  [[nodiscard]] std::size_t live() const noexcept { return held_ - holes_; }
+  /// Slots with a token, in the order in which they come in keys_ and values_: by position where a
+  /// window cuts the oldest, else in theirs.
+  [[nodiscard]] static std::vector<Slot> live_slots(const PrefillHead<T, E>& head) {
+    std::vector<Slot> slots;
+    for (Slot slot = 0; slot < head.positions.size(); ++slot) {
+      if (head.positions[slot] != no_position) slots.push_back(slot);
+    }
+    if (head.window > 0) {
+      std::sort(slots.begin(), slots.end(),
+                [&](Slot a, Slot b) { return head.positions[a] < head.positions[b]; });
+    }
+    return slots;
+  }
 
   /// Key or value of a column: of a slot, or of a token of the block as the cache will store it.
   static void write_stored(const PrefillHead<T, E>& head, const KvView<const T>& held,
@@ -132,11 +144,7 @@ class PrefillAttention {
 
   void copy_tokens(const KvView<const T>& held, const E* block, T* out) const {
     const std::size_t dim = head_.head_dim;
-    for (std::size_t slot = 0; slot < held_; ++slot) {
-      if (head_.positions[slot] != no_position) {
-        out = std::copy_n(held[slot], dim, out);
-      }
-    }
+    for (const Slot slot : live_) out = std::copy_n(held[slot], dim, out);
     for (std::size_t token = 0; token < head_.tokens; ++token) {
       kernels::convert(block + token * head_.key_stride, dim, out);
       out += dim;
@@ -162,7 +170,8 @@ class PrefillAttention {
          .keys = keys_.data(),
          .values = values_.data(),
          .rows = end - begin,
-         .tokens = live() + end,
+         .tokens = live_.size() + end,
+         .window = head_.window,
          .group = head_.group,
          .head_dim = head_.head_dim,
          .stride = head_.head_dim,
@@ -197,26 +206,22 @@ class PrefillAttention {
       if (query != done_end_) done_begin_ = query;
       done_end_ = end;
     }
-    const std::size_t visible = live() + query + 1;
-    std::copy_n(rows_.data() + (query - rows_begin_) * columns(), visible, row);
-    spread(row, visible);
+    // From the tokens that are visible to all columns: 0 in holes and after the query.
+    const float* weights = rows_.data() + (query - rows_begin_) * columns();
+    if (head_.window == 0 && live_.size() == held_) {
+      std::copy_n(weights, held_, row);
+    } else {
+      std::fill_n(row, held_, 0.0F);
+      for (std::size_t i = 0; i < live_.size(); ++i) row[live_[i]] = weights[i];
+    }
+    std::copy_n(weights + live_.size(), query + 1, row + held_);
+    std::fill(row + held_ + query + 1, row + columns(), 0.0F);
     return Status::ok;
   }
 
-  /// From the tokens that are visible to all columns: 0 in holes and after the query.
-  void spread(float* row, std::size_t visible) const noexcept {
-    std::fill(row + visible + holes_, row + columns(), 0.0F);
-    if (holes_ == 0) return;
-    std::copy_backward(row + live(), row + visible, row + visible + holes_);
-    std::size_t from = live();
-    for (std::size_t slot = held_; slot-- > 0;) {
-      row[slot] = head_.positions[slot] == no_position ? 0.0F : row[--from];
-    }
-  }
-
   PrefillHead<T, E> head_;
-  std::size_t held_;   ///< slots in use
-  std::size_t holes_;  ///< those among them that no token is in
+  std::size_t held_;        ///< slots in use
+  std::vector<Slot> live_;  ///< those among them that a token is in, see live_slots
   AlignedBuffer<T> keys_;
   AlignedBuffer<T> values_;
   std::size_t at_once_;           ///< queries that are attended in one call

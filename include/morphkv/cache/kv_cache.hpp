@@ -420,6 +420,14 @@ class KVCache {
     policies.reserve(shape_.heads());
     for (std::size_t head = 0; head < shape_.heads(); ++head) {
       policies.emplace_back(with_capacity(options_, capacities[head]), head);
+      const std::size_t window = shape_.window(head / shape_.kv_heads);
+      if (window == 0) continue;
+      require(!shares_slots, "window", window, "0 where heads share their slots");
+      if constexpr (SlidingPolicy<Policy>) {
+        policies.back().set_window(window);
+      } else {
+        require(false, "window", window, "0 under a policy that cannot slide");
+      }
     }
     return policies;
   }
@@ -480,7 +488,7 @@ class KVCache {
     Status status = pending.score(options_.group, execute);
     if (status != Status::ok) return status;
     if constexpr (divides_layers) {
-      if (budget_.is_adaptive()) {
+      if (budget_.is_adaptive() && shape_.window(layer) == 0) {
         pending.divide(capacity_of(options_), recent_of(options_), budget_.floor());
       }
     }

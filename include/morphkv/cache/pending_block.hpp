@@ -145,6 +145,7 @@ class PendingBlock {
             .key_stride = shape_.key_width(),
             .group = shape_.group(),
             .head_dim = shape_.head_dim,
+            .window = shape_.window(layer_),
             .logits = shape_.logits(layer_, head),
             .fusion = fusion};
   }

@@ -49,7 +49,7 @@ class SequencePool {
   /// \throws std::invalid_argument if the options do not fit
   [[nodiscard]] static std::size_t elements(const CacheShape& shape, const Options& options) {
     validate(shape);
-    return shape.layers * Policy(options, 0).slots() * shape.key_width() * 2;
+    return shape.layers * slots(shape, options) * shape.key_width() * 2;
   }
 
   /// \param memory as many slabs as fit
@@ -60,7 +60,7 @@ class SequencePool {
     const std::size_t slabs = memory.size() / slab_elements_;
     require(slabs > 0, "elements of memory", memory.size(),
             "at least those of a slab: " + std::to_string(slab_elements_));
-    const std::size_t slots = Policy(options, 0).slots();
+    const std::size_t slots = SequencePool::slots(shape, options);
     sequences_.reserve(slabs);
     for (std::size_t slab = 0; slab < slabs; ++slab) {
       const auto layers = layers_of(memory.subspan(slab * slab_elements_, slab_elements_));
@@ -184,6 +184,15 @@ class SequencePool {
     bool is_taken = false;
     bool is_named = false;  ///< by the call under way
   };
+
+  /// Slots of every head: those of the policy, or of the longest window.
+  [[nodiscard]] static std::size_t slots(const CacheShape& shape, const Options& options) {
+    std::size_t most = Policy(options, 0).slots();
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+      most = std::max(most, shape.window(layer));
+    }
+    return most;
+  }
 
   [[nodiscard]] static std::size_t slab_of(Id id) noexcept { return id & 0xffffffffU; }
 

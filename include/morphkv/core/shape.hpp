@@ -27,6 +27,10 @@ struct CacheShape {
   /// [layers][query_heads]: sink logits, see Logits, or null. The engine owns them and keeps them
   /// as long as a cache of this shape.
   const float* sinks = nullptr;
+  /// [layers]: how many of the newest tokens a layer attends to, the query's own among them; 0: all
+  /// that are held. Null: all layers 0. The engine owns them, likewise. A cache holds as many
+  /// tokens of such a layer and no more, whatever its policy and budget say.
+  const std::size_t* windows = nullptr;
 
   /// Query heads per KV head.
   [[nodiscard]] constexpr std::size_t group() const noexcept { return query_heads / kv_heads; }
@@ -37,6 +41,11 @@ struct CacheShape {
     return query_heads * head_dim;
   }
   [[nodiscard]] constexpr std::size_t key_width() const noexcept { return kv_heads * head_dim; }
+
+  /// Of a layer; 0: none.
+  [[nodiscard]] constexpr std::size_t window(std::size_t layer) const noexcept {
+    return windows == nullptr ? 0 : windows[layer];
+  }
 
   /// The logits of a KV head's group.
   [[nodiscard]] Logits logits(std::size_t layer, std::size_t kv_head) const noexcept {

@@ -41,6 +41,7 @@ enum class Schedule {
   on_arrival,  ///< a new token overwrites the one with the lowest score: `capacity` tokens, always
   after_attention,  ///< the step's attention still sees it: one token more than `capacity`
   after_prompt,     ///< once, when the first prompt is longer than `capacity`
+  sliding,          ///< a new token overwrites the oldest: no scores
   never
 };
 

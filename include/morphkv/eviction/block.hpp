@@ -58,7 +58,8 @@ MORPHKV_HOST_DEVICE void start_column(const EvictionPlan<S>& plan, const BlockCo
 /// Whether a block is cut to the capacity.
 [[nodiscard]] MORPHKV_HOST_DEVICE inline bool cuts_block(const EvictionRules& rules,
                                                          const HeadState& state) noexcept {
-  return rules.evicts() || (rules.schedule == Schedule::after_prompt && state.generates == 0);
+  return rules.evicts() || rules.schedule == Schedule::sliding ||
+         (rules.schedule == Schedule::after_prompt && state.generates == 0);
 }
 
 /// `arrived` of the head when the pins that it has after a block were given: see min_pinning_block.

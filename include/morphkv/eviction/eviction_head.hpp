@@ -142,6 +142,18 @@ class EvictionHead {
     *this = std::move(resized);
   }
 
+  /// Makes a head that holds nothing hold the newest `window` tokens, and no more: for a layer
+  /// whose attention slides. Rows are checked and score nothing; rules, pins and scores of the
+  /// policy have no effect. It allocates. \throws std::invalid_argument if the window is 0 or too
+  /// large \pre no token has come
+  void set_window(std::size_t window) {
+    MORPHKV_ASSERT(state().arrived == 0);
+    Plan plan = plan_;
+    plan.rules = make_sliding_rules(window);
+    plan.rules.group = plan_.rules.group;
+    *this = EvictionHead(plan);
+  }
+
   // ---- Slots that heads share
 
   /// The token that a full head can spare, with its score.
@@ -246,6 +258,10 @@ class EvictionHead {
     std::iota(out.positions.end() - static_cast<std::ptrdiff_t>(rows.tokens()), out.positions.end(),
               first);
     order_columns(out);
+    if (plan_.rules.schedule == Schedule::sliding) {
+      out.values.assign(out.competing, 0);  // none of these stays
+      return;
+    }
     const bool cuts = cuts_block(plan_.rules, state());
     if (cuts || plan_.rules.carries_scores) carry_scores(out);
     if (!cuts) return;

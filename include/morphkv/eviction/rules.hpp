@@ -36,20 +36,36 @@ struct EvictionRules {
   std::uint32_t pins = 0;              ///< tokens that a block pins, see pins.hpp
   std::uint32_t pin_half_life = 1;     ///< tokens until half of the pins are released
 
-  /// Whether tokens are evicted while decoding.
+  /// Whether tokens are evicted by their scores while decoding.
   [[nodiscard]] MORPHKV_HOST_DEVICE constexpr bool evicts() const noexcept {
     return schedule == Schedule::on_arrival || schedule == Schedule::after_attention;
   }
   /// Protected recent tokens among those held while a victim is searched: where it makes place for
-  /// an arriving token, that one is the newest of the recent tokens.
+  /// an arriving token, that one is the newest of the recent tokens. A sliding head finds its
+  /// oldest token by them.
   [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t held_recent() const noexcept {
-    return schedule != Schedule::after_attention && recent > 0 ? recent - 1 : recent;
+    const bool counts_arriving =
+        schedule != Schedule::after_attention && schedule != Schedule::sliding;
+    return counts_arriving && recent > 0 ? recent - 1 : recent;
   }
   /// Slots that a head may use at first.
   [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t quota() const noexcept {
     return schedule == Schedule::on_arrival ? capacity : slots;
   }
 };
+
+/// The rules of a head that holds the newest `window` tokens, whatever they score.
+/// \throws std::invalid_argument if the window is 0 or too large
+[[nodiscard]] inline EvictionRules make_sliding_rules(std::size_t window) {
+  require(window > 0 && window <= max_head_slots, "window", window,
+          "from 1 to " + std::to_string(max_head_slots));
+  const auto tokens = static_cast<std::uint32_t>(window);
+  return {.schedule = Schedule::sliding,
+          .carries_scores = false,
+          .capacity = tokens,
+          .slots = tokens,
+          .recent = tokens};
+}
 
 /// What a policy asks for, as its options give it.
 struct RuleOptions {

@@ -53,6 +53,11 @@ class ScoredEviction : public EvictionHead<S> {
     set_history(history_);
   }
 
+  void set_window(std::size_t window) {
+    Head::set_window(window);
+    set_history(history_);
+  }
+
   [[nodiscard]] Placement place(Position position) noexcept {
     if (history_ > 0) {
       if (const Status status = this->can_place(position); status != Status::ok) {

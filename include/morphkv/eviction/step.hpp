@@ -155,6 +155,7 @@ MORPHKV_HOST_DEVICE void skip_row(const Team& team, const EvictionPlan<S>& plan,
   if (position <= state.newest) return Status::position_backwards;
   if (position > max_position) return Status::position_too_large;
   if (has_free_slot(state)) return Status::ok;
+  if (rules.schedule == Schedule::sliding) return Status::ok;
   if (!rules.evicts()) return Status::full;
   const bool found = state.victim != no_slot || count_candidates(view, state.size, 1) > 0;
   return found ? Status::ok : Status::nothing_to_evict;
@@ -172,6 +173,8 @@ MORPHKV_HOST_DEVICE Placement place(const Team& team, const EvictionPlan<S>& pla
   Slot slot = state.victim;
   if (has_free_slot(state)) {
     slot = free_slot(state);
+  } else if (plan.rules.schedule == Schedule::sliding) {
+    slot = slot_of_arrival(plan.rules, view, state.arrived - plan.rules.capacity);
   } else if (slot == no_slot) {
     slot = find_victim(team, plan, view, state);
   }

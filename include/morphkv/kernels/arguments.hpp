@@ -52,7 +52,8 @@ struct BlockAttention {
   const T* keys = nullptr;         ///< [tokens][stride]
   const T* values = nullptr;       ///< [tokens][stride]; not read without outputs
   std::size_t rows = 0;            ///< queries: the last ones of the tokens
-  std::size_t tokens = 0;          ///< at least rows; query r sees tokens 0 ... tokens - rows + r
+  std::size_t tokens = 0;          ///< at least rows; query r sees tokens 0 ... tokens - rows + r,
+  std::size_t window = 0;          ///< or the last `window` of these, if it is not 0
   std::size_t group = 1;
   std::size_t head_dim = 0;
   std::size_t stride = 0;  ///< elements between the rows of two tokens, at least head_dim
@@ -66,6 +67,14 @@ struct BlockAttention {
   float* fused_rows = nullptr;   ///< [rows][row_stride]: `tokens` weights each; null: not wanted
   std::size_t row_stride = 0;    ///< at least tokens
   float* workspace = nullptr;    ///< block_attention_workspace() numbers on a cache line
+
+  /// The tokens that query `r` sees begin here, and end before seen_end(r).
+  [[nodiscard]] constexpr std::size_t seen_begin(std::size_t r) const noexcept {
+    return window == 0 || window >= seen_end(r) ? 0 : seen_end(r) - window;
+  }
+  [[nodiscard]] constexpr std::size_t seen_end(std::size_t r) const noexcept {
+    return tokens - rows + r + 1;
+  }
 };
 
 /// Tokens whose logits block_attention holds at once.

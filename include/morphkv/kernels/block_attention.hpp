@@ -40,6 +40,8 @@ namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUIL
 /// `known_log_sum_exp`, give the rows in one pass over the keys. Natural logarithms; kernels that
 /// return them to the base of 2 need a factor of ln 2.
 ///
+/// With a window, tiles of tokens that no query of a panel sees are not read.
+///
 /// What a query gets does not depend on the other queries, except that bfloat16 products are used
 /// only where bfloat16 holds all queries exactly. A logit of minus infinity is a weight of 0. A
 /// value that is not finite may spoil the outputs of queries up to `block_queries` before its

@@ -84,6 +84,12 @@ concept ResizablePolicy =
       { constant.competing_scores(selection) } -> std::same_as<std::vector<double>>;
     };
 
+/// A policy whose empty heads can be made to hold the newest tokens alone, for layers whose
+/// attention slides; see CacheShape::windows and ScoredEviction.
+template <class P>
+concept SlidingPolicy =
+    EvictionPolicy<P> && requires(P policy, std::size_t count) { policy.set_window(count); };
+
 /// A policy whose heads can pass slots on to each other while they decode; see ScoredEviction and
 /// SharedStorage.
 template <class P>

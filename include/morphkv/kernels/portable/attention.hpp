@@ -109,18 +109,19 @@ template <Scalar T>
   return finite;
 }
 
-/// One query head of one query, over the first `tokens` tokens, tile by tile: sums so far shrink
-/// when a tile brings a greater logit. `output` may be null.
-/// \return the logarithm of the sum of exponentials; NaN if there is no weight or one is not finite
+/// One query head of one query, over the tokens from `first` to `end`, tile by tile: sums so far
+/// shrink when a tile brings a greater logit. `output` may be null. \return the logarithm of the
+/// sum of exponentials; NaN if there is no weight or one is not finite
 template <Scalar T>
 [[nodiscard]] float attend_in_tiles(const BlockAttention<T>& a, const float* query,
-                                    std::size_t tokens, float sink, float* output) noexcept {
+                                    std::size_t first, std::size_t end, float sink,
+                                    float* output) noexcept {
   const std::size_t dims = output == nullptr ? 0 : a.head_dim;
   float high = (std::max)(sink, std::numeric_limits<float>::lowest());
   float total = std::isfinite(sink) ? 1.0F : 0.0F;
   std::fill_n(output, dims, 0.0F);
-  for (std::size_t begin = 0; begin < tokens; begin += block_tokens) {
-    const std::size_t count = (std::min)(block_tokens, tokens - begin);
+  for (std::size_t begin = first; begin < end; begin += block_tokens) {
+    const std::size_t count = (std::min)(block_tokens, end - begin);
     float logits[block_tokens];
     for (std::size_t t = 0; t < count; ++t) {
       logits[t] = logit_of(dot(query, a.keys + (begin + t) * a.stride, a.head_dim), a.logits);
@@ -146,12 +147,13 @@ template <Scalar T>
 /// heads before it. \return whether all are finite
 template <Scalar T>
 [[nodiscard]] bool fuse_head(const BlockAttention<T>& a, const float* query, std::size_t head,
-                             std::size_t tokens, float log_sum_exp, float* row) noexcept {
+                             std::size_t begin, std::size_t end, float log_sum_exp,
+                             float* row) noexcept {
   const bool highest = a.fusion == GroupFusion::max;
   const float share = highest ? 1.0F : 1.0F / static_cast<float>(a.group);
   if (head == 0) std::fill_n(row, a.tokens, 0.0F);
   bool finite = std::isfinite(log_sum_exp);
-  for (std::size_t t = 0; t < tokens; ++t) {
+  for (std::size_t t = begin; t < end; ++t) {
     const float logit = logit_of(dot(query, a.keys + t * a.stride, a.head_dim), a.logits);
     const float weight = share * std::exp((std::min)(logit - log_sum_exp, 1.0F));
     finite = finite && std::isfinite(weight);
@@ -166,18 +168,20 @@ template <Scalar T>
   const bool known = a.outputs == nullptr && a.known_log_sum_exp != nullptr;
   bool finite = true;
   for (std::size_t r = 0; r < a.rows; ++r) {
-    const std::size_t seen = a.tokens - a.rows + r + 1;
+    const std::size_t begin = a.seen_begin(r);
+    const std::size_t end = a.seen_end(r);
     for (std::size_t g = 0; g < a.group; ++g) {
       const std::size_t at = r * a.group + g;
       const float* query = a.queries + at * a.head_dim;
       const float log_sum_exp =
           known ? a.known_log_sum_exp[at]
-                : attend_in_tiles(a, query, seen, a.logits.sink(g),
+                : attend_in_tiles(a, query, begin, end, a.logits.sink(g),
                                   a.outputs == nullptr ? nullptr : a.outputs + at * a.head_dim);
       finite = finite && std::isfinite(log_sum_exp);
       if (!known && a.log_sum_exp != nullptr) a.log_sum_exp[at] = log_sum_exp;
       if (a.fused_rows == nullptr) continue;
-      finite = fuse_head(a, query, g, seen, log_sum_exp, a.fused_rows + r * a.row_stride) && finite;
+      float* row = a.fused_rows + r * a.row_stride;
+      finite = fuse_head(a, query, g, begin, end, log_sum_exp, row) && finite;
     }
   }
   return finite;

@@ -133,11 +133,12 @@ void multiply_panel(std::size_t vectors, const Product& p) noexcept {
   });
 }
 
-/// Minus infinity in the lanes of queries that do not see the token yet.
-MORPHKV_VECTOR_WORD Floats only_visible(Floats logit, const float* last_token,
+/// Minus infinity in the lanes of queries that do not see the token yet, or that have `window`
+/// newer ones.
+MORPHKV_VECTOR_WORD Floats only_visible(Floats logit, const float* last_token, float window,
                                         std::size_t token) noexcept {
-  const Floats hidden = load(last_token) - static_cast<float>(token);
-  const Floats sign = min(hidden, Floats{}) + 0.5F;
+  const Floats age = load(last_token) - static_cast<float>(token);
+  const Floats sign = min(min(age, (window - 1.0F) - age), Floats{}) + 0.5F;
   // NaN stays NaN
   return min(sign * std::numeric_limits<float>::infinity(), logit);
 }
@@ -147,12 +148,17 @@ struct RunningSoftmax {
   alignas(64) float high[lanes];  ///< the greatest logit, or the logarithm that is known
   alignas(64) float total[lanes];
   alignas(64) float last_token[lanes];  ///< that the lane's query sees
-  std::size_t seen_by_all = 0;          ///< tokens
+  float window = 0;                     ///< tokens that it sees at most
+  std::size_t all_begin = 0;            ///< tokens that every lane's query sees
+  std::size_t all_end = 0;
 
   /// Nothing seen yet but the sink; the first lane's query sees up to `first_last_token`, the next
-  /// one's up to the token after it.
-  void begin(std::size_t first_last_token, float sink) noexcept {
-    seen_by_all = first_last_token + 1;
+  /// one's up to the token after it, and each at most `most` tokens, if that is not 0.
+  void begin(std::size_t first_last_token, std::size_t most, float sink) noexcept {
+    const std::size_t last = first_last_token + lanes - 1;
+    window = most == 0 ? std::numeric_limits<float>::infinity() : static_cast<float>(most);
+    all_begin = most == 0 || most > last ? 0 : last - most + 1;
+    all_end = first_last_token + 1;
     for (std::size_t i = 0; i < lanes; ++i) {
       high[i] = (std::max)(sink, std::numeric_limits<float>::lowest());
       total[i] = std::isfinite(sink) ? 1.0F : 0.0F;
@@ -162,7 +168,8 @@ struct RunningSoftmax {
 
   /// The logits of a token, minus infinity where a query does not see it.
   [[nodiscard]] MORPHKV_VECTOR_WORD Floats visible(Floats logit, std::size_t token) const noexcept {
-    return token < seen_by_all ? logit : only_visible(logit, last_token, token);
+    const bool by_all = token >= all_begin && token < all_end;
+    return by_all ? logit : only_visible(logit, last_token, window, token);
   }
 
   /// Turns the products of `count` tokens from `token` on into weights relative to the greatest
@@ -293,7 +300,7 @@ class Panel {
       Words::pack_query(a_.queries + at * a_.head_dim, a_.head_dim, queries + i);
     }
     std::fill_n(space_.outputs + size_ * output_stride_, output_stride_, 0.0F);
-    softmax_[size_].begin(a_.tokens - a_.rows + vector.row, a_.logits.sink(vector.head));
+    softmax_[size_].begin(a_.seen_end(vector.row) - 1, a_.window, a_.logits.sink(vector.head));
     vectors_[size_++] = vector;
     return size_ == panel_vectors;
   }
@@ -302,11 +309,13 @@ class Panel {
   bool attend() noexcept {
     if (size_ == 0) return true;
     if (known_) load_known();
-    std::size_t first = 0;  // of the vectors that see on
+    std::size_t first = 0;  // of the vectors that see tokens of a tile
+    std::size_t last = 0;   // the one after them
     const std::size_t seen = seen_by(size_ - 1);
-    for (std::size_t t = 0; t < seen; t += block_tokens) {
+    for (std::size_t t = first_tile(0); t < seen; t += block_tokens) {
       while (seen_by(first) <= t) ++first;
-      attend_tile(first, t, (std::min)(block_tokens, seen - t));
+      while (last < size_ && first_tile(last) <= t) ++last;
+      attend_tile(first, last, t, (std::min)(block_tokens, seen_by(last - 1) - t));
     }
     bool finite = true;
     for (std::size_t v = 0; v < size_; ++v) {
@@ -326,8 +335,16 @@ class Panel {
   }
 
  private:
+  /// The tile that the tokens which vector v sees begin in; they end before seen_by(v).
+  [[nodiscard]] std::size_t first_tile(std::size_t v) const noexcept {
+    return a_.seen_begin(vectors_[v].row) / block_tokens * block_tokens;
+  }
   [[nodiscard]] std::size_t seen_by(std::size_t v) const noexcept {
-    return a_.tokens - a_.rows + vectors_[v].row + vectors_[v].count;
+    return a_.seen_end(vectors_[v].row) + vectors_[v].count - 1;
+  }
+  /// Whether vector v sees tokens of the tile at token t.
+  [[nodiscard]] bool sees(std::size_t v, std::size_t t) const noexcept {
+    return first_tile(v) <= t && t < seen_by(v);
   }
   /// Vectors from number v on that are heads of the same queries.
   [[nodiscard]] std::size_t heads_from(std::size_t v) const noexcept {
@@ -360,23 +377,25 @@ class Panel {
     }
   }
 
-  void attend_tile(std::size_t first, std::size_t t, std::size_t tokens) noexcept {
+  /// The tile of `tokens` tokens from token `t` on, for the vectors from `first` to `last`.
+  void attend_tile(std::size_t first, std::size_t last, std::size_t t,
+                   std::size_t tokens) noexcept {
     for (std::size_t k = 0; k < tokens; ++k) {
       Words::pack_key(a_.keys + (t + k) * a_.stride, a_.head_dim, space_.keys + k * depth_);
     }
     prefetch(a_.keys + (t + tokens) * a_.stride, (std::min)(block_tokens, a_.tokens - t - tokens));
     if (a_.outputs != nullptr) prefetch(a_.values + t * a_.stride, tokens);
     float* tile = weights_ + (keeps_ ? t * lanes : 0);
-    multiply_panel<Words, false>(size_ - first, {.left = space_.queries + first * query_stride_,
-                                                 .left_stride = query_stride_,
-                                                 .right = space_.keys,
-                                                 .row_stride = 1,
-                                                 .column_stride = depth_,
-                                                 .columns = tokens,
-                                                 .depth = depth_,
-                                                 .out = tile + first * weight_stride_,
-                                                 .out_stride = weight_stride_});
-    for (std::size_t v = first; v < size_; ++v) {
+    multiply_panel<Words, false>(last - first, {.left = space_.queries + first * query_stride_,
+                                                .left_stride = query_stride_,
+                                                .right = space_.keys,
+                                                .row_stride = 1,
+                                                .column_stride = depth_,
+                                                .columns = tokens,
+                                                .depth = depth_,
+                                                .out = tile + first * weight_stride_,
+                                                .out_stride = weight_stride_});
+    for (std::size_t v = first; v < last; ++v) {
       float* weights = tile + v * weight_stride_;
       if (known_) {
         softmax_[v].shift(weights, t, tokens, a_.logits);
@@ -390,13 +409,13 @@ class Panel {
         Words::pack_weights(weights, tokens, space_.weights + v * block_tokens * lanes);
       }
     }
-    if (known_) return fuse_vectors<true>(first, t);
+    if (known_) return fuse_vectors<true>(t);
     if (a_.outputs == nullptr) return;
     Words::pack_values(a_.values + t * a_.stride, a_.stride, tokens, a_.head_dim, space_.values);
     const std::size_t words = (tokens + Words::numbers - 1) / Words::numbers;
     const bool packed = Words::numbers > 1;
     const std::size_t stride = packed ? block_tokens * lanes : weight_stride_;
-    multiply_panel<Words, true>(size_ - first,
+    multiply_panel<Words, true>(last - first,
                                 {.left = (packed ? space_.weights : tile) + first * stride,
                                  .left_stride = stride,
                                  .right = space_.values,
@@ -413,13 +432,13 @@ class Panel {
     return highs_ + (v * (padded(a_.tokens) / block_tokens) + t / block_tokens) * lanes;
   }
 
-  /// Writes the tile at token t of the rows of the vectors from `first` on, by factors_.
+  /// Writes the tile at token t of the rows of the vectors that see tokens of it, by factors_.
   template <bool Logarithms>
-  void fuse_vectors(std::size_t first, std::size_t t) noexcept {
+  void fuse_vectors(std::size_t t) noexcept {
     const float* tile = weights_ + (keeps_ ? t * lanes : 0);
-    for (std::size_t v = first; v < size_;) {
+    for (std::size_t v = 0; v < size_;) {
       const std::size_t heads = heads_from(v);
-      if (t < seen_by(v)) {
+      if (sees(v, t)) {
         fuse_tile<Logarithms>(a_, vectors_[v], heads, tile + v * weight_stride_, weight_stride_,
                               factors_ + v * lanes, t, (std::min)(block_tokens, seen_by(v) - t));
       }
@@ -427,20 +446,21 @@ class Panel {
     }
   }
 
-  /// Writes the rows from the weights that were kept; and the zeros after them.
+  /// Writes the rows from the weights that were kept; and the zeros around them.
   void finish_rows() noexcept {
-    for (std::size_t t = 0; keeps_ && t < seen_by(size_ - 1); t += block_tokens) {
+    for (std::size_t t = first_tile(0); keeps_ && t < seen_by(size_ - 1); t += block_tokens) {
       for (std::size_t v = 0; v < size_; ++v) {
-        if (t >= seen_by(v)) continue;
+        if (!sees(v, t)) continue;
         const Floats share = head_share() / load(softmax_[v].total);
         const Floats shrink = exp_of_negative(load(high_of(v, t)) - load(softmax_[v].high));
         store(factors_ + v * lanes, share * shrink);
       }
-      fuse_vectors<false>(0, t);
+      fuse_vectors<false>(t);
     }
     for (std::size_t v = 0; v < size_; v += heads_from(v)) {
       for (std::size_t i = 0; vectors_[v].head == 0 && i < vectors_[v].count; ++i) {
         float* row = a_.fused_rows + (vectors_[v].row + i) * a_.row_stride;
+        std::fill(row, row + first_tile(v), 0.0F);
         std::fill(row + seen_by(v), row + a_.tokens, 0.0F);
       }
     }
