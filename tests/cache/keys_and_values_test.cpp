@@ -134,7 +134,7 @@ class Ranked {
     Selection selection;
     selection.columns = tokens_;
     selection.held = size();
-    std::vector<float> numbers(rows.head_dim());
+    std::vector<float> numbers(std::max(rows.key_dim(), rows.value_dim()));
     for (std::size_t c = 0; c < rows.columns(); ++c) {
       if (c >= size()) {
         selection.columns.push_back({first + static_cast<Position>(c - size()), {}, {}, 0});

@@ -21,6 +21,9 @@ struct Case {
   float soft_cap = 0;
   bool has_sinks = false;
   std::size_t window = 0;
+  std::size_t value_dim = 0;
+
+  [[nodiscard]] std::size_t output_dim() const { return value_dim == 0 ? head_dim : value_dim; }
 };
 
 /// What is asked of the kernel.
@@ -33,14 +36,15 @@ class Problem {
   explicit Problem(const Case& c, bool bf16_queries = false)
       : case_(c),
         stride_(c.head_dim + c.padding),
+        value_stride_(c.output_dim() + c.padding),
         row_stride_(c.tokens + c.padding),
         queries_(c.rows * c.group * c.head_dim, c.offset),
         keys_(c.tokens * stride_, c.offset),
-        values_(keys_.size(), c.offset),
-        outputs_(queries_.size(), c.offset),
+        values_(c.tokens * value_stride_, c.offset),
+        outputs_(c.rows * c.group * c.output_dim(), c.offset),
         log_sum_exp_(c.rows * c.group, c.offset),
         fused_rows_(c.rows * row_stride_, c.offset),
-        workspace_(kernels::block_attention_workspace(c.head_dim, c.tokens), 0),
+        workspace_(kernels::block_attention_workspace(c.head_dim, c.tokens, c.value_dim), 0),
         sinks_(some_sinks(c.group)) {
     std::mt19937 engine(5);
     std::normal_distribution<float> normal;
@@ -50,8 +54,8 @@ class Problem {
     }
     for (std::size_t i = 0; i < keys_.size(); ++i) {
       keys_[i] = static_cast<T>(normal(engine));
-      values_[i] = static_cast<T>(normal(engine));
     }
+    for (std::size_t i = 0; i < values_.size(); ++i) values_[i] = static_cast<T>(normal(engine));
   }
 
   [[nodiscard]] bool attend(Ask ask = Ask::everything, GroupFusion fusion = GroupFusion::max) {
@@ -66,7 +70,8 @@ class Problem {
       }
       a.known_log_sum_exp = known.data();
     }
-    AlignedBuffer<float> small_workspace(kernels::block_attention_workspace(case_.head_dim));
+    AlignedBuffer<float> small_workspace(
+        kernels::block_attention_workspace(case_.head_dim, 0, case_.value_dim));
     if (ask == Ask::outputs || ask == Ask::rows_of_known) a.workspace = small_workspace.data();
     return kernels::block_attention(a);
   }
@@ -86,10 +91,12 @@ class Problem {
     a.window = case_.window;
     a.group = case_.group;
     a.head_dim = case_.head_dim;
+    a.value_dim = case_.value_dim;
     a.stride = stride_;
+    a.value_stride = case_.value_dim == 0 ? 0 : value_stride_;
     a.logits = logits();
     a.fusion = fusion_;
-    a.outputs = outputs ? outputs_.data() + at * case_.head_dim : nullptr;
+    a.outputs = outputs ? outputs_.data() + at * case_.output_dim() : nullptr;
     a.log_sum_exp = logarithms ? log_sum_exp_.data() + at : nullptr;
     a.fused_rows = rows ? fused_rows_.data() + begin * row_stride_ : nullptr;
     a.row_stride = row_stride_;
@@ -102,7 +109,7 @@ class Problem {
     return queries_.data()[(row * case_.group + g) * case_.head_dim + d];
   }
   [[nodiscard]] float output(std::size_t row, std::size_t g, std::size_t d) const {
-    return outputs_.data()[(row * case_.group + g) * case_.head_dim + d];
+    return outputs_.data()[(row * case_.group + g) * case_.output_dim() + d];
   }
   [[nodiscard]] std::vector<float> outputs() const { return outputs_.copy(); }
   [[nodiscard]] std::vector<float> log_sum_exp() const { return log_sum_exp_.copy(); }
@@ -126,7 +133,7 @@ class Problem {
                       2e-5 * (1 + static_cast<double>(case_.spread)));
         }
         if (ask_ == Ask::rows || ask_ == Ask::rows_of_known) continue;
-        for (std::size_t d = 0; d < case_.head_dim; ++d) {
+        for (std::size_t d = 0; d < case_.output_dim(); ++d) {
           ASSERT_NEAR(output(row, g, d), expected.output[d], tolerance(rounded_weights))
               << "row " << row << ", head " << g << ", dimension " << d;
         }
@@ -172,7 +179,7 @@ class Problem {
     const std::size_t seen = case_.tokens - case_.rows + row + 1;
     const std::size_t window = case_.window == 0 ? seen : case_.window;
     const float* query = queries_.data() + (row * case_.group + g) * case_.head_dim;
-    Head head{std::vector<double>(seen), std::vector<double>(case_.head_dim)};
+    Head head{std::vector<double>(seen), std::vector<double>(case_.output_dim())};
     std::vector<double>& weights = head.weights;
     for (std::size_t t = 0; t < seen; ++t) {
       for (std::size_t d = 0; d < case_.head_dim; ++d) {
@@ -183,8 +190,8 @@ class Problem {
     }
     head.log_sum_exp = exact_softmax(weights, static_cast<double>(logits().sink(g)));
     for (std::size_t t = 0; t < seen; ++t) {
-      for (std::size_t d = 0; d < case_.head_dim; ++d) {
-        head.output[d] += weights[t] * number(values_.data()[t * stride_ + d]);
+      for (std::size_t d = 0; d < case_.output_dim(); ++d) {
+        head.output[d] += weights[t] * number(values_.data()[t * value_stride_ + d]);
       }
     }
     return head;
@@ -194,6 +201,7 @@ class Problem {
   Ask ask_ = Ask::everything;
   GroupFusion fusion_ = GroupFusion::max;
   std::size_t stride_;
+  std::size_t value_stride_;
   std::size_t row_stride_;
   Misaligned<float> queries_;
   Misaligned<T> keys_;
@@ -260,6 +268,15 @@ TYPED_TEST(BlockAttentionTest, AnyGroup) {
 TYPED_TEST(BlockAttentionTest, AnyHeadDim) {
   for (const std::size_t dim : Sizes{1, 2, 3, 8, 15, 16, 17, 30, 65, 80, 128, 192}) {
     expect_exact<TypeParam>({9, 71, 3, dim});
+  }
+}
+
+TYPED_TEST(BlockAttentionTest, ValuesOfTheirOwnDimension) {
+  for (const auto& [head_dim, value_dim] :
+       {std::pair{192U, 128U}, {576U, 512U}, {64U, 80U}, {16U, 1U}, {1U, 33U}, {30U, 31U}}) {
+    for (const std::size_t padding : Sizes{0, 3}) {
+      expect_exact<TypeParam>({20, 90, 3, head_dim, padding, 1, 1, 0, true, 0, value_dim});
+    }
   }
 }
 

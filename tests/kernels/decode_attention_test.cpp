@@ -22,6 +22,9 @@ struct Case {
   std::size_t page_rows = 0;  ///< 0: rows in one piece
   float soft_cap = 0;
   bool has_sinks = false;
+  std::size_t value_dim = 0;
+
+  [[nodiscard]] std::size_t output_dim() const { return value_dim == 0 ? head_dim : value_dim; }
 };
 
 /// A block table of as many pages as the tokens need: the first half one behind the other, the rest
@@ -48,14 +51,14 @@ class Problem {
  public:
   explicit Problem(const Case& c, bool bf16_queries = false)
       : case_(c),
-        stride_(c.head_dim + c.padding),
-        page_stride_(c.page_rows * stride_ + c.padding),
         pages_(some_pages(c.tokens, c.page_rows)),
+        key_rows_(rows_of(c.head_dim)),
+        value_rows_(rows_of(c.output_dim())),
         query_(c.group * c.head_dim, c.offset),
-        keys_(pages_.empty() ? c.tokens * stride_ : 2 * pages_.size() * page_stride_, c.offset),
-        values_(keys_.size(), c.offset),
+        keys_(elements(key_rows_), c.offset),
+        values_(elements(value_rows_), c.offset),
         weights_(c.group * (c.tokens + c.offset), c.offset),
-        output_(c.group * c.head_dim, c.offset),
+        output_(c.group * c.output_dim(), c.offset),
         row_(c.tokens, c.offset),
         log_sum_exp_(c.group, c.offset),
         sinks_(some_sinks(c.group)) {
@@ -66,26 +69,29 @@ class Problem {
       if (bf16_queries) query_[i] = static_cast<float>(Eigen::bfloat16(query_[i]));
     }
     // What no token owns must not be read.
-    for (std::size_t i = 0; i < keys_.size(); ++i) {
-      keys_[i] = values_[i] = static_cast<T>(std::numeric_limits<float>::quiet_NaN());
-    }
-    for (std::size_t t = 0; t < c.tokens; ++t) {
-      for (std::size_t d = 0; d < c.head_dim; ++d) {
-        keys_[row_begin(t) + d] = static_cast<T>(normal(engine));
-        values_[row_begin(t) + d] = static_cast<T>(normal(engine));
+    const auto fill = [&](Misaligned<T>& numbers, const KvView<T>& rows, std::size_t dim) {
+      for (std::size_t i = 0; i < numbers.size(); ++i) {
+        numbers[i] = static_cast<T>(std::numeric_limits<float>::quiet_NaN());
       }
-    }
+      for (std::size_t t = 0; t < c.tokens; ++t) {
+        for (std::size_t d = 0; d < dim; ++d) rows[t][d] = static_cast<T>(normal(engine));
+      }
+    };
+    key_rows_.data = keys_.data();
+    value_rows_.data = values_.data();
+    fill(keys_, key_rows_, c.head_dim);
+    fill(values_, value_rows_, c.output_dim());
   }
 
   [[nodiscard]] kernels::DecodeAttention<T> arguments() {
     kernels::DecodeAttention<T> a;
     a.query = query_.data();
-    const std::int32_t* pages = pages_.empty() ? nullptr : pages_.data();
-    a.keys = {keys_.data(), stride_, pages, case_.page_rows, page_stride_};
-    a.values = {values_.data(), stride_, pages, case_.page_rows, page_stride_};
+    a.keys = key_rows_;
+    a.values = value_rows_;
     a.tokens = case_.tokens;
     a.group = case_.group;
     a.head_dim = case_.head_dim;
+    a.value_dim = case_.value_dim;
     a.logits = logits();
     a.fusion = case_.fusion;
     a.weights = weights_.data();
@@ -101,20 +107,20 @@ class Problem {
     for (std::size_t g = 0; g < case_.group; ++g) {
       const std::vector<double> weights = exact_weights(g);
       double magnitude = 0;  // of what is summed in the output: its condition
-      std::vector<double> output(case_.head_dim);
+      std::vector<double> output(case_.output_dim());
       for (std::size_t t = 0; t < case_.tokens; ++t) {
         const double share = weights[t] / static_cast<double>(case_.group);
         row[t] = case_.fusion == GroupFusion::max ? std::max(row[t], weights[t]) : row[t] + share;
-        for (std::size_t d = 0; d < case_.head_dim; ++d) {
-          const auto value = static_cast<double>(static_cast<float>(values_[row_begin(t) + d]));
+        for (std::size_t d = 0; d < output.size(); ++d) {
+          const auto value = static_cast<double>(static_cast<float>(value_rows_[t][d]));
           output[d] += weights[t] * value;
           magnitude = std::max(magnitude, std::abs(value));
         }
       }
       // A rounded weight is off by 2^-9 at most, and so is their sum's share of the magnitude.
       const double tolerance = magnitude * (weight_error() + (rounded_weights ? 0x1p-9 : 0));
-      for (std::size_t d = 0; d < case_.head_dim; ++d) {
-        ASSERT_NEAR(output_[g * case_.head_dim + d], output[d], tolerance) << g << ' ' << d;
+      for (std::size_t d = 0; d < output.size(); ++d) {
+        ASSERT_NEAR(output_[g * output.size() + d], output[d], tolerance) << g << ' ' << d;
       }
     }
     for (std::size_t t = 0; t < case_.tokens; ++t) {
@@ -129,10 +135,14 @@ class Problem {
   }
 
  private:
-  [[nodiscard]] std::size_t row_begin(std::size_t token) const {
-    if (pages_.empty()) return token * stride_;
-    return static_cast<std::size_t>(pages_[token / case_.page_rows]) * page_stride_ +
-           token % case_.page_rows * stride_;
+  /// Rows of so many elements, without their data.
+  [[nodiscard]] KvView<T> rows_of(std::size_t dim) const {
+    const std::size_t stride = dim + case_.padding;
+    return {nullptr, stride, pages_.empty() ? nullptr : pages_.data(), case_.page_rows,
+            case_.page_rows * stride + case_.padding};
+  }
+  [[nodiscard]] std::size_t elements(const KvView<T>& rows) const {
+    return pages_.empty() ? case_.tokens * rows.stride : 2 * pages_.size() * rows.page_stride;
   }
   [[nodiscard]] Logits logits() const {
     return {.scale = 1 / std::sqrt(static_cast<float>(case_.head_dim)),
@@ -151,7 +161,7 @@ class Problem {
       double logit = 0;
       for (std::size_t d = 0; d < case_.head_dim; ++d) {
         logit += static_cast<double>(query_[g * case_.head_dim + d]) *
-                 static_cast<double>(static_cast<float>(keys_[row_begin(t) + d]));
+                 static_cast<double>(static_cast<float>(key_rows_[t][d]));
       }
       weights[t] = exact_logit(logit, logits());
     }
@@ -161,9 +171,9 @@ class Problem {
   }
 
   Case case_;
-  std::size_t stride_;
-  std::size_t page_stride_;
   std::vector<std::int32_t> pages_;
+  KvView<T> key_rows_;
+  KvView<T> value_rows_;
   Misaligned<float> query_;
   Misaligned<T> keys_;
   Misaligned<T> values_;
@@ -200,13 +210,47 @@ TYPED_TEST(DecodeAttentionTest, AnyNumberOfTokens) {
 
 TYPED_TEST(DecodeAttentionTest, AnyGroup) {
   for (std::size_t group = 1; group <= 17; ++group) expect_exact<TypeParam>({67, group, 64});
-  expect_exact<TypeParam>({9, 71, 64});
+  for (const std::size_t group : Sizes{71, 131}) expect_exact<TypeParam>({9, group, 64});
 }
 
 TYPED_TEST(DecodeAttentionTest, AnyHeadDim) {
   for (const std::size_t dim : sizes()) expect_exact<TypeParam>({37, 4, dim});
   for (const std::size_t dim : Sizes{16, 48, 80, 96, 112, 160, 192, 256, 576}) {
     expect_exact<TypeParam>({37, 3, dim});
+  }
+}
+
+TYPED_TEST(DecodeAttentionTest, ValuesOfTheirOwnDimension) {
+  for (const auto& [head_dim, value_dim] :
+       {std::pair{192U, 128U}, {576U, 512U}, {64U, 80U}, {128U, 16U}, {16U, 1U}, {1U, 33U}}) {
+    for (const std::size_t page_rows : Sizes{0, 16}) {
+      Case c{75, 5, head_dim, 3, 1};
+      c.value_dim = value_dim;
+      c.page_rows = page_rows;
+      expect_exact<TypeParam>(c);
+    }
+  }
+}
+
+/// The latent cache of DeepSeek: 128 query heads, and values that are the beginnings of the keys.
+TYPED_TEST(DecodeAttentionTest, ValuesInTheKeys) {
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    Case c{70, 128, 576};
+    c.value_dim = 512;
+    Problem<TypeParam> apart(c);
+    Problem<TypeParam> latent(c);
+    auto a = latent.arguments();
+    a.values = a.keys;
+    ASSERT_TRUE(kernels::decode_attention(a));
+    auto b = apart.arguments();
+    std::vector<TypeParam> copies(70 * 512);
+    for (std::size_t t = 0; t < 70; ++t) {
+      std::copy_n(b.keys[t], 512, copies.begin() + static_cast<std::ptrdiff_t>(t * 512));
+    }
+    b.values = {copies.data(), 512};
+    ASSERT_TRUE(kernels::decode_attention(b));
+    EXPECT_EQ(latent.results(), apart.results());
   }
 }
 

@@ -17,7 +17,7 @@ namespace morphkv::oracle {
 
 /// The keys and values of one KV head, every token that ever came, by position.
 struct Sequence {
-  std::size_t head_dim = 1;
+  std::size_t head_dim = 1;  ///< of keys
   std::vector<std::vector<double>> keys;
   std::vector<std::vector<double>> values;
 };
@@ -55,10 +55,10 @@ inline std::vector<double> weights_over(std::span<const float> query, const Sequ
 inline std::vector<double> weighted_values(const std::vector<double>& weights,
                                            const Sequence& sequence,
                                            std::span<const Position> tokens) {
-  std::vector<double> output(sequence.head_dim, 0.0);
+  std::vector<double> output(sequence.values.front().size(), 0.0);
   for (std::size_t t = 0; t < tokens.size(); ++t) {
     const std::vector<double>& value = sequence.values.at(static_cast<std::size_t>(tokens[t]));
-    for (std::size_t d = 0; d < sequence.head_dim; ++d) output[d] += weights[t] * value[d];
+    for (std::size_t d = 0; d < output.size(); ++d) output[d] += weights[t] * value[d];
   }
   return output;
 }
@@ -67,11 +67,10 @@ inline std::vector<double> weighted_values(const std::vector<double>& weights,
 inline std::vector<double> weighted_magnitudes(const std::vector<double>& weights,
                                                const Sequence& sequence,
                                                std::span<const Position> tokens) {
-  std::vector<double> output(sequence.head_dim, 0.0);
+  std::vector<double> output(sequence.values.front().size(), 0.0);
   for (std::size_t t = 0; t < tokens.size(); ++t) {
     const std::vector<double>& value = sequence.values.at(static_cast<std::size_t>(tokens[t]));
-    for (std::size_t d = 0; d < sequence.head_dim; ++d)
-      output[d] += weights[t] * std::abs(value[d]);
+    for (std::size_t d = 0; d < output.size(); ++d) output[d] += weights[t] * std::abs(value[d]);
   }
   return output;
 }

@@ -23,13 +23,14 @@ class AttentionDefinition {
       : shape_(model), layer_(layer), head_(head), sequence_{model.head_dim, {}, {}} {}
 
   void add(const Tokens& token) {
-    const auto part = [&](const std::vector<float>& all) {
-      const auto at = static_cast<std::ptrdiff_t>(head_ * shape_.head_dim);
-      return std::vector<double>(all.begin() + at,
-                                 all.begin() + at + static_cast<std::ptrdiff_t>(shape_.head_dim));
+    const auto part = [&](std::span<const float> all, std::size_t dim) {
+      const auto mine = all.subspan(head_ * dim, dim);
+      return std::vector<double>(mine.begin(), mine.end());
     };
-    sequence_.keys.push_back(part(token.keys));
-    sequence_.values.push_back(part(token.values));
+    sequence_.keys.push_back(part(token.keys, shape_.head_dim));
+    sequence_.values.push_back(shape_.values_in_keys ? sequence_.keys.back()
+                                                     : part(token.values, shape_.output_dim()));
+    sequence_.values.back().resize(shape_.output_dim());
   }
 
   /// The weights of query head `g` of the group.
@@ -49,13 +50,13 @@ class AttentionDefinition {
     return result;
   }
 
-  /// \param output [query_heads][head_dim]
+  /// \param output [query_heads][value_dim]
   void expect_output(const Tokens& token, std::span<const Position> tokens,
                      std::span<const float> output) const {
     for (std::size_t g = 0; g < shape_.group(); ++g) {
       const auto expected = oracle::weighted_values(weights(token, g, tokens), sequence_, tokens);
-      const std::size_t at = (head_ * shape_.group() + g) * shape_.head_dim;
-      for (std::size_t d = 0; d < shape_.head_dim; ++d) {
+      const std::size_t at = (head_ * shape_.group() + g) * shape_.output_dim();
+      for (std::size_t d = 0; d < shape_.output_dim(); ++d) {
         ASSERT_NEAR(double{output[at + d]}, expected[d], 1e-5);
       }
     }

@@ -64,7 +64,8 @@ class BlockRows {
   }
 
   [[nodiscard]] PromptRows view() {
-    return {rows_->size(), columns_.size(), this, &BlockRows::fused, 2, nullptr, &BlockRows::value};
+    return {rows_->size(),    columns_.size(), this, &BlockRows::fused, 0, nullptr, 2,
+            &BlockRows::value};
   }
 
  private:

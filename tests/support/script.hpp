@@ -26,9 +26,8 @@ struct Tokens {
 };
 
 inline Tokens draw_tokens(const CacheShape& shape, std::size_t count, Random& random) {
-  const std::size_t queries = count * shape.query_heads * shape.head_dim;
-  const std::size_t keys = count * shape.kv_heads * shape.head_dim;
-  return {count, random.normals(queries, 1.5F), random.normals(keys), random.normals(keys)};
+  return {count, random.normals(count * shape.query_width(), 1.5F),
+          random.normals(count * shape.key_width()), random.normals(count * shape.value_width())};
 }
 
 /// The token of a layer at a position depends on these and the seed alone: two caches that take the
@@ -56,7 +55,7 @@ class Script {
     std::vector<float> outputs;
     for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
       const Tokens block = at(cache.shape(), layer, cache.next_position(layer), count);
-      std::vector<float> output(block.queries.size());
+      std::vector<float> output(count * cache.shape().output_width());
       EXPECT_EQ(cache.prefill(layer, block.queries, block.keys, block.values,
                               std::span<float>(output), execute...),
                 Status::ok);
@@ -72,7 +71,7 @@ class Script {
     for (std::size_t step = 0; step < count; ++step) {
       for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
         const Tokens token = at(cache.shape(), layer, cache.next_position(layer));
-        std::vector<float> output(token.queries.size());
+        std::vector<float> output(cache.shape().output_width());
         append(cache, layer, token);
         EXPECT_EQ(cache.attend(layer, token.queries, std::span<float>(output), execute...),
                   Status::ok);
@@ -116,17 +115,18 @@ struct HeadState {
 template <class Cache>
 std::vector<HeadState> state_of(const Cache& cache) {
   std::vector<HeadState> heads;
-  const std::size_t dim = cache.shape().head_dim;
   for (std::size_t layer = 0; layer < cache.shape().layers; ++layer) {
     for (std::size_t head = 0; head < cache.shape().kv_heads; ++head) {
       const auto positions = cache.positions(layer, head);
       HeadState state{{positions.begin(), positions.end()}, {}, {}};
-      for (std::size_t i = 0; i < positions.size() * dim; ++i) {
-        const std::size_t slot = i / dim;
+      for (std::size_t slot = 0; slot < positions.size(); ++slot) {
         const bool alive = positions[slot] != no_position;
-        state.keys.push_back(alive ? static_cast<float>(cache.key(layer, head, slot)[i % dim]) : 0);
-        state.values.push_back(alive ? static_cast<float>(cache.value(layer, head, slot)[i % dim])
-                                     : 0);
+        for (const auto x : cache.key(layer, head, slot)) {
+          state.keys.push_back(alive ? static_cast<float>(x) : 0);
+        }
+        for (const auto x : cache.value(layer, head, slot)) {
+          state.values.push_back(alive ? static_cast<float>(x) : 0);
+        }
       }
       heads.push_back(state);
     }

@@ -10,6 +10,7 @@
 
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/scalar.hpp"
+#include "morphkv/core/shape.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/convert.hpp"
@@ -25,17 +26,20 @@ namespace morphkv { inline namespace v0 {
 class DecodeWorkspace {
  public:
   /// \param slots of the largest head
-  DecodeWorkspace(std::size_t kv_heads, std::size_t group, std::size_t head_dim, std::size_t slots)
-      : group_(group),
-        head_dim_(head_dim),
-        width_(aligned_stride<float>(group * head_dim)),
+  DecodeWorkspace(const CacheShape& shape, std::size_t slots)
+      : group_(shape.group()),
+        head_dim_(shape.head_dim),
+        output_dim_(shape.output_dim()),
+        output_begin_(aligned_stride<float>(group_ * head_dim_)),
+        row_begin_(output_begin_ + aligned_stride<float>(group_ * output_dim_)),
         stride_(aligned_stride<float>(slots)),
-        numbers_(kv_heads * floats_per_head()),
-        heads_(kv_heads) {}
+        numbers_(shape.kv_heads * floats_per_head()),
+        heads_(shape.kv_heads) {}
 
   /// Attention of a token over the slots in use. Leaves the row of `head` in `layer`.
   /// \param attention where the head's keys and values lie, logits and fusion; the rest is set here
-  /// \param query, output [group][head_dim]
+  /// \param query  [group][head_dim]
+  /// \param output [group][output_dim]
   /// \return wrong_size, out_of_step if no token was placed since the last row, or bad_row if a
   ///         weight is not finite; and `output` is untouched. The policy does not change.
   /// O(slots x group x head_dim); it neither allocates nor throws.
@@ -44,16 +48,17 @@ class DecodeWorkspace {
                 const Policy& policy, std::span<const E> query, std::span<E> output) noexcept {
     Status& status = heads_[head].status;
     heads_[head] = {Status::wrong_size, layer};
-    if (query.size() != group_ * head_dim_ || output.size() != query.size()) return status;
+    if (query.size() != group_ * head_dim_ || output.size() != group_ * output_dim_) return status;
     if (status = policy.can_observe(); status != Status::ok) return status;
     kernels::convert(query.data(), query.size(), begin(head));
     attention.query = begin(head);
     attention.tokens = policy.size();
     attention.group = group_;
     attention.head_dim = head_dim_;
+    attention.value_dim = output_dim_;
     attention.weights = row(head) + stride_;
     attention.weight_stride = stride_;
-    attention.output = begin(head) + width_;
+    attention.output = begin(head) + output_begin_;
     attention.row = row(head);
     attention.log_sum_exp = nullptr;
     if constexpr (requires { policy.prefetch_hints(); }) {
@@ -73,8 +78,8 @@ class DecodeWorkspace {
     return Status::ok;
   }
   /// One weight per slot in use.
-  [[nodiscard]] float* row(std::size_t head) noexcept { return begin(head) + 2 * width_; }
-  /// 2 x head_dim numbers, free between steps.
+  [[nodiscard]] float* row(std::size_t head) noexcept { return begin(head) + row_begin_; }
+  /// head_dim + output_dim numbers, free between steps.
   [[nodiscard]] float* spare(std::size_t head) noexcept { return begin(head); }
 
   /// Discards the rows of a layer: a new token has come to it, or they were observed.
@@ -94,7 +99,7 @@ class DecodeWorkspace {
   };
 
   [[nodiscard]] std::size_t floats_per_head() const noexcept {
-    return 2 * width_ + (group_ + 1) * stride_;
+    return row_begin_ + (group_ + 1) * stride_;
   }
   [[nodiscard]] float* begin(std::size_t head) noexcept {
     return numbers_.data() + head * floats_per_head();
@@ -102,7 +107,9 @@ class DecodeWorkspace {
 
   std::size_t group_;
   std::size_t head_dim_;
-  std::size_t width_;             ///< of a query and of an output
+  std::size_t output_dim_;
+  std::size_t output_begin_;      ///< of a head's numbers
+  std::size_t row_begin_;         ///< likewise
   std::size_t stride_;            ///< of a row
   AlignedBuffer<float> numbers_;  ///< per head: query, output, the row, the group's weights
   std::vector<Head> heads_;

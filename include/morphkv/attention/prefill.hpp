@@ -29,8 +29,8 @@ struct PrefillHead {
   std::size_t tokens = 0;               ///< of the block
   const E* block_queries = nullptr;     ///< [tokens], [group][head_dim] each
   const E* block_keys = nullptr;        ///< [tokens], [head_dim] each
-  const E* block_values = nullptr;      ///< [tokens], [head_dim] each
-  E* block_outputs = nullptr;           ///< as the queries, or null for none
+  const E* block_values = nullptr;      ///< [tokens], [output_dim()] each
+  E* block_outputs = nullptr;           ///< [tokens], [group][output_dim()] each, or null for none
   /// [tokens], [group] each, or null: what the engine's own attention kernel returned for the same
   /// queries over all that they see, the slots included; see BlockAttention::known_log_sum_exp.
   /// Used where no outputs are asked for.
@@ -38,11 +38,18 @@ struct PrefillHead {
   std::size_t log_sum_exp_stride = 0;
   std::size_t query_stride = 0;
   std::size_t key_stride = 0;
+  std::size_t value_stride = 0;   ///< 0: key_stride
+  std::size_t output_stride = 0;  ///< 0: query_stride
   std::size_t group = 1;
-  std::size_t head_dim = 1;
-  std::size_t window = 0;  ///< newest tokens that a query sees, its own among them; 0: all
+  std::size_t head_dim = 1;   ///< of queries and keys
+  std::size_t value_dim = 0;  ///< of values and outputs; 0: head_dim
+  std::size_t window = 0;     ///< newest tokens that a query sees, its own among them; 0: all
   Logits logits{};
   GroupFusion fusion = GroupFusion::max;
+
+  [[nodiscard]] std::size_t output_dim() const noexcept {
+    return value_dim == 0 ? head_dim : value_dim;
+  }
 };
 
 /// Causal attention of the block over what the head holds and over itself. Keys and values are
@@ -64,13 +71,13 @@ class PrefillAttention {
         held_(head.positions.size()),
         live_(live_slots(head)),
         keys_((held_ + head.tokens) * head.head_dim),
-        values_(head.block_outputs == nullptr ? 0 : keys_.size()),
+        values_(head.block_outputs == nullptr ? 0 : (held_ + head.tokens) * head.output_dim()),
         at_once_(kernels::queries_at_once(head.group)),
         queries_(at_once_ * head.group * head.head_dim),
-        outputs_(head.block_outputs == nullptr ? 0 : queries_.size()),
+        outputs_(head.block_outputs == nullptr ? 0 : at_once_ * head.group * head.output_dim()),
         known_(head.block_log_sum_exp == nullptr ? 0 : at_once_ * head.group) {
-    copy_tokens(head.keys, head.block_keys, keys_.data());
-    if (!values_.span().empty()) copy_tokens(head.values, head.block_values, values_.data());
+    copy_tokens(keys(), keys_.data());
+    if (!values_.span().empty()) copy_tokens(values(), values_.data());
   }
 
   [[nodiscard]] std::size_t columns() const noexcept { return held_ + head_.tokens; }
@@ -86,12 +93,13 @@ class PrefillAttention {
         },
         head_.head_dim,
         [](void* self, std::size_t column, float* key) {
-          const PrefillHead<T, E>& head = static_cast<Self*>(self)->head_;
-          write_stored(head, head.keys, head.block_keys, column, key);
+          const auto& attention = *static_cast<Self*>(self);
+          attention.write_stored(attention.keys(), column, key);
         },
+        head_.output_dim(),
         [](void* self, std::size_t column, float* value) {
-          const PrefillHead<T, E>& head = static_cast<Self*>(self)->head_;
-          write_stored(head, head.values, head.block_values, column, value);
+          const auto& attention = *static_cast<Self*>(self);
+          attention.write_stored(attention.values(), column, value);
         });
   }
 
@@ -100,7 +108,8 @@ class PrefillAttention {
   Status finish_outputs() {
     if (head_.block_outputs == nullptr) return Status::ok;
     if (workspace_.span().empty()) {
-      workspace_ = AlignedBuffer<float>(kernels::block_attention_workspace(head_.head_dim));
+      workspace_ = AlignedBuffer<float>(
+          kernels::block_attention_workspace(head_.head_dim, 0, head_.value_dim));
     }
     Status status = Status::ok;
     for (std::size_t begin = 0; begin < done_begin_ && status == Status::ok;) {
@@ -131,23 +140,35 @@ class PrefillAttention {
     return slots;
   }
 
-  /// Key or value of a column: of a slot, or of a token of the block as the cache will store it.
-  static void write_stored(const PrefillHead<T, E>& head, const KvView<const T>& held,
-                           const E* block, std::size_t column, float* to) noexcept {
-    const std::size_t slots = head.positions.size();
-    for (std::size_t d = 0; d < head.head_dim; ++d) {
+  /// Keys, or values: of the slots, and of the block.
+  struct Rows {
+    KvView<const T> held;
+    const E* block;
+    std::size_t stride;
+    std::size_t dim;
+  };
+  [[nodiscard]] Rows keys() const noexcept {
+    return {head_.keys, head_.block_keys, head_.key_stride, head_.head_dim};
+  }
+  [[nodiscard]] Rows values() const noexcept {
+    const std::size_t stride = head_.value_stride == 0 ? head_.key_stride : head_.value_stride;
+    return {head_.values, head_.block_values, stride, head_.output_dim()};
+  }
+
+  /// The numbers of a column: of a slot, or of a token of the block as the cache will store it.
+  void write_stored(const Rows& rows, std::size_t column, float* to) const noexcept {
+    for (std::size_t d = 0; d < rows.dim; ++d) {
       to[d] = static_cast<float>(
-          column < slots ? held[column][d]
-                         : static_cast<T>(block[(column - slots) * head.key_stride + d]));
+          column < held_ ? rows.held[column][d]
+                         : static_cast<T>(rows.block[(column - held_) * rows.stride + d]));
     }
   }
 
-  void copy_tokens(const KvView<const T>& held, const E* block, T* out) const {
-    const std::size_t dim = head_.head_dim;
-    for (const Slot slot : live_) out = std::copy_n(held[slot], dim, out);
+  void copy_tokens(const Rows& rows, T* out) const {
+    for (const Slot slot : live_) out = std::copy_n(rows.held[slot], rows.dim, out);
     for (std::size_t token = 0; token < head_.tokens; ++token) {
-      kernels::convert(block + token * head_.key_stride, dim, out);
-      out += dim;
+      kernels::convert(rows.block + token * rows.stride, rows.dim, out);
+      out += rows.dim;
     }
   }
 
@@ -155,6 +176,7 @@ class PrefillAttention {
   /// over the tokens that the last one sees, if `rows` is not null.
   [[nodiscard]] Status attend(std::size_t begin, std::size_t end, float* rows) noexcept {
     const std::size_t width = head_.group * head_.head_dim;
+    const std::size_t output_width = head_.group * head_.output_dim();
     for (std::size_t q = begin; q < end; ++q) {
       kernels::convert(head_.block_queries + q * head_.query_stride, width,
                        queries_.data() + (q - begin) * width);
@@ -174,7 +196,9 @@ class PrefillAttention {
          .window = head_.window,
          .group = head_.group,
          .head_dim = head_.head_dim,
+         .value_dim = head_.output_dim(),
          .stride = head_.head_dim,
+         .value_stride = head_.output_dim(),
          .logits = head_.logits,
          .fusion = head_.fusion,
          .known_log_sum_exp = known == nullptr ? nullptr : known_.data(),
@@ -185,8 +209,10 @@ class PrefillAttention {
          .workspace = workspace_.data()});
     if (!finite) return Status::bad_row;
     for (std::size_t q = begin; outputs && q < end; ++q) {
-      kernels::convert(outputs_.data() + (q - begin) * width, width,
-                       head_.block_outputs + q * head_.query_stride);
+      const std::size_t stride =
+          head_.output_stride == 0 ? head_.query_stride : head_.output_stride;
+      kernels::convert(outputs_.data() + (q - begin) * output_width, output_width,
+                       head_.block_outputs + q * stride);
     }
     return Status::ok;
   }
@@ -194,8 +220,8 @@ class PrefillAttention {
   [[nodiscard]] Status fused_row(std::size_t query, float* row) {
     if (rows_.span().empty()) {
       rows_ = AlignedBuffer<float>(at_once_ * columns());
-      workspace_ =
-          AlignedBuffer<float>(kernels::block_attention_workspace(head_.head_dim, columns()));
+      workspace_ = AlignedBuffer<float>(
+          kernels::block_attention_workspace(head_.head_dim, columns(), head_.value_dim));
     }
     if (query < rows_begin_ || query >= rows_end_) {
       const std::size_t end = std::min(query + at_once_, head_.tokens);

@@ -17,17 +17,19 @@
 namespace morphkv { inline namespace v0 {
 
 /// For every head, what its newest tokens have replaced: a ring of as many tokens as the policy's
-/// history. Heads are numbered through all layers. Memory: 4 rows of head_dim per token, since a
-/// token of a block may be written again. It allocates in its constructor alone.
+/// history. Heads are numbered through all layers. Memory: two keys and two values per token,
+/// since a token of a block may be written again. It allocates in its constructor alone.
 template <Scalar T>
 class DraftHistory {
  public:
-  DraftHistory(std::size_t heads, std::size_t tokens, std::size_t head_dim)
+  /// \param value_dim elements that are stored of a value
+  DraftHistory(std::size_t heads, std::size_t tokens, std::size_t head_dim, std::size_t value_dim)
       : tokens_(tokens),
         head_dim_(head_dim),
+        value_dim_(value_dim),
         next_(tokens == 0 ? 0 : heads),
         slots_(heads * tokens),
-        rows_(heads * tokens * rows_per_token * head_dim) {}
+        rows_(heads * tokens * 2 * (head_dim + value_dim)) {}
 
   [[nodiscard]] std::size_t tokens() const noexcept { return tokens_; }
   [[nodiscard]] std::size_t bytes() const noexcept { return rows_.bytes() + slots_.bytes(); }
@@ -46,10 +48,10 @@ class DraftHistory {
     const std::size_t at = entry(head, next_[head]++);
     slots_[at] = slot;
     if (slot != no_slot) {
-      std::copy_n(keys[slot], head_dim_, row(at, old_key));
-      std::copy_n(values[slot], head_dim_, row(at, old_value));
+      std::copy_n(keys[slot], head_dim_, row(at, old));
+      std::copy_n(values[slot], value_dim_, row(at, old) + head_dim_);
     }
-    return {row(at, new_key), row(at, new_value)};
+    return {row(at, arriving), row(at, arriving) + head_dim_};
   }
 
   /// Takes the newest `count` tokens of a head back.
@@ -59,37 +61,40 @@ class DraftHistory {
                 const KvView<T>& values) noexcept {
     for (std::size_t undone = policy.undone_by(count); undone > 0; --undone) {
       const std::size_t at = entry(head, --next_[head]);
-      write(at, old_key, keys, values);
+      write(at, old, keys, values);
     }
     // The first tokens of a block that was taken back in part, whose slots may differ now.
     for (const Slot slot : std::span<const Slot>(policy.rollback(count))) {
       const std::size_t at = entry(head, next_[head]);
       (void)save(head, keys, values, slot);
-      write(at, new_key, keys, values);
+      write(at, arriving, keys, values);
     }
   }
 
  private:
-  enum Row : std::size_t { old_key, old_value, new_key, new_value, rows_per_token };
+  /// A key and the value after it: what a token replaces, and the token's own.
+  enum Row : std::size_t { old, arriving };
 
   [[nodiscard]] std::size_t entry(std::size_t head, std::size_t token) const noexcept {
     return head * tokens_ + token % tokens_;
   }
-  [[nodiscard]] T* row(std::size_t entry, std::size_t which) noexcept {
-    return rows_.data() + (entry * rows_per_token + which) * head_dim_;
+  [[nodiscard]] T* row(std::size_t entry, Row which) noexcept {
+    return rows_.data() + (2 * entry + which) * (head_dim_ + value_dim_);
   }
-  /// Writes a token's key, row `key`, and its value, the row after it, to its slot.
-  void write(std::size_t entry, Row key, const KvView<T>& keys, const KvView<T>& values) noexcept {
+  /// Writes a key and its value to the token's slot.
+  void write(std::size_t entry, Row which, const KvView<T>& keys,
+             const KvView<T>& values) noexcept {
     if (slots_[entry] == no_slot) return;
-    std::copy_n(row(entry, key), head_dim_, keys[slots_[entry]]);
-    std::copy_n(row(entry, key + 1), head_dim_, values[slots_[entry]]);
+    std::copy_n(row(entry, which), head_dim_, keys[slots_[entry]]);
+    std::copy_n(row(entry, which) + head_dim_, value_dim_, values[slots_[entry]]);
   }
 
   std::size_t tokens_;
   std::size_t head_dim_;
+  std::size_t value_dim_;
   std::vector<std::size_t> next_;  ///< [heads]: tokens saved and not taken back
   AlignedBuffer<Slot> slots_;      ///< [heads][tokens]
-  AlignedBuffer<T> rows_;          ///< [heads][tokens][rows_per_token][head_dim]
+  AlignedBuffer<T> rows_;          ///< [heads][tokens][2][head_dim + value_dim]
 };
 
 }}  // namespace morphkv::v0

@@ -21,7 +21,8 @@ namespace morphkv { inline namespace v0 {
 
 /// The order of an engine's memory, in the words of FlashInfer: NHD has the heads of a slot side by
 /// side, [slot][kv_heads][head_dim]; HND has the slots of a head side by side,
-/// [kv_heads][slot][head_dim]. In pages, `slot` is within a page, and pages lie one after another.
+/// [kv_heads][slot][head_dim]. Values likewise, of their own dimension. In pages, `slot` is within
+/// a page, and pages lie one after another.
 enum class HeadOrder { nhd, hnd };
 
 /// Elements between two neighbours, for memory in an order of the engine's own.
@@ -32,7 +33,7 @@ struct MemoryStrides {
 };
 
 /// The keys and values of one layer. Without pages they begin at this sequence's first slot; with
-/// pages, at the pool's first page.
+/// pages, at the pool's first page. `values` is not read where they lie in the keys.
 template <Scalar T>
 struct LayerMemory {
   T* keys = nullptr;
@@ -106,10 +107,14 @@ class EngineStorage {
   ///         rows would overlap
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers, std::size_t slots,
                 HeadOrder order)
-      : EngineStorage(shape, layers, slots, strides(shape, slots, order)) {}
+      : EngineStorage(shape, layers, slots, strides(shape, shape.head_dim, slots, order),
+                      strides(shape, shape.output_dim(), slots, order)) {}
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers, std::size_t slots,
                 const MemoryStrides& strides)
-      : EngineStorage(shape, layers, strides) {
+      : EngineStorage(shape, layers, slots, strides, strides) {}
+  EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers, std::size_t slots,
+                const MemoryStrides& key_strides, const MemoryStrides& value_strides)
+      : EngineStorage(shape, layers, key_strides, value_strides) {
     require(slots <= max_slots, "slots", slots, "at most " + std::to_string(max_slots));
     slots_ = slots;
   }
@@ -121,16 +126,22 @@ class EngineStorage {
   /// \throws std::invalid_argument also if page_size is 0
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers,
                 const PageTable& table, HeadOrder order)
-      : EngineStorage(shape, layers, table, strides(shape, table.page_size, order)) {}
+      : EngineStorage(shape, layers, table, strides(shape, shape.head_dim, table.page_size, order),
+                      strides(shape, shape.output_dim(), table.page_size, order)) {}
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers,
                 const PageTable& table, const MemoryStrides& strides)
-      : EngineStorage(shape, layers, strides) {
+      : EngineStorage(shape, layers, table, strides, strides) {}
+  EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers,
+                const PageTable& table, const MemoryStrides& key_strides,
+                const MemoryStrides& value_strides)
+      : EngineStorage(shape, layers, key_strides, value_strides) {
     require(table.page_size > 0 && table.page_size <= max_slots, "page_size", table.page_size,
             "from 1 to " + std::to_string(max_slots));
-    require(strides.page >= shape.head_dim, "stride of a page", strides.page,
-            "at least head_dim = " + std::to_string(shape.head_dim));
-    layout_.page_rows = table.page_size;
-    layout_.page_stride = strides.page;
+    require_stride("a page", key_strides.page, shape.head_dim);
+    require_stride("a page of values", value_strides.page, shape.stored_value_dim());
+    keys_.rows.page_rows = values_.rows.page_rows = table.page_size;
+    keys_.rows.page_stride = key_strides.page;
+    values_.rows.page_stride = values_in_keys_ ? key_strides.page : value_strides.page;
     set_pages(table.pages);
   }
 
@@ -154,64 +165,79 @@ class EngineStorage {
       require(pages[i] >= 0 && seen.insert(pages[i]).second, "pages[" + std::to_string(i) + "]",
               pages[i], "at least 0, and different from the pages before it");
     }
-    layout_.pages = pages.empty() ? &none : pages.data();
-    slots_ = pages.size() * layout_.page_rows;
+    keys_.rows.pages = values_.rows.pages = pages.empty() ? &none : pages.data();
+    slots_ = pages.size() * keys_.rows.page_rows;
   }
 
   [[nodiscard]] KvView<T> keys(std::size_t layer, std::size_t head) const noexcept {
-    return rows(layers_[layer].keys, head);
+    return keys_.of_head(layers_[layer].keys, head);
   }
   [[nodiscard]] KvView<T> values(std::size_t layer, std::size_t head) const noexcept {
-    return rows(layers_[layer].values, head);
+    return values_.of_head(values_in_keys_ ? layers_[layer].keys : layers_[layer].values, head);
   }
   /// Slots that every head has memory for.
   [[nodiscard]] std::size_t slots(std::size_t, std::size_t) const noexcept { return slots_; }
   /// Whether there are pages, so that more may come.
-  [[nodiscard]] bool can_grow() const noexcept { return layout_.page_rows > 0; }
+  [[nodiscard]] bool can_grow() const noexcept { return keys_.rows.page_rows > 0; }
   /// The engine counts its own bytes.
   [[nodiscard]] MemoryUsage memory() const noexcept { return {}; }
 
  private:
+  /// How the keys, or the values, of every head lie.
+  struct Layout {
+    std::size_t head_stride = 0;
+    KvView<T> rows;  ///< without data
+
+    [[nodiscard]] KvView<T> of_head(T* layer, std::size_t head) const noexcept {
+      KvView<T> result = rows;
+      result.data = layer + head * head_stride;
+      return result;
+    }
+  };
+
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers,
-                const MemoryStrides& strides)
+                const MemoryStrides& key_strides, const MemoryStrides& value_strides)
       : layers_(layers.begin(), layers.end()),
-        head_stride_(strides.head),
-        layout_{.data = nullptr, .stride = strides.slot} {
+        values_in_keys_(shape.values_in_keys),
+        keys_{key_strides.head, {.data = nullptr, .stride = key_strides.slot}},
+        values_{value_strides.head, {.data = nullptr, .stride = value_strides.slot}} {
     validate(shape);
+    if (values_in_keys_) values_ = keys_;
     require(layers.size() == shape.layers, "layers of memory", layers.size(),
             "as many as the shape's: " + std::to_string(shape.layers));
-    require(strides.slot >= shape.head_dim, "stride of a slot", strides.slot,
-            "at least head_dim = " + std::to_string(shape.head_dim));
-    require(strides.head >= shape.head_dim || shape.kv_heads == 1, "stride of a head", strides.head,
-            "at least head_dim = " + std::to_string(shape.head_dim));
+    require_stride("a slot", key_strides.slot, shape.head_dim);
+    require_stride("a slot of values", value_strides.slot, shape.stored_value_dim());
+    if (shape.kv_heads > 1) {
+      require_stride("a head", key_strides.head, shape.head_dim);
+      require_stride("a head of values", value_strides.head, shape.stored_value_dim());
+    }
     for (const LayerMemory<T>& layer : layers_) {
-      require(layer.keys != nullptr && layer.values != nullptr, "a layer's memory", "null",
-              "pointers to keys and values");
+      require(layer.keys != nullptr && (layer.values != nullptr || values_in_keys_),
+              "a layer's memory", "null", "pointers to keys and values");
     }
   }
 
-  [[nodiscard]] KvView<T> rows(T* layer, std::size_t head) const noexcept {
-    KvView<T> rows = layout_;
-    rows.data = layer + head * head_stride_;
-    return rows;
+  static void require_stride(const char* of, std::size_t stride, std::size_t dim) {
+    require(stride >= dim, std::string("stride of ") + of, stride,
+            "at least the elements of a row, " + std::to_string(dim));
   }
 
   /// Of `slots` slots in one piece, or in one page.
-  [[nodiscard]] static MemoryStrides strides(const CacheShape& shape, std::size_t slots,
-                                             HeadOrder order) noexcept {
-    const std::size_t page = slots * shape.kv_heads * shape.head_dim;
-    return order == HeadOrder::nhd
-               ? MemoryStrides{shape.head_dim, shape.kv_heads * shape.head_dim, page}
-               : MemoryStrides{slots * shape.head_dim, shape.head_dim, page};
+  [[nodiscard]] static MemoryStrides strides(const CacheShape& shape, std::size_t dim,
+                                             std::size_t slots, HeadOrder order) noexcept {
+    const std::size_t page = slots * shape.kv_heads * dim;
+    return order == HeadOrder::nhd ? MemoryStrides{dim, shape.kv_heads * dim, page}
+                                   : MemoryStrides{slots * dim, dim, page};
   }
 
   /// Positions are 32-bit numbers, so no head needs more.
   static constexpr std::size_t max_slots = std::size_t{1} << 31U;
 
   std::vector<LayerMemory<T>> layers_;
-  std::size_t head_stride_;
+  bool values_in_keys_;
   std::size_t slots_ = 0;
-  KvView<T> layout_;  ///< of every head; keys() and values() add where its data begin
+  Layout keys_;
+  Layout values_;
 };
 
 }}  // namespace morphkv::v0

@@ -43,10 +43,12 @@ namespace morphkv { inline namespace v0 {
 ///     cache.append(layer, key, value, position);              // then for each token
 ///     cache.attend(layer, query, output);
 ///
-/// Spans hold heads side by side, as projections leave them: queries and outputs are [query_heads]
-/// [head_dim], keys and values [kv_heads][head_dim], and a block has its tokens outermost. Their
-/// elements are the cache's scalar or float. Keys are rotated already (RoPE at the absolute
-/// position); logits are those of the shape.
+/// Spans hold heads side by side, as projections leave them: queries are [query_heads][head_dim],
+/// outputs [query_heads][value_dim], keys [kv_heads][head_dim], values [kv_heads][value_dim], and a
+/// block has its tokens outermost. value_dim is head_dim unless the shape has one of its own. Where
+/// values lie in the keys, none are passed: spans of values are empty. Their elements are the
+/// cache's scalar or float. Keys are rotated already (RoPE at the absolute position); logits are
+/// those of the shape.
 ///
 /// The storage is OwnedStorage, EngineStorage, SharedStorage, or another CacheStorage. A new token
 /// overwrites a victim, and no key ever moves, but where a slot passes between heads that share
@@ -104,8 +106,8 @@ class KVCache {
   /// in chunks never needs more than the capacity and a chunk.
   ///
   /// \param queries [tokens][query_heads][head_dim]
-  /// \param keys, values [tokens][kv_heads][head_dim]
-  /// \param outputs [tokens][query_heads][head_dim], or empty if the engine has its own attention
+  /// \param keys, values [tokens][kv_heads][head_dim or value_dim]
+  /// \param outputs [tokens][query_heads][value_dim], or empty if the engine has its own attention
   /// \return wrong_size, not_finite, bad_row, full, nothing_to_evict, no_memory or
   ///         position_too_large, and nothing has changed but `outputs`
   /// \throws std::bad_alloc, or what the executor throws, and nothing has changed but `outputs`
@@ -139,7 +141,7 @@ class KVCache {
   }
 
   /// Writes one token's keys and values, in each head to a free slot or over the victim.
-  /// \param key, value [kv_heads][head_dim]
+  /// \param key, value [kv_heads][head_dim or value_dim]
   /// \param position greater than every position before it
   /// \param placements [kv_heads] or empty: receives each head's slot and the position of the
   ///                   victim that lay there, for an engine that tracks them
@@ -164,7 +166,7 @@ class KVCache {
   }
 
   /// Attention of the newest token, whose row then updates the scores.
-  /// \param query, output [query_heads][head_dim]
+  /// \param query, output [query_heads][head_dim or value_dim]
   /// \return wrong_size, or out_of_step if no token was appended since the last step, and `output`
   ///         is untouched; bad_row if a weight is not finite, and `output` holds the heads that are
   ///         finite. No score has changed in either case.
@@ -183,7 +185,7 @@ class KVCache {
   /// attend in two parts, for an engine that schedules heads itself (a batch of sequences): first
   /// the attention of every head of the layer, in any order and at the same time, then
   /// observe_heads.
-  /// \param query, output [group][head_dim]
+  /// \param query, output [group][head_dim or value_dim]
   Status attend_head(std::size_t layer, std::size_t head, std::span<const float> query,
                      std::span<float> output) noexcept {
     return attend_one<float>(layer, head, query, output);
@@ -295,7 +297,7 @@ class KVCache {
         const KvView<const T> values = other.storage_.values(layer, head % shape_.kv_heads);
         for (std::size_t slot = 0; slot < policies_[head].size(); ++slot) {
           std::copy_n(keys[slot], shape_.head_dim, keys_of(head)[slot]);
-          std::copy_n(values[slot], shape_.head_dim, values_of(head)[slot]);
+          std::copy_n(values[slot], shape_.stored_value_dim(), values_of(head)[slot]);
         }
       }
     }
@@ -324,7 +326,7 @@ class KVCache {
   [[nodiscard]] std::span<const Position> positions(std::size_t layer, std::size_t head) const {
     return policy(layer, head).positions();
   }
-  /// [head_dim]: of one slot in use.
+  /// [head_dim], and [value_dim]: of one slot in use.
   [[nodiscard]] std::span<const T> key(std::size_t layer, std::size_t head,
                                        std::size_t slot) const {
     require_below("slot", slot, size(layer, head));
@@ -333,9 +335,10 @@ class KVCache {
   [[nodiscard]] std::span<const T> value(std::size_t layer, std::size_t head,
                                          std::size_t slot) const {
     require_below("slot", slot, size(layer, head));
-    return {storage_.values(layer, head)[slot], shape_.head_dim};
+    return {storage_.values(layer, head)[slot], shape_.output_dim()};
   }
-  /// [size][head_dim], in slot order; valid until the next prefill.
+  /// [size][head_dim], and [size][value_dim], in slot order; valid until the next prefill.
+  /// \throws std::invalid_argument from `values` also where they lie in the keys
   [[nodiscard]] std::span<const T> keys(std::size_t layer, std::size_t head) const requires
       ContiguousStorage<Storage> {
     const std::size_t elements = size(layer, head) * shape_.head_dim;
@@ -343,7 +346,8 @@ class KVCache {
   }
   [[nodiscard]] std::span<const T> values(std::size_t layer, std::size_t head) const requires
       ContiguousStorage<Storage> {
-    const std::size_t elements = size(layer, head) * shape_.head_dim;
+    require(!shape_.values_in_keys, "values", "those in the keys", "asked for one by one");
+    const std::size_t elements = size(layer, head) * shape_.output_dim();
     return {storage_.values(layer, head).data, elements};
   }
 
@@ -368,8 +372,8 @@ class KVCache {
         shared_(shared),
         policies_(make_policies()),
         storage_(make_storage(slots_of_memory())),
-        history_(shape_.heads(), history_of(options), shape_.head_dim),
-        workspace_(shape_.kv_heads, shape_.group(), shape_.head_dim, max_slots()),
+        history_(shape_.heads(), history_of(options), shape_.head_dim, shape_.stored_value_dim()),
+        workspace_(shape_, max_slots()),
         placed_(shape_.kv_heads),
         tokens_(shape_.layers),
         allocator_(make_allocator()) {
@@ -475,9 +479,9 @@ class KVCache {
   Status prefill_block(std::size_t layer, LayerBlock<E> block, Execute& execute) {
     const std::size_t tokens = block.tokens = block.keys.size() / shape_.key_width();
     if (layer >= shape_.layers || block.keys.size() != tokens * shape_.key_width() ||
-        block.values.size() != block.keys.size() ||
+        block.values.size() != tokens * shape_.value_width() ||
         block.queries.size() != tokens * shape_.query_width() ||
-        (!block.outputs.empty() && block.outputs.size() != block.queries.size())) {
+        (!block.outputs.empty() && block.outputs.size() != tokens * shape_.output_width())) {
       return Status::wrong_size;
     }
     if (tokens == 0) return Status::ok;
@@ -503,23 +507,23 @@ class KVCache {
   template <ElementOf<T> E>
   Status append_token(std::size_t layer, std::span<const E> key, std::span<const E> value,
                       Position position, std::span<Placement> placements) noexcept {
-    if (key.size() != shape_.key_width() || value.size() != key.size() ||
+    if (key.size() != shape_.key_width() || value.size() != shape_.value_width() ||
         (!placements.empty() && placements.size() != shape_.kv_heads)) {
       return Status::wrong_size;
     }
     if (!are_finite<T>(key) || !are_finite<T>(value)) return Status::not_finite;
     return place_token(layer, position, placements, [&](std::size_t head, Slot slot) {
-      const std::size_t offset = head * shape_.head_dim;
+      const std::size_t value_dim = shape_.stored_value_dim();
       T* const stored_key = storage_.keys(layer, head)[slot];
       T* const stored_value = storage_.values(layer, head)[slot];
-      kernels::convert(key.data() + offset, shape_.head_dim, stored_key);
-      kernels::convert(value.data() + offset, shape_.head_dim, stored_value);
+      kernels::convert(key.data() + head * shape_.head_dim, shape_.head_dim, stored_key);
+      kernels::convert(value.data() + head * value_dim, value_dim, stored_value);
       if constexpr (StoringPolicy<Policy>) {
         float* const numbers = workspace_.spare(head);
         kernels::convert(stored_key, shape_.head_dim, numbers);
-        kernels::convert(stored_value, shape_.head_dim, numbers + shape_.head_dim);
+        kernels::convert(stored_value, shape_.output_dim(), numbers + shape_.head_dim);
         policies_[index(layer, head)].store(slot, {numbers, shape_.head_dim},
-                                            {numbers + shape_.head_dim, shape_.head_dim});
+                                            {numbers + shape_.head_dim, shape_.output_dim()});
       }
     });
   }
@@ -543,7 +547,7 @@ class KVCache {
       const Placement placement = policies_[at].place(position);
       placed_[head] = placement.slot;
       fetch_to_write(keys_of(at)[placement.slot], shape_.head_dim * sizeof(T));
-      fetch_to_write(values_of(at)[placement.slot], shape_.head_dim * sizeof(T));
+      fetch_to_write(values_of(at)[placement.slot], shape_.stored_value_dim() * sizeof(T));
       if (!placements.empty()) placements[head] = placement;
     }
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
@@ -560,7 +564,7 @@ class KVCache {
   Status attend_token(std::size_t layer, std::span<const E> query, std::span<E> output,
                       Execute& execute) noexcept {
     if (layer >= shape_.layers || query.size() != shape_.query_width() ||
-        output.size() != query.size()) {
+        output.size() != shape_.output_width()) {
       return Status::wrong_size;
     }
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
@@ -568,9 +572,10 @@ class KVCache {
       if (status != Status::ok) return status;
     }
     const std::size_t width = shape_.group() * shape_.head_dim;
+    const std::size_t output_width = shape_.group() * shape_.output_dim();
     execute(shape_.kv_heads, [&](std::size_t head) {
       (void)attend_one(layer, head, query.subspan(head * width, width),
-                       output.subspan(head * width, width));
+                       output.subspan(head * output_width, output_width));
     });
     return observe_heads(layer, execute);
   }

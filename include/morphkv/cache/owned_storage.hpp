@@ -4,6 +4,7 @@
 #ifndef MORPHKV_CACHE_OWNED_STORAGE_HPP
 #define MORPHKV_CACHE_OWNED_STORAGE_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 #include <vector>
@@ -16,9 +17,9 @@
 
 namespace morphkv { inline namespace v0 {
 
-/// One allocation for the keys of all layers and one for the values. A head's slots lie in one
-/// piece, [slot][head_dim], and begin on a cache line. Copies are independent.
-/// Thread safety: that of a container.
+/// One allocation for the keys of all layers and one for the values, unless these lie in the keys.
+/// A head's slots lie in one piece, [slot][head_dim], and begin on a cache line. Copies are
+/// independent. Thread safety: that of a container.
 template <Scalar T>
 class OwnedStorage {
  public:
@@ -26,27 +27,32 @@ class OwnedStorage {
 
   /// \param slots of every head, [layers][kv_heads]
   OwnedStorage(const CacheShape& shape, std::span<const std::size_t> slots)
-      : kv_heads_(shape.kv_heads), head_dim_(shape.head_dim), slots_(slots.begin(), slots.end()) {
-    std::size_t elements = 0;
+      : kv_heads_(shape.kv_heads),
+        key_dim_(shape.head_dim),
+        value_dim_(shape.stored_value_dim()),
+        slots_(slots.begin(), slots.end()) {
+    Offsets end{};
     for (const std::size_t count : slots_) {
-      offsets_.push_back(elements);
-      elements += elements_of(count);
+      offsets_.push_back(end);
+      end = after(end, count);
     }
-    keys_ = AlignedBuffer<T>(elements);
-    values_ = AlignedBuffer<T>(elements);
+    keys_ = AlignedBuffer<T>(end.keys);
+    values_ = AlignedBuffer<T>(end.values);
   }
 
   [[nodiscard]] KvView<T> keys(std::size_t layer, std::size_t head) noexcept {
-    return {.data = keys_.data() + offsets_[index(layer, head)], .stride = head_dim_};
+    return {.data = keys_.data() + offsets_[index(layer, head)].keys, .stride = key_dim_};
   }
   [[nodiscard]] KvView<const T> keys(std::size_t layer, std::size_t head) const noexcept {
-    return {.data = keys_.data() + offsets_[index(layer, head)], .stride = head_dim_};
+    return {.data = keys_.data() + offsets_[index(layer, head)].keys, .stride = key_dim_};
   }
   [[nodiscard]] KvView<T> values(std::size_t layer, std::size_t head) noexcept {
-    return {.data = values_.data() + offsets_[index(layer, head)], .stride = head_dim_};
+    if (value_dim_ == 0) return keys(layer, head);
+    return {.data = values_.data() + offsets_[index(layer, head)].values, .stride = value_dim_};
   }
   [[nodiscard]] KvView<const T> values(std::size_t layer, std::size_t head) const noexcept {
-    return {.data = values_.data() + offsets_[index(layer, head)], .stride = head_dim_};
+    if (value_dim_ == 0) return keys(layer, head);
+    return {.data = values_.data() + offsets_[index(layer, head)].values, .stride = value_dim_};
   }
   /// Slots that the head has memory for.
   [[nodiscard]] std::size_t slots(std::size_t layer, std::size_t head) const noexcept {
@@ -61,37 +67,46 @@ class OwnedStorage {
   [[nodiscard]] static std::size_t divisible_slots(const CacheShape& shape,
                                                    std::size_t slots) noexcept {
     constexpr std::size_t line = aligned_stride<T>(1);
-    const std::size_t aligned =
-        shape.head_dim % line == 0 ? 0 : (line + shape.head_dim - 1) / shape.head_dim;
+    std::size_t aligned = 0;
+    for (const std::size_t dim : {shape.head_dim, shape.output_dim()}) {
+      if (dim % line != 0) aligned = std::max(aligned, (line + dim - 1) / dim);
+    }
     return slots + 1 + aligned;
   }
 
   /// Divides a layer's memory anew; keys and values that lay there are lost.
   /// \param slots [kv_heads]; they need no more elements than the layer's slots did
   void divide(std::size_t layer, std::span<const std::size_t> slots) noexcept {
-    std::size_t offset = offsets_[index(layer, 0)];
+    Offsets end = offsets_[index(layer, 0)];
     for (std::size_t head = 0; head < kv_heads_; ++head) {
-      offsets_[index(layer, head)] = offset;
+      offsets_[index(layer, head)] = end;
       slots_[index(layer, head)] = slots[head];
-      offset += elements_of(slots[head]);
+      end = after(end, slots[head]);
     }
-    MORPHKV_ASSERT(offset <= (index(layer, kv_heads_) < offsets_.size()
-                                  ? offsets_[index(layer, kv_heads_)]
-                                  : keys_.size()));
+    [[maybe_unused]] const bool is_last = index(layer, kv_heads_) == offsets_.size();
+    MORPHKV_ASSERT(end.keys <= (is_last ? keys_.size() : offsets_[index(layer + 1, 0)].keys));
+    MORPHKV_ASSERT(end.values <= (is_last ? values_.size() : offsets_[index(layer + 1, 0)].values));
   }
 
  private:
   [[nodiscard]] std::size_t index(std::size_t layer, std::size_t head) const noexcept {
     return layer * kv_heads_ + head;
   }
-  [[nodiscard]] std::size_t elements_of(std::size_t slots) const noexcept {
-    return aligned_stride<T>(slots * head_dim_);
+  /// A head's first elements.
+  struct Offsets {
+    std::size_t keys = 0;
+    std::size_t values = 0;
+  };
+  [[nodiscard]] Offsets after(const Offsets& begin, std::size_t slots) const noexcept {
+    return {begin.keys + aligned_stride<T>(slots * key_dim_),
+            begin.values + aligned_stride<T>(slots * value_dim_)};
   }
 
   std::size_t kv_heads_;
-  std::size_t head_dim_;
-  std::vector<std::size_t> slots_;    ///< [layers][kv_heads]
-  std::vector<std::size_t> offsets_;  ///< of each head's first element
+  std::size_t key_dim_;
+  std::size_t value_dim_;           ///< 0: values lie in the keys
+  std::vector<std::size_t> slots_;  ///< [layers][kv_heads]
+  std::vector<Offsets> offsets_;    ///< likewise
   AlignedBuffer<T> keys_;
   AlignedBuffer<T> values_;
 };

@@ -29,8 +29,8 @@ struct LayerBlock {
   std::size_t tokens;
   std::span<const E> queries;  ///< [tokens][query_heads][head_dim]
   std::span<const E> keys;     ///< [tokens][kv_heads][head_dim]
-  std::span<const E> values;   ///< [tokens][kv_heads][head_dim]
-  std::span<E> outputs;        ///< as the queries, or empty
+  std::span<const E> values;   ///< [tokens][kv_heads][value_dim]; empty where they lie in the keys
+  std::span<E> outputs;        ///< [tokens][query_heads][value_dim], or empty
   /// [tokens][query_heads], where the engine has attended, or empty
   std::span<const float> log_sum_exp;
 };
@@ -109,18 +109,21 @@ class PendingBlock {
       heads_[head].commit(*selections_[head]);
       const KvView<T> keys = storage_.keys(layer_, head);
       const KvView<T> values = storage_.values(layer_, head);
-      std::size_t offset = head * shape_.head_dim;
+      const std::size_t value_dim = shape_.stored_value_dim();
+      const E* from_key = block_.keys.data() + head * shape_.head_dim;
+      const E* from_value = block_.values.data() + head * value_dim;
       for (const Slot slot : selections_[head]->slots) {
         const auto write = [&](T* key, T* value) {
-          kernels::convert(block_.keys.data() + offset, shape_.head_dim, key);
-          kernels::convert(block_.values.data() + offset, shape_.head_dim, value);
+          kernels::convert(from_key, shape_.head_dim, key);
+          kernels::convert(from_value, value_dim, value);
         };
         if (is_recorded) {
           const auto rows = history.save(layer_ * heads_.size() + head, keys, values, slot);
           write(rows.key, rows.value);
         }
         if (slot != no_slot) write(keys[slot], values[slot]);
-        offset += shape_.key_width();
+        from_key += shape_.key_width();
+        from_value += shape_.value_width();
       }
     }
   }
@@ -128,23 +131,28 @@ class PendingBlock {
  private:
   [[nodiscard]] PrefillHead<T, E> prefill_head(std::size_t head, GroupFusion fusion) noexcept {
     const std::size_t queries = head * shape_.group() * shape_.head_dim;
-    const std::size_t keys = head * shape_.head_dim;
+    const std::size_t outputs = head * shape_.group() * shape_.output_dim();
+    const E* keys = block_.keys.data() + head * shape_.head_dim;
+    const E* values = block_.values.data() + head * shape_.stored_value_dim();
     return {.positions = heads_[head].positions(),
             .keys = storage_.keys(layer_, head),
             .values = storage_.values(layer_, head),
             .tokens = block_.tokens,
             .block_queries = block_.queries.data() + queries,
-            .block_keys = block_.keys.data() + keys,
-            .block_values = block_.values.data() + keys,
-            .block_outputs = block_.outputs.empty() ? nullptr : block_.outputs.data() + queries,
+            .block_keys = keys,
+            .block_values = shape_.values_in_keys ? keys : values,
+            .block_outputs = block_.outputs.empty() ? nullptr : block_.outputs.data() + outputs,
             .block_log_sum_exp = block_.log_sum_exp.empty()
                                      ? nullptr
                                      : block_.log_sum_exp.data() + head * shape_.group(),
             .log_sum_exp_stride = shape_.query_heads,
             .query_stride = shape_.query_width(),
             .key_stride = shape_.key_width(),
+            .value_stride = shape_.values_in_keys ? shape_.key_width() : shape_.value_width(),
+            .output_stride = shape_.output_width(),
             .group = shape_.group(),
             .head_dim = shape_.head_dim,
+            .value_dim = shape_.output_dim(),
             .window = shape_.window(layer_),
             .logits = shape_.logits(layer_, head),
             .fusion = fusion};

@@ -49,7 +49,7 @@ class SequencePool {
   /// \throws std::invalid_argument if the options do not fit
   [[nodiscard]] static std::size_t elements(const CacheShape& shape, const Options& options) {
     validate(shape);
-    return shape.layers * slots(shape, options) * shape.key_width() * 2;
+    return shape.layers * slots(shape, options) * (shape.key_width() + shape.value_width());
   }
 
   /// \param memory as many slabs as fit
@@ -103,7 +103,7 @@ class SequencePool {
   [[nodiscard]] const Sequence& operator[](Id id) const { return sequences_[checked(id)]; }
 
   /// The next token of every sequence named.
-  /// \param keys, values [ids][kv_heads][head_dim], in T or float
+  /// \param keys, values [ids][kv_heads][head_dim or value_dim], in T or float
   /// \param statuses [ids]: receives what KVCache::append reports for each sequence; no_sequence
   ///                 for an id that names none, or one that occurred before in `ids`
   /// \return wrong_size if a span's size does not match, and nothing was written; else the first
@@ -112,10 +112,11 @@ class SequencePool {
   Status append(std::size_t layer, std::span<const Id> ids, const Keys& keys, const Keys& values,
                 std::span<Status> statuses) noexcept {
     const std::size_t width = shape_.key_width();
+    const std::size_t value_width = shape_.value_width();
     const std::span k(keys);
     const std::span v(values);
     if (layer >= shape_.layers || statuses.size() != ids.size() || k.size() != ids.size() * width ||
-        v.size() != k.size()) {
+        v.size() != ids.size() * value_width) {
       return Status::wrong_size;
     }
     std::ranges::fill(statuses, Status::ok);
@@ -123,15 +124,16 @@ class SequencePool {
     for (std::size_t i = 0; i < ids.size(); ++i) {
       if (statuses[i] != Status::ok) continue;
       Sequence& sequence = sequences_[slab_of(ids[i])];
-      statuses[i] = sequence.append(layer, k.subspan(i * width, width), v.subspan(i * width, width),
-                                    sequence.next_position(layer));
+      statuses[i] =
+          sequence.append(layer, k.subspan(i * width, width),
+                          v.subspan(i * value_width, value_width), sequence.next_position(layer));
     }
     return first_failure(statuses);
   }
 
   /// Attention of these sequences' newest tokens, whose rows then update the scores. All heads of
   /// all sequences go to the executor at once.
-  /// \param queries, outputs [ids][query_heads][head_dim], in T or float
+  /// \param queries, outputs [ids][query_heads][head_dim or value_dim], in T or float
   /// \param statuses [ids]: a sequence takes part if its status is ok: pass those of append, and
   ///                 where it failed the sequence is left out and its status stays. The others
   ///                 receive what KVCache::attend reports, or no_sequence as in append
@@ -141,17 +143,18 @@ class SequencePool {
                 Outputs&& outputs, std::span<Status> statuses, Execute&& execute = {}) noexcept {
     const std::size_t heads = shape_.kv_heads;
     const std::size_t width = shape_.group() * shape_.head_dim;
+    const std::size_t output_width = shape_.group() * shape_.output_dim();
     const std::span q(queries);
     const std::span o(outputs);
     if (layer >= shape_.layers || statuses.size() != ids.size() ||
-        q.size() != ids.size() * heads * width || o.size() != q.size()) {
+        q.size() != ids.size() * heads * width || o.size() != ids.size() * heads * output_width) {
       return Status::wrong_size;
     }
     check_ids(ids, statuses);
     execute(ids.size() * heads, [&](std::size_t i) {
       if (statuses[i / heads] != Status::ok) return;
       (void)sequences_[slab_of(ids[i / heads])].attend_head(
-          layer, i % heads, q.subspan(i * width, width), o.subspan(i * width, width));
+          layer, i % heads, q.subspan(i * width, width), o.subspan(i * output_width, output_width));
     });
     execute(ids.size(), [&](std::size_t i) {
       if (statuses[i] == Status::ok) {
@@ -172,8 +175,10 @@ class SequencePool {
 
   /// The bytes of all slabs, in use or not, and of the sequences' bookkeeping.
   [[nodiscard]] MemoryUsage memory() const noexcept {
-    const std::size_t half = slabs() * slab_bytes() / 2;
-    MemoryUsage usage{.keys = half, .values = half};
+    const std::size_t bytes = slabs() * slab_bytes();
+    const std::size_t widths = shape_.key_width() + shape_.value_width();
+    const std::size_t keys = bytes / widths * shape_.key_width();
+    MemoryUsage usage{.keys = keys, .values = bytes - keys};
     for (const Sequence& sequence : sequences_) usage += sequence.memory();
     return usage;
   }
@@ -219,11 +224,12 @@ class SequencePool {
   }
 
   [[nodiscard]] std::vector<LayerMemory<T>> layers_of(std::span<T> slab) const {
-    const std::size_t elements = slab.size() / shape_.layers / 2;
+    const std::size_t elements = slab.size() / shape_.layers;
+    const std::size_t slots = elements / (shape_.key_width() + shape_.value_width());
     std::vector<LayerMemory<T>> layers;
     for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
-      T* keys = slab.data() + 2 * layer * elements;
-      layers.push_back({keys, keys + elements});
+      T* keys = slab.data() + layer * elements;
+      layers.push_back({keys, keys + slots * shape_.key_width()});
     }
     return layers;
   }

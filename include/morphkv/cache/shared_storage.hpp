@@ -48,12 +48,13 @@ class SharedStorage {
   /// \throws std::invalid_argument if the rows of all heads are more than a table entry can number
   SharedStorage(const CacheShape& shape, std::size_t capacity, std::size_t max_slots)
       : kv_heads_(checked(shape, capacity).kv_heads),
-        head_dim_(shape.head_dim),
+        key_dim_(shape.head_dim),
+        value_dim_(shape.stored_value_dim()),
         max_slots_(max_slots),
         page_rows_(std::bit_floor(std::clamp<std::size_t>(capacity / 32, 1, 64))),
         max_pages_((max_slots + page_rows_ - 1) / page_rows_),
-        keys_(page_count(shape, capacity) * page_rows_ * head_dim_),
-        values_(keys_.size()),
+        keys_(page_count(shape, capacity) * page_rows_ * key_dim_),
+        values_(page_count(shape, capacity) * page_rows_ * value_dim_),
         pages_(shape.heads() * max_pages_),
         free_(page_count(shape, capacity)) {
     std::int32_t page = 0;
@@ -64,16 +65,18 @@ class SharedStorage {
   }
 
   [[nodiscard]] KvView<T> keys(std::size_t layer, std::size_t head) noexcept {
-    return rows(keys_.data(), layer * kv_heads_ + head);
+    return rows(keys_.data(), key_dim_, layer * kv_heads_ + head);
   }
   [[nodiscard]] KvView<const T> keys(std::size_t layer, std::size_t head) const noexcept {
-    return rows(keys_.data(), layer * kv_heads_ + head);
+    return rows(keys_.data(), key_dim_, layer * kv_heads_ + head);
   }
   [[nodiscard]] KvView<T> values(std::size_t layer, std::size_t head) noexcept {
-    return rows(values_.data(), layer * kv_heads_ + head);
+    if (value_dim_ == 0) return keys(layer, head);
+    return rows(values_.data(), value_dim_, layer * kv_heads_ + head);
   }
   [[nodiscard]] KvView<const T> values(std::size_t layer, std::size_t head) const noexcept {
-    return rows(values_.data(), layer * kv_heads_ + head);
+    if (value_dim_ == 0) return keys(layer, head);
+    return rows(values_.data(), value_dim_, layer * kv_heads_ + head);
   }
   [[nodiscard]] std::size_t slots(std::size_t, std::size_t) const noexcept { return max_slots_; }
   [[nodiscard]] MemoryUsage memory() const noexcept {
@@ -86,9 +89,13 @@ class SharedStorage {
   /// more, `new_slot`. Heads are numbered through all layers.
   /// \pre `last` is the last slot in use of `from`, and `new_slot` the first free one of `to`
   void pass(std::size_t from, Slot slot, Slot last, std::size_t to, Slot new_slot) noexcept {
-    for (AlignedBuffer<T>* data : {&keys_, &values_}) {
-      const KvView<T> view = rows(data->data(), from);
-      if (slot != last) std::copy_n(view[last], head_dim_, view[slot]);
+    if (slot != last) {
+      const auto move_row = [&](T* data, std::size_t dim) noexcept {
+        const KvView<T> view = rows(data, dim, from);
+        std::copy_n(view[last], dim, view[slot]);
+      };
+      move_row(keys_.data(), key_dim_);
+      if (value_dim_ > 0) move_row(values_.data(), value_dim_);
     }
     if (last % page_rows_ == 0) free_[free_count_++] = table(from, last);
     if (new_slot % page_rows_ == 0) table(to, new_slot) = free_[--free_count_];
@@ -109,12 +116,12 @@ class SharedStorage {
   }
 
   template <class E>
-  [[nodiscard]] KvView<E> rows(E* data, std::size_t head) const noexcept {
+  [[nodiscard]] KvView<E> rows(E* data, std::size_t dim, std::size_t head) const noexcept {
     return {.data = data,
-            .stride = head_dim_,
+            .stride = dim,
             .pages = pages_.data() + head * max_pages_,
             .page_rows = page_rows_,
-            .page_stride = page_rows_ * head_dim_};
+            .page_stride = page_rows_ * dim};
   }
   /// The page of a slot.
   [[nodiscard]] std::int32_t& table(std::size_t head, std::size_t slot) noexcept {
@@ -122,11 +129,12 @@ class SharedStorage {
   }
 
   std::size_t kv_heads_;
-  std::size_t head_dim_;
+  std::size_t key_dim_;
+  std::size_t value_dim_;  ///< 0: values lie in the keys
   std::size_t max_slots_;
   std::size_t page_rows_;
   std::size_t max_pages_;  ///< of one head
-  AlignedBuffer<T> keys_;  ///< [pages][page_rows_][head_dim]
+  AlignedBuffer<T> keys_;  ///< [pages][page_rows_][key_dim_]
   AlignedBuffer<T> values_;
   AlignedBuffer<std::int32_t> pages_;  ///< [layers][kv_heads][max_pages_]
   AlignedBuffer<std::int32_t> free_;   ///< the first free_count_ are pages of no head

@@ -19,18 +19,20 @@ class PromptRows {
   /// A row function: writes the fused row of the block's token `query`, `columns()` weights. If it
   /// returns Status::bad_row, what it has written means nothing.
   using Function = Status (*)(void* context, std::size_t query, float* row);
-  /// Writes the key or the value of a column, [head_dim].
+  /// Writes the key, [key_dim], or the value, [value_dim], of a column.
   using Numbers = void (*)(void* context, std::size_t column, float* numbers);
 
-  /// Keys and values are for a StoringPolicy: without them `dim` is 0.
+  /// Keys and values are for a StoringPolicy: their dimensions are 0 where there are none.
   PromptRows(std::size_t tokens, std::size_t columns, void* context, Function fused_row,
-             std::size_t dim = 0, Numbers key_of = nullptr, Numbers value_of = nullptr) noexcept
+             std::size_t key_dim = 0, Numbers key_of = nullptr, std::size_t value_dim = 0,
+             Numbers value_of = nullptr) noexcept
       : tokens_(tokens),
         columns_(columns),
         context_(context),
         fused_(fused_row),
-        head_dim_(dim),
+        key_dim_(key_dim),
         key_(key_of),
+        value_dim_(value_dim),
         value_(value_of) {}
 
   /// Tokens of the block.
@@ -38,12 +40,13 @@ class PromptRows {
   /// Slots in use, and the block's tokens.
   [[nodiscard]] std::size_t columns() const noexcept { return columns_; }
   /// Of a key and of a value; 0 if there are none.
-  [[nodiscard]] std::size_t head_dim() const noexcept { return head_dim_; }
+  [[nodiscard]] std::size_t key_dim() const noexcept { return key_dim_; }
+  [[nodiscard]] std::size_t value_dim() const noexcept { return value_dim_; }
 
   /// The fused row of the block's token `query`: [columns()].
   Status fused(std::size_t query, float* row) const { return fused_(context_, query, row); }
-  /// The key and the value of a column that holds a token, as the cache stores them: [head_dim()].
-  /// \pre head_dim() > 0
+  /// The key, [key_dim()], and the value, [value_dim()], of a column that holds a token, as the
+  /// cache stores them. \pre the dimension is not 0
   void key(std::size_t column, float* numbers) const { key_(context_, column, numbers); }
   void value(std::size_t column, float* numbers) const { value_(context_, column, numbers); }
 
@@ -52,8 +55,9 @@ class PromptRows {
   std::size_t columns_;
   void* context_;
   Function fused_;
-  std::size_t head_dim_;
+  std::size_t key_dim_;
   Numbers key_;
+  std::size_t value_dim_;
   Numbers value_;
 };
 

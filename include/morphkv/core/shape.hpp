@@ -21,7 +21,12 @@ struct CacheShape {
   std::size_t layers = 1;
   std::size_t query_heads = 1;
   std::size_t kv_heads = 1;
-  std::size_t head_dim = 1;
+  std::size_t head_dim = 1;  ///< of queries and keys
+  std::size_t value_dim =
+      0;  ///< of values and outputs, where it is not head_dim (DeepSeek); 0: it is
+  /// A token's value is the first value_dim elements of its key, which is stored once: the latent
+  /// cache of MLA in its absorbed form, where one KV head serves all query heads.
+  bool values_in_keys = false;
   float scale = 0;     ///< of the logits; 0: 1 / sqrt(head_dim)
   float soft_cap = 0;  ///< of the logits, see Logits; 0: none
   /// [layers][query_heads]: sink logits, see Logits, or null. The engine owns them and keeps them
@@ -36,11 +41,25 @@ struct CacheShape {
   [[nodiscard]] constexpr std::size_t group() const noexcept { return query_heads / kv_heads; }
   /// KV heads of all layers.
   [[nodiscard]] constexpr std::size_t heads() const noexcept { return layers * kv_heads; }
-  /// Elements of one token's queries (or outputs), and of its keys (or values), in one layer.
+  /// Elements of a value, and of a query head's output.
+  [[nodiscard]] constexpr std::size_t output_dim() const noexcept {
+    return value_dim == 0 ? head_dim : value_dim;
+  }
+  /// Elements that are stored of a value: none where it lies in the key.
+  [[nodiscard]] constexpr std::size_t stored_value_dim() const noexcept {
+    return values_in_keys ? 0 : output_dim();
+  }
+  /// Elements of one token's queries, outputs, keys and values in one layer.
   [[nodiscard]] constexpr std::size_t query_width() const noexcept {
     return query_heads * head_dim;
   }
+  [[nodiscard]] constexpr std::size_t output_width() const noexcept {
+    return query_heads * output_dim();
+  }
   [[nodiscard]] constexpr std::size_t key_width() const noexcept { return kv_heads * head_dim; }
+  [[nodiscard]] constexpr std::size_t value_width() const noexcept {
+    return kv_heads * stored_value_dim();
+  }
 
   /// Of a layer; 0: none.
   [[nodiscard]] constexpr std::size_t window(std::size_t layer) const noexcept {
@@ -58,11 +77,13 @@ struct CacheShape {
 };
 
 /// \throws std::invalid_argument if a number is 0, the KV heads do not divide the query heads, the
-///         query elements of all layers, layers * query_heads * head_dim, are above 2^30, the scale
-///         is negative or not finite, the soft cap is neither 0 nor from 0.001 to 1000, or a sink
-///         is NaN or plus infinity.
+///         query elements of all layers, layers * query_heads * head_dim, are above 2^30, values
+///         are longer than keys where they lie in them, or than 2^30, the scale is negative or not
+///         finite, the soft cap is neither 0 nor from 0.001 to 1000, or a sink is NaN or plus
+///         infinity.
 inline void validate(const CacheShape& shape) {
   std::size_t most = std::size_t{1} << 30U;  // times 2^31 slots it still fits std::size_t
+  const std::size_t most_values = most;
   const auto require_within = [&](const char* name, std::size_t value) {
     require(value > 0 && value <= most, name, value, "from 1 to " + std::to_string(most));
   };
@@ -74,6 +95,10 @@ inline void validate(const CacheShape& shape) {
           "a multiple of kv_heads = " + std::to_string(shape.kv_heads));
   most /= shape.query_heads;
   require_within("layers", shape.layers);
+  const std::size_t longest =
+      shape.values_in_keys ? shape.head_dim : most_values / shape.query_heads / shape.layers;
+  require(shape.output_dim() <= longest, "value_dim", shape.value_dim,
+          "at most " + std::to_string(longest));
   require(std::isfinite(shape.scale) && shape.scale >= 0, "scale", shape.scale,
           "0 or a finite number above it");
   require(shape.soft_cap == 0 || (shape.soft_cap >= min_soft_cap && shape.soft_cap <= max_soft_cap),

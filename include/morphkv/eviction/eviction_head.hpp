@@ -327,12 +327,12 @@ class EvictionHead {
   /// The norms of the values of a block's columns; all alike where the caller has no values.
   void write_norms(const PromptRows& rows, float* norms) const {
     std::fill_n(norms, rows.columns(), 1.0F);
-    std::vector<float> value(rows.head_dim() > 1 ? rows.head_dim() : 0);  // 1: see ScoredEviction
-    for (std::size_t c = 0; c < rows.columns() && rows.head_dim() > 0; ++c) {
+    std::vector<float> value(rows.value_dim() > 1 ? rows.value_dim() : 0);  // 1: ScoredEviction
+    for (std::size_t c = 0; c < rows.columns() && rows.value_dim() > 0; ++c) {
       if (c < size() && positions()[c] == no_position) continue;
-      float* numbers = rows.head_dim() > 1 ? value.data() : norms + c;
+      float* numbers = rows.value_dim() > 1 ? value.data() : norms + c;
       rows.value(c, numbers);
-      norms[c] = pin_norm(numbers, rows.head_dim());
+      norms[c] = pin_norm(numbers, rows.value_dim());
     }
   }
   [[nodiscard]] HeadView view() const noexcept {

@@ -204,7 +204,7 @@ class ScoredEviction : public EvictionHead<S> {
         const RowMatrix<float>& computed = *static_cast<const ComputedRows*>(self)->from;
         *norm = computed.row(computed.rows() - 1)[column];
       };
-      return {tokens, columns, this, fused_row, 1, nullptr, norm_of};
+      return {tokens, columns, this, fused_row, 0, nullptr, 1, norm_of};
     }
   };
 

@@ -25,8 +25,8 @@ struct PrefetchHint {
 };
 using PrefetchHints = std::array<PrefetchHint, 4>;
 
-/// The arguments of decode_attention. Nothing is owned. Rows of keys and values lie as KvView says,
-/// the values with the same strides and pages as the keys.
+/// The arguments of decode_attention. Nothing is owned. Rows of keys and values lie as KvView says;
+/// where they have pages, both have the same.
 template <Scalar T>
 struct DecodeAttention {
   const float* query = nullptr;  ///< [group][head_dim]
@@ -34,15 +34,20 @@ struct DecodeAttention {
   KvView<const T> values;        ///< [tokens]
   std::size_t tokens = 0;        ///< at least 1
   std::size_t group = 1;
-  std::size_t head_dim = 0;
+  std::size_t head_dim = 0;   ///< of queries and keys
+  std::size_t value_dim = 0;  ///< of values and outputs; 0: head_dim
   Logits logits{};
   GroupFusion fusion = GroupFusion::max;
   float* weights = nullptr;  ///< working space, [group][weight_stride]
   std::size_t weight_stride = 0;
-  float* output = nullptr;       ///< [group][head_dim], or null: then no value is read
+  float* output = nullptr;       ///< [group][output_dim()], or null: then no value is read
   float* row = nullptr;          ///< [tokens]: the fused row, or null if not wanted
   float* log_sum_exp = nullptr;  ///< [group], or null if not wanted
   PrefetchHints next{};  ///< what the caller reads next: a score's memory, another head's keys
+
+  [[nodiscard]] constexpr std::size_t output_dim() const noexcept {
+    return value_dim == 0 ? head_dim : value_dim;
+  }
 };
 
 /// The arguments of block_attention. Nothing is owned.
@@ -50,24 +55,32 @@ template <Scalar T>
 struct BlockAttention {
   const float* queries = nullptr;  ///< [rows][group][head_dim]
   const T* keys = nullptr;         ///< [tokens][stride]
-  const T* values = nullptr;       ///< [tokens][stride]; not read without outputs
+  const T* values = nullptr;       ///< [tokens][value_stride]; not read without outputs
   std::size_t rows = 0;            ///< queries: the last ones of the tokens
   std::size_t tokens = 0;          ///< at least rows; query r sees tokens 0 ... tokens - rows + r,
   std::size_t window = 0;          ///< or the last `window` of these, if it is not 0
   std::size_t group = 1;
-  std::size_t head_dim = 0;
-  std::size_t stride = 0;  ///< elements between the rows of two tokens, at least head_dim
+  std::size_t head_dim = 0;      ///< of queries and keys
+  std::size_t value_dim = 0;     ///< of values and outputs; 0: head_dim
+  std::size_t stride = 0;        ///< elements between the keys of two tokens, at least head_dim
+  std::size_t value_stride = 0;  ///< between two values; 0: stride
   Logits logits{};
   GroupFusion fusion = GroupFusion::max;  ///< of the heads' weights into rows
   /// [rows][group]: the natural logarithms of the sums of exponentials of the logits, the sink's
   /// included, as an attention kernel returns them, or null. Used where no outputs are wanted.
   const float* known_log_sum_exp = nullptr;
-  float* outputs = nullptr;      ///< [rows][group][head_dim], or null if not wanted
+  float* outputs = nullptr;      ///< [rows][group][output_dim()], or null if not wanted
   float* log_sum_exp = nullptr;  ///< [rows][group], or null if not wanted or known
   float* fused_rows = nullptr;   ///< [rows][row_stride]: `tokens` weights each; null: not wanted
   std::size_t row_stride = 0;    ///< at least tokens
   float* workspace = nullptr;    ///< block_attention_workspace() numbers on a cache line
 
+  [[nodiscard]] constexpr std::size_t output_dim() const noexcept {
+    return value_dim == 0 ? head_dim : value_dim;
+  }
+  [[nodiscard]] const T* value(std::size_t token) const noexcept {
+    return values + token * (value_stride == 0 ? stride : value_stride);
+  }
   /// The tokens that query `r` sees begin here, and end before seen_end(r).
   [[nodiscard]] constexpr std::size_t seen_begin(std::size_t r) const noexcept {
     return window == 0 || window >= seen_end(r) ? 0 : seen_end(r) - window;
@@ -94,11 +107,14 @@ inline constexpr std::size_t block_queries = 64;
 
 /// Numbers of the workspace of block_attention. `tokens` is 0 where no rows are wanted, or where
 /// the log-sum-exp is known and no outputs are wanted; else all weights are kept until their sum
-/// is.
+/// is. `value_dim` is 0 where it is head_dim.
 [[nodiscard]] constexpr std::size_t block_attention_workspace(std::size_t head_dim,
-                                                              std::size_t tokens = 0) noexcept {
-  const std::size_t width = (head_dim + 15) / 16 * 16;
-  return 2 * (block_queries + block_tokens) * width + block_queries * block_tokens +
+                                                              std::size_t tokens = 0,
+                                                              std::size_t value_dim = 0) noexcept {
+  const auto whole_vectors = [](std::size_t dim) { return (dim + 15) / 16 * 16; };
+  const std::size_t widths =
+      whole_vectors(head_dim) + whole_vectors(value_dim == 0 ? head_dim : value_dim);
+  return (block_queries + block_tokens) * widths + block_queries * block_tokens +
          block_queries * (padded(tokens) + padded(tokens) / block_tokens);
 }
 

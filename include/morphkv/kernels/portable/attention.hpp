@@ -92,13 +92,13 @@ template <Scalar T>
     if (a.log_sum_exp != nullptr) a.log_sum_exp[g] = log_sum_exp;
   }
   if (a.output != nullptr) {
-    std::fill_n(a.output, a.group * a.head_dim, 0.0F);
+    std::fill_n(a.output, a.group * a.output_dim(), 0.0F);
     for (std::size_t t = 0; t < a.tokens; ++t) {
       const T* value = a.values[t];
       for (std::size_t g = 0; g < a.group; ++g) {
         const float weight = a.weights[g * a.weight_stride + t];
-        float* out = a.output + g * a.head_dim;
-        for (std::size_t d = 0; d < a.head_dim; ++d)
+        float* out = a.output + g * a.output_dim();
+        for (std::size_t d = 0; d < a.output_dim(); ++d)
           out[d] += weight * static_cast<float>(value[d]);
       }
     }
@@ -116,7 +116,7 @@ template <Scalar T>
 [[nodiscard]] float attend_in_tiles(const BlockAttention<T>& a, const float* query,
                                     std::size_t first, std::size_t end, float sink,
                                     float* output) noexcept {
-  const std::size_t dims = output == nullptr ? 0 : a.head_dim;
+  const std::size_t dims = output == nullptr ? 0 : a.output_dim();
   float high = (std::max)(sink, std::numeric_limits<float>::lowest());
   float total = std::isfinite(sink) ? 1.0F : 0.0F;
   std::fill_n(output, dims, 0.0F);
@@ -133,7 +133,7 @@ template <Scalar T>
     for (std::size_t d = 0; d < dims; ++d) output[d] *= shrink;
     for (std::size_t t = 0; t < count; ++t) {
       const float weight = std::exp(logits[t] - high);
-      const T* value = dims == 0 ? nullptr : a.values + (begin + t) * a.stride;
+      const T* value = dims == 0 ? nullptr : a.value(begin + t);
       total += weight;
       for (std::size_t d = 0; d < dims; ++d) output[d] += weight * static_cast<float>(value[d]);
     }
@@ -176,7 +176,7 @@ template <Scalar T>
       const float log_sum_exp =
           known ? a.known_log_sum_exp[at]
                 : attend_in_tiles(a, query, begin, end, a.logits.sink(g),
-                                  a.outputs == nullptr ? nullptr : a.outputs + at * a.head_dim);
+                                  a.outputs == nullptr ? nullptr : a.outputs + at * a.output_dim());
       finite = finite && std::isfinite(log_sum_exp);
       if (!known && a.log_sum_exp != nullptr) a.log_sum_exp[at] = log_sum_exp;
       if (a.fused_rows == nullptr) continue;

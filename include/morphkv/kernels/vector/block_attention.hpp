@@ -24,20 +24,21 @@ struct QueryVector {
 /// pair of them.
 struct BlockSpace {
   float* queries;  ///< [vector][words of head_dim][lane]
-  float* outputs;  ///< [vector][head_dim][lane]
+  float* outputs;  ///< [vector][output_dim][lane]
   float* weights;  ///< [vector][block_tokens][lane]
   float* keys;     ///< [block_tokens][words of head_dim]
-  float* values;   ///< [words of block_tokens][head_dim]
+  float* values;   ///< [words of block_tokens][output_dim]
   float* kept;     ///< [vector][padded tokens][lane], where rows are computed from them
 
-  BlockSpace(float* workspace, std::size_t head_dim) noexcept {
-    const std::size_t width = (head_dim + lanes - 1) / lanes * lanes;
+  BlockSpace(float* workspace, std::size_t head_dim, std::size_t output_dim) noexcept {
+    const std::size_t key_width = (head_dim + lanes - 1) / lanes * lanes;
+    const std::size_t value_width = (output_dim + lanes - 1) / lanes * lanes;
     queries = workspace;
-    outputs = queries + block_queries * width;
-    weights = outputs + block_queries * width;
+    outputs = queries + block_queries * key_width;
+    weights = outputs + block_queries * value_width;
     keys = weights + block_queries * block_tokens;
-    values = keys + block_tokens * width;
-    kept = values + block_tokens * width;
+    values = keys + block_tokens * key_width;
+    kept = values + block_tokens * value_width;
   }
 };
 
@@ -175,7 +176,7 @@ struct RunningSoftmax {
   /// Turns the products of `count` tokens from `token` on into weights relative to the greatest
   /// logit so far; scales the outputs down where they bring a greater one.
   void absorb(float* products, std::size_t token, std::size_t count, Logits logits, float* output,
-              std::size_t head_dim) noexcept {
+              std::size_t output_dim) noexcept {
     const Floats before = load(high);
     Floats highest = before;
     for (std::size_t k = 0; k < count; ++k) {
@@ -195,7 +196,7 @@ struct RunningSoftmax {
     store(high, highest);
     store(total, sum);
     if (output == nullptr || popcount(equal(before, highest)) == lanes) return;
-    for (std::size_t d = 0; d < head_dim; ++d) {
+    for (std::size_t d = 0; d < output_dim; ++d) {
       store(output + d * lanes, load(output + d * lanes) * shrink);
     }
   }
@@ -230,8 +231,8 @@ bool finish_vector(const BlockAttention<T>& a, const QueryVector& vector,
     if (a.log_sum_exp != nullptr) a.log_sum_exp[at] = softmax.high[i] + std::log(total);
     if (a.outputs == nullptr) continue;
     const float share = 1.0F / total;
-    float* to = a.outputs + at * a.head_dim;
-    for (std::size_t d = 0; d < a.head_dim; ++d) to[d] = output[d * lanes + i] * share;
+    float* to = a.outputs + at * a.output_dim();
+    for (std::size_t d = 0; d < a.output_dim(); ++d) to[d] = output[d * lanes + i] * share;
   }
   return finite;
 }
@@ -284,7 +285,7 @@ class Panel {
  public:
   explicit Panel(const BlockAttention<T>& a) noexcept
       : a_(a),
-        space_(a.workspace, a.head_dim),
+        space_(a.workspace, a.head_dim, a.output_dim()),
         known_(a.outputs == nullptr && a.fused_rows != nullptr && a.known_log_sum_exp != nullptr),
         keeps_(a.fused_rows != nullptr && !known_),
         weights_(keeps_ ? space_.kept : space_.weights),
@@ -368,10 +369,11 @@ class Panel {
     }
   }
 
-  /// Brings the rows of keys or values of `count` tokens into the L2 cache, while a product runs.
-  void prefetch(const T* rows, std::size_t count) const noexcept {
-    for (std::size_t k = 0; k < count; ++k, rows += a_.stride) {
-      for (std::size_t d = 0; d < a_.head_dim; d += 64 / sizeof(T)) {
+  /// Brings `count` rows of keys or values into the L2 cache, while a product runs.
+  static void prefetch(const T* rows, std::size_t count, std::size_t stride,
+                       std::size_t dim) noexcept {
+    for (std::size_t k = 0; k < count; ++k, rows += stride) {
+      for (std::size_t d = 0; d < dim; d += 64 / sizeof(T)) {
         __builtin_prefetch(rows + d, 0, 2);
       }
     }
@@ -383,8 +385,10 @@ class Panel {
     for (std::size_t k = 0; k < tokens; ++k) {
       Words::pack_key(a_.keys + (t + k) * a_.stride, a_.head_dim, space_.keys + k * depth_);
     }
-    prefetch(a_.keys + (t + tokens) * a_.stride, (std::min)(block_tokens, a_.tokens - t - tokens));
-    if (a_.outputs != nullptr) prefetch(a_.values + t * a_.stride, tokens);
+    const std::size_t left = (std::min)(block_tokens, a_.tokens - t - tokens);
+    prefetch(a_.keys + (t + tokens) * a_.stride, left, a_.stride, a_.head_dim);
+    const std::size_t value_stride = a_.value_stride == 0 ? a_.stride : a_.value_stride;
+    if (a_.outputs != nullptr) prefetch(a_.value(t), tokens, value_stride, output_dim_);
     float* tile = weights_ + (keeps_ ? t * lanes : 0);
     multiply_panel<Words, false>(last - first, {.left = space_.queries + first * query_stride_,
                                                 .left_stride = query_stride_,
@@ -403,7 +407,7 @@ class Panel {
       }
       softmax_[v].absorb(weights, t, tokens, a_.logits,
                          a_.outputs == nullptr ? nullptr : space_.outputs + v * output_stride_,
-                         a_.head_dim);
+                         output_dim_);
       if (keeps_) store(high_of(v, t), load(softmax_[v].high));
       if (a_.outputs != nullptr) {
         Words::pack_weights(weights, tokens, space_.weights + v * block_tokens * lanes);
@@ -411,7 +415,7 @@ class Panel {
     }
     if (known_) return fuse_vectors<true>(t);
     if (a_.outputs == nullptr) return;
-    Words::pack_values(a_.values + t * a_.stride, a_.stride, tokens, a_.head_dim, space_.values);
+    Words::pack_values(a_.value(t), value_stride, tokens, output_dim_, space_.values);
     const std::size_t words = (tokens + Words::numbers - 1) / Words::numbers;
     const bool packed = Words::numbers > 1;
     const std::size_t stride = packed ? block_tokens * lanes : weight_stride_;
@@ -419,9 +423,9 @@ class Panel {
                                 {.left = (packed ? space_.weights : tile) + first * stride,
                                  .left_stride = stride,
                                  .right = space_.values,
-                                 .row_stride = a_.head_dim,
+                                 .row_stride = output_dim_,
                                  .column_stride = 1,
-                                 .columns = a_.head_dim,
+                                 .columns = output_dim_,
                                  .depth = words,
                                  .out = space_.outputs + first * output_stride_,
                                  .out_stride = output_stride_});
@@ -475,7 +479,8 @@ class Panel {
   float* highs_;
   std::size_t depth_ = a_.head_dim / Words::numbers;
   std::size_t query_stride_ = depth_ * lanes;
-  std::size_t output_stride_ = a_.head_dim * lanes;
+  std::size_t output_dim_ = a_.output_dim();
+  std::size_t output_stride_ = output_dim_ * lanes;
   std::size_t size_ = 0;
   QueryVector vectors_[panel_vectors];
   RunningSoftmax softmax_[panel_vectors];

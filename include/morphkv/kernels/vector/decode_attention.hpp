@@ -10,7 +10,7 @@
 namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
 inline constexpr std::size_t max_heads = 4;  ///< of the group that one pass serves
-inline constexpr std::size_t max_group = 64;
+inline constexpr std::size_t max_group = 128;
 
 /// Values between two looks ahead: each fetches as many bytes whatever the type.
 template <Scalar T>
@@ -144,14 +144,15 @@ template <std::size_t Heads, std::size_t Chunks, bool Partial, Scalar T>
 void value_step(const DecodeAttention<T>& a, KvCursor<T> cursor, std::size_t head,
                 std::size_t token, std::size_t tokens, std::size_t d, std::size_t lines,
                 ReadAhead<T>& ahead) noexcept {
-  const std::size_t rest = a.head_dim - d;
+  const std::size_t dim = a.output_dim();
+  const std::size_t rest = dim - d;
   const std::size_t stride = a.values.stride;
   const float* weights = a.weights + head * a.weight_stride + token;
-  float* output = a.output + head * a.head_dim + d;
+  float* output = a.output + head * dim + d;
   Floats sums[Heads][Chunks];
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
-      const float* from = output + h * a.head_dim + c * lanes;
+      const float* from = output + h * dim + c * lanes;
       sums[h][c] = Partial ? load_first(from, rest) : load(from);
     }
   }
@@ -172,7 +173,7 @@ void value_step(const DecodeAttention<T>& a, KvCursor<T> cursor, std::size_t hea
   }
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
-      float* to = output + h * a.head_dim + c * lanes;
+      float* to = output + h * dim + c * lanes;
       Partial ? store_first(to, sums[h][c], rest) : store(to, sums[h][c]);
     }
   }
@@ -208,7 +209,7 @@ struct FloatProducts {
               std::size_t token, std::size_t tokens, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
     constexpr std::size_t max_vectors = block_for<Heads>;
-    const std::size_t chunks = a.head_dim / lanes;
+    const std::size_t chunks = a.output_dim() / lanes;
     const std::size_t all_lines = read_block<T> * lines;
     // The vectors from number c on; lines as their share is, so that they come evenly.
     const auto step = [&](std::size_t c, auto count) noexcept {
@@ -227,15 +228,15 @@ struct FloatProducts {
         c = step(c, std::integral_constant<std::size_t, 1>());
       }
     }
-    if (const std::size_t d = chunks * lanes; d < a.head_dim) {
+    if (const std::size_t d = chunks * lanes; d < a.output_dim()) {
       value_step<Heads, 1, true>(a, cursor, head, token, tokens, d, chunks == 0 ? all_lines : 0,
                                  ahead);
     }
   }
 
   /// Divides the sums of a head by the sum of its weights.
-  static void finish(float* output, std::size_t head_dim, float share) noexcept {
-    for (std::size_t d = 0; d < head_dim; ++d) output[d] *= share;
+  static void finish(float* output, std::size_t dim, float share) noexcept {
+    for (std::size_t d = 0; d < dim; ++d) output[d] *= share;
   }
 };
 
@@ -281,9 +282,10 @@ template <class Products, Scalar T>
 bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept {
   ReadAhead<T> ahead(a);
   ahead.lines(tuning.prefetch_bytes / 64);
-  const std::size_t lines = ReadAhead<T>::token_lines(a);
+  const std::size_t key_lines = ReadAhead<T>::token_lines(a.head_dim);
+  const std::size_t value_lines = ReadAhead<T>::token_lines(a.output_dim());
   for_each_pass(a.group, [&](auto heads, std::size_t h) noexcept {
-    products.template logits<heads>(a, h, h == 0 ? lines : 0, ahead);
+    products.template logits<heads>(a, h, h == 0 ? key_lines : 0, ahead);
   });
   float shares[max_group];
   bool finite = true;
@@ -296,16 +298,16 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
     if (a.log_sum_exp != nullptr) a.log_sum_exp[h] = logarithm;
   }
   if (a.output != nullptr) {
-    std::fill_n(a.output, a.group * a.head_dim, 0.0F);
+    std::fill_n(a.output, a.group * a.output_dim(), 0.0F);
     for (std::size_t t = 0; t < a.tokens; t += tuning.value_tokens) {
       const KvCursor<T> cursor(a.values, t);
       const std::size_t tokens = (std::min)(tuning.value_tokens, a.tokens - t);
       for_each_pass(a.group, [&](auto heads, std::size_t h) noexcept {
-        products.template values<heads>(a, cursor, h, t, tokens, h == 0 ? lines : 0, ahead);
+        products.template values<heads>(a, cursor, h, t, tokens, h == 0 ? value_lines : 0, ahead);
       });
     }
     for (std::size_t h = 0; h < a.group; ++h) {
-      products.finish(a.output + h * a.head_dim, a.head_dim, shares[h]);
+      products.finish(a.output + h * a.output_dim(), a.output_dim(), shares[h]);
     }
   }
   if (a.row != nullptr) {

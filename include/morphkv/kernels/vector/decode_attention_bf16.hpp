@@ -24,9 +24,9 @@ namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUIL
 using avx512::decode_attention;
 using Bf16s = __m512bh;  ///< thirty-two bfloat16
 
-inline constexpr std::size_t pairs = 16;         ///< sums in a vector, of two products each
-inline constexpr std::size_t chunk = 2 * pairs;  ///< bfloat16 in a vector
-inline constexpr std::size_t max_head_dim = 512;
+inline constexpr std::size_t pairs = 16;          ///< sums in a vector, of two products each
+inline constexpr std::size_t chunk = 2 * pairs;   ///< bfloat16 in a vector
+inline constexpr std::size_t max_head_dim = 576;  ///< of MLA
 
 MORPHKV_VECTOR_WORD Bf16s load_bf16(const void* p) noexcept {
   return reinterpret_cast<Bf16s>(_mm512_loadu_si512(p));
@@ -97,7 +97,7 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<Eigen::bfloat16>& a,
   store_logits(sums, a.logits.scale, a.weights + head * a.weight_stride + token, a.weight_stride);
 }
 
-/// The two products of attention, in dot products of bfloat16. head_dim is a multiple of `pairs`.
+/// The two products of attention, in dot products of bfloat16. Dimensions are multiples of `pairs`.
 ///
 /// While values are summed, the vectors of a chunk of a head's output hold dimensions in the order
 /// in which unpacking interleaves the values of two tokens; finish() restores it.
@@ -126,7 +126,7 @@ struct DotProducts {
                 load_first(from + t, low), load_first(from + t + (high > 0 ? pairs : 0), high))));
       }
     }
-    const std::size_t vectors = a.head_dim / pairs;
+    const std::size_t vectors = a.output_dim() / pairs;
     lines = read_block<Eigen::bfloat16> * lines / ((vectors + max_vectors - 1) / max_vectors);
     std::size_t v = 0;
     while (v < vectors) {
@@ -139,18 +139,18 @@ struct DotProducts {
     }
   }
 
-  static void finish(float* output, std::size_t head_dim, float share) noexcept {
+  static void finish(float* output, std::size_t dim, float share) noexcept {
     const __m512i low = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
     const __m512i high =
         _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
     std::size_t d = 0;
-    for (; d + chunk <= head_dim; d += chunk) {
+    for (; d + chunk <= dim; d += chunk) {
       const Floats first = load(output + d) * share;
       const Floats second = load(output + d + pairs) * share;
       store(output + d, _mm512_permutex2var_ps(first, low, second));
       store(output + d + pairs, _mm512_permutex2var_ps(first, high, second));
     }
-    if (d < head_dim) store(output + d, load(output + d) * share);
+    if (d < dim) store(output + d, load(output + d) * share);
   }
 
  private:
@@ -223,11 +223,12 @@ struct DotProducts {
                          const std::uint16_t (*weights)[tuning.value_tokens], std::size_t head,
                          std::size_t tokens, std::size_t d, std::size_t lines,
                          ReadAhead<Eigen::bfloat16>& ahead) noexcept {
-    float* output = a.output + head * a.head_dim + d;
+    const std::size_t dim = a.output_dim();
+    float* output = a.output + head * dim + d;
     Floats sums[Heads][Vectors];
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
-        sums[h][v] = load(output + h * a.head_dim + v * pairs);
+        sums[h][v] = load(output + h * dim + v * pairs);
       }
     }
     for (std::size_t t = 0; t < tokens;) {
@@ -246,7 +247,7 @@ struct DotProducts {
     }
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
-        store(output + h * a.head_dim + v * pairs, sums[h][v]);
+        store(output + h * dim + v * pairs, sums[h][v]);
       }
     }
   }
@@ -254,7 +255,8 @@ struct DotProducts {
 
 /// See kernels::decode_attention.
 inline bool decode_attention(const DecodeAttention<Eigen::bfloat16>& a) noexcept {
-  if (a.head_dim % pairs != 0 || a.head_dim > max_head_dim || a.group > max_group) {
+  if (a.head_dim % pairs != 0 || a.output_dim() % pairs != 0 || a.head_dim > max_head_dim ||
+      a.group > max_group) {
     return avx512::decode_attention<Eigen::bfloat16>(a);
   }
   return decode_with(DotProducts(), a);

@@ -32,9 +32,9 @@ class ReadAhead {
     }
   }
 
-  /// Lines of one token's key.
-  [[nodiscard]] static std::size_t token_lines(const DecodeAttention<T>& a) noexcept {
-    return (a.head_dim * sizeof(T) + line - 1) / line;
+  /// Lines of one token's key or value.
+  [[nodiscard]] static std::size_t token_lines(std::size_t dim) noexcept {
+    return (dim * sizeof(T) + line - 1) / line;
   }
 
  private:
@@ -98,8 +98,10 @@ class ReadAhead {
 
   /// Begins the next rows: those of a piece if they lie close together, or else one.
   void enter_rows() noexcept {
-    const std::size_t bytes = attention_.head_dim * sizeof(T);
-    const std::size_t stride = attention_.keys.stride * sizeof(T);
+    const bool of_keys = range_ == 0;
+    const std::size_t bytes = (of_keys ? attention_.head_dim : attention_.output_dim()) * sizeof(T);
+    const std::size_t stride =
+        (of_keys ? attention_.keys.stride : attention_.values.stride) * sizeof(T);
     const T* first = nullptr;
     const std::size_t rows = cursor_.next(stride < bytes + line ? tokens_left_ : 1, first);
     tokens_left_ -= rows;
