@@ -41,7 +41,7 @@ struct FakePolicy {
 TEST(DraftHistory, RestoresWhatWasWrittenOver) {
   constexpr std::size_t heads = 2;
   for (const std::size_t history : {1U, 2U, 5U, 8U}) {
-    DraftHistory<float> drafts(heads, history, dim, dim);
+    DraftHistory<float> drafts(heads, history, {dim, dim});
     std::vector<Rows> rows(heads);
     std::vector<std::vector<Rows>> before(heads);  // states, oldest first
     std::vector<std::size_t> left(heads);          // tokens that can be taken back
@@ -69,7 +69,7 @@ TEST(DraftHistory, RestoresWhatWasWrittenOver) {
 /// A block of four tokens of which the last two are taken back: the first two are committed again,
 /// to slots of their own.
 TEST(DraftHistory, ABlockThatIsTakenBackInPartIsWrittenAgain) {
-  DraftHistory<float> drafts(1, 6, dim, dim);
+  DraftHistory<float> drafts(1, 6, {dim, dim});
   Rows rows;
   Random random(1);
   for (Slot slot = 0; slot < slots; ++slot) {
@@ -103,7 +103,7 @@ TEST(DraftHistory, ABlockThatIsTakenBackInPartIsWrittenAgain) {
 }
 
 TEST(DraftHistory, WithoutTokensItHoldsNothing) {
-  EXPECT_EQ(DraftHistory<float>(4, 0, dim, dim).bytes(), 0U);
+  EXPECT_EQ(DraftHistory<float>(4, 0, {dim, dim}).bytes(), 0U);
 }
 
 }  // namespace

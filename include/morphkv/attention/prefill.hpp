@@ -7,12 +7,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/prompt_rows.hpp"
-#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/quantised.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/block_attention.hpp"
 #include "morphkv/kernels/convert.hpp"
@@ -21,7 +22,7 @@ namespace morphkv { inline namespace v0 {
 
 /// What one KV head holds, and the part of a block that belongs to it. Nothing is owned. Elements
 /// of the block's token t begin at t * stride.
-template <Scalar T, ElementOf<T> E>
+template <Stored T, ElementOf<T> E>
 struct PrefillHead {
   std::span<const Position> positions;  ///< of the slots in use
   KvView<const T> keys;                 ///< [slots]
@@ -63,8 +64,11 @@ struct PrefillHead {
 /// Memory: a copy of the head's keys and of the block's, and of the values where outputs are
 /// asked for; for rows 320 to 512 bytes per column. Complexity: O(slots + tokens) x head_dim x
 /// group per query. Thread safety: none.
-template <Scalar T, ElementOf<T> E>
+template <Stored T, ElementOf<T> E>
 class PrefillAttention {
+  /// What keys and values are copied to: what is stored, or the numbers of its blocks.
+  using Computed = std::conditional_t<Quantised<T>, float, T>;
+
  public:
   explicit PrefillAttention(const PrefillHead<T, E>& head)
       : head_(head),
@@ -72,6 +76,7 @@ class PrefillAttention {
         live_(live_slots(head)),
         keys_((held_ + head.tokens) * head.head_dim),
         values_(head.block_outputs == nullptr ? 0 : (held_ + head.tokens) * head.output_dim()),
+        rounded_(row_size<T>(std::max(head.head_dim, head.output_dim()))),
         at_once_(kernels::queries_at_once(head.group)),
         queries_(at_once_ * head.group * head.head_dim),
         outputs_(head.block_outputs == nullptr ? 0 : at_once_ * head.group * head.output_dim()),
@@ -93,12 +98,12 @@ class PrefillAttention {
         },
         head_.head_dim,
         [](void* self, std::size_t column, float* key) {
-          const auto& attention = *static_cast<Self*>(self);
+          auto& attention = *static_cast<Self*>(self);
           attention.write_stored(attention.keys(), column, key);
         },
         head_.output_dim(),
         [](void* self, std::size_t column, float* value) {
-          const auto& attention = *static_cast<Self*>(self);
+          auto& attention = *static_cast<Self*>(self);
           attention.write_stored(attention.values(), column, value);
         });
   }
@@ -156,18 +161,29 @@ class PrefillAttention {
   }
 
   /// The numbers of a column: of a slot, or of a token of the block as the cache will store it.
-  void write_stored(const Rows& rows, std::size_t column, float* to) const noexcept {
-    for (std::size_t d = 0; d < rows.dim; ++d) {
-      to[d] = static_cast<float>(
-          column < held_ ? rows.held[column][d]
-                         : static_cast<T>(rows.block[(column - held_) * rows.stride + d]));
+  void write_stored(const Rows& rows, std::size_t column, float* to) noexcept {
+    const T* stored = rounded_.data();
+    if (column < held_) {
+      stored = rows.held[column];
+    } else {
+      kernels::convert(rows.block + (column - held_) * rows.stride, rows.dim, rounded_.data());
     }
+    kernels::convert(stored, rows.dim, to);
   }
 
-  void copy_tokens(const Rows& rows, T* out) const {
-    for (const Slot slot : live_) out = std::copy_n(rows.held[slot], rows.dim, out);
+  void copy_tokens(const Rows& rows, Computed* out) {
+    for (const Slot slot : live_) {
+      kernels::convert(rows.held[slot], rows.dim, out);
+      out += rows.dim;
+    }
     for (std::size_t token = 0; token < head_.tokens; ++token) {
-      kernels::convert(rows.block + token * rows.stride, rows.dim, out);
+      const E* from = rows.block + token * rows.stride;
+      if constexpr (Quantised<T>) {
+        kernels::convert(from, rows.dim, rounded_.data());
+        kernels::convert(rounded_.data(), rows.dim, out);
+      } else {
+        kernels::convert(from, rows.dim, out);
+      }
       out += rows.dim;
     }
   }
@@ -187,7 +203,7 @@ class PrefillAttention {
                   known_.data() + (q - begin) * head_.group);
     }
     const bool outputs = head_.block_outputs != nullptr;
-    const bool finite = kernels::block_attention<T>(
+    const bool finite = kernels::block_attention<Computed>(
         {.queries = queries_.data(),
          .keys = keys_.data(),
          .values = values_.data(),
@@ -248,8 +264,9 @@ class PrefillAttention {
   PrefillHead<T, E> head_;
   std::size_t held_;        ///< slots in use
   std::vector<Slot> live_;  ///< those among them that a token is in, see live_slots
-  AlignedBuffer<T> keys_;
-  AlignedBuffer<T> values_;
+  AlignedBuffer<Computed> keys_;
+  AlignedBuffer<Computed> values_;
+  std::vector<T> rounded_;        ///< a row as the cache stores it
   std::size_t at_once_;           ///< queries that are attended in one call
   AlignedBuffer<float> queries_;  ///< of the queries that are attended at once
   AlignedBuffer<float> outputs_;  ///< theirs

@@ -11,7 +11,7 @@
 
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/kv_view.hpp"
-#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/quantised.hpp"
 #include "morphkv/core/types.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -19,17 +19,15 @@ namespace morphkv { inline namespace v0 {
 /// For every head, what its newest tokens have replaced: a ring of as many tokens as the policy's
 /// history. Heads are numbered through all layers. Memory: two keys and two values per token,
 /// since a token of a block may be written again. It allocates in its constructor alone.
-template <Scalar T>
+template <Stored T>
 class DraftHistory {
  public:
-  /// \param value_dim elements that are stored of a value
-  DraftHistory(std::size_t heads, std::size_t tokens, std::size_t head_dim, std::size_t value_dim)
+  DraftHistory(std::size_t heads, std::size_t tokens, const RowSizes& row)
       : tokens_(tokens),
-        head_dim_(head_dim),
-        value_dim_(value_dim),
+        row_(row),
         next_(tokens == 0 ? 0 : heads),
         slots_(heads * tokens),
-        rows_(heads * tokens * 2 * (head_dim + value_dim)) {}
+        rows_(heads * tokens * 2 * (row.key + row.value)) {}
 
   [[nodiscard]] std::size_t tokens() const noexcept { return tokens_; }
   [[nodiscard]] std::size_t bytes() const noexcept { return rows_.bytes() + slots_.bytes(); }
@@ -48,10 +46,10 @@ class DraftHistory {
     const std::size_t at = entry(head, next_[head]++);
     slots_[at] = slot;
     if (slot != no_slot) {
-      std::copy_n(keys[slot], head_dim_, row(at, old));
-      std::copy_n(values[slot], value_dim_, row(at, old) + head_dim_);
+      std::copy_n(keys[slot], row_.key, row(at, old));
+      std::copy_n(values[slot], row_.value, row(at, old) + row_.key);
     }
-    return {row(at, arriving), row(at, arriving) + head_dim_};
+    return {row(at, arriving), row(at, arriving) + row_.key};
   }
 
   /// Takes the newest `count` tokens of a head back.
@@ -79,22 +77,21 @@ class DraftHistory {
     return head * tokens_ + token % tokens_;
   }
   [[nodiscard]] T* row(std::size_t entry, Row which) noexcept {
-    return rows_.data() + (2 * entry + which) * (head_dim_ + value_dim_);
+    return rows_.data() + (2 * entry + which) * (row_.key + row_.value);
   }
   /// Writes a key and its value to the token's slot.
   void write(std::size_t entry, Row which, const KvView<T>& keys,
              const KvView<T>& values) noexcept {
     if (slots_[entry] == no_slot) return;
-    std::copy_n(row(entry, which), head_dim_, keys[slots_[entry]]);
-    std::copy_n(row(entry, which) + head_dim_, value_dim_, values[slots_[entry]]);
+    std::copy_n(row(entry, which), row_.key, keys[slots_[entry]]);
+    std::copy_n(row(entry, which) + row_.key, row_.value, values[slots_[entry]]);
   }
 
   std::size_t tokens_;
-  std::size_t head_dim_;
-  std::size_t value_dim_;
+  RowSizes row_;
   std::vector<std::size_t> next_;  ///< [heads]: tokens saved and not taken back
   AlignedBuffer<Slot> slots_;      ///< [heads][tokens]
-  AlignedBuffer<T> rows_;          ///< [heads][tokens][2][head_dim + value_dim]
+  AlignedBuffer<T> rows_;          ///< [heads][tokens][2][row_.key + row_.value]
 };
 
 }}  // namespace morphkv::v0

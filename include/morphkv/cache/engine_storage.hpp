@@ -14,7 +14,7 @@
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/memory_usage.hpp"
-#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/quantised.hpp"
 #include "morphkv/core/shape.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -25,7 +25,8 @@ namespace morphkv { inline namespace v0 {
 /// a page, and pages lie one after another.
 enum class HeadOrder { nhd, hnd };
 
-/// Elements between two neighbours, for memory in an order of the engine's own.
+/// Elements (of quantised numbers: blocks) between two neighbours, for memory in an order of the
+/// engine's own.
 struct MemoryStrides {
   std::size_t head = 0;  ///< between two KV heads
   std::size_t slot = 0;  ///< between two slots (of a page, where there are pages)
@@ -34,7 +35,7 @@ struct MemoryStrides {
 
 /// The keys and values of one layer. Without pages they begin at this sequence's first slot; with
 /// pages, at the pool's first page. `values` is not read where they lie in the keys.
-template <Scalar T>
+template <Stored T>
 struct LayerMemory {
   T* keys = nullptr;
   T* values = nullptr;
@@ -97,7 +98,7 @@ struct PagedBatch {
 /// to outlive the cache, and only the slots in use are ever written. It moves but does not copy,
 /// since two caches over one memory would overwrite each other; to fork a sequence, give the fork
 /// other memory and call KVCache::copy_from.
-template <Scalar T>
+template <Stored T>
 class EngineStorage {
  public:
   /// Memory in one piece per layer.
@@ -107,8 +108,9 @@ class EngineStorage {
   ///         rows would overlap
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers, std::size_t slots,
                 HeadOrder order)
-      : EngineStorage(shape, layers, slots, strides(shape, shape.head_dim, slots, order),
-                      strides(shape, shape.output_dim(), slots, order)) {}
+      : EngineStorage(shape, layers, slots,
+                      strides(shape, row_size<T>(shape.head_dim), slots, order),
+                      strides(shape, row_size<T>(shape.output_dim()), slots, order)) {}
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers, std::size_t slots,
                 const MemoryStrides& strides)
       : EngineStorage(shape, layers, slots, strides, strides) {}
@@ -126,8 +128,9 @@ class EngineStorage {
   /// \throws std::invalid_argument also if page_size is 0
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers,
                 const PageTable& table, HeadOrder order)
-      : EngineStorage(shape, layers, table, strides(shape, shape.head_dim, table.page_size, order),
-                      strides(shape, shape.output_dim(), table.page_size, order)) {}
+      : EngineStorage(shape, layers, table,
+                      strides(shape, row_size<T>(shape.head_dim), table.page_size, order),
+                      strides(shape, row_size<T>(shape.output_dim()), table.page_size, order)) {}
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers,
                 const PageTable& table, const MemoryStrides& strides)
       : EngineStorage(shape, layers, table, strides, strides) {}
@@ -137,8 +140,9 @@ class EngineStorage {
       : EngineStorage(shape, layers, key_strides, value_strides) {
     require(table.page_size > 0 && table.page_size <= max_slots, "page_size", table.page_size,
             "from 1 to " + std::to_string(max_slots));
-    require_stride("a page", key_strides.page, shape.head_dim);
-    require_stride("a page of values", value_strides.page, shape.stored_value_dim());
+    const RowSizes row = row_sizes<T>(shape);
+    require_stride("a page", key_strides.page, row.key);
+    require_stride("a page of values", value_strides.page, row.value);
     keys_.rows.page_rows = values_.rows.page_rows = table.page_size;
     keys_.rows.page_stride = key_strides.page;
     values_.rows.page_stride = values_in_keys_ ? key_strides.page : value_strides.page;
@@ -201,15 +205,15 @@ class EngineStorage {
         values_in_keys_(shape.values_in_keys),
         keys_{key_strides.head, {.data = nullptr, .stride = key_strides.slot}},
         values_{value_strides.head, {.data = nullptr, .stride = value_strides.slot}} {
-    validate(shape);
+    const RowSizes row = row_sizes<T>(shape);
     if (values_in_keys_) values_ = keys_;
     require(layers.size() == shape.layers, "layers of memory", layers.size(),
             "as many as the shape's: " + std::to_string(shape.layers));
-    require_stride("a slot", key_strides.slot, shape.head_dim);
-    require_stride("a slot of values", value_strides.slot, shape.stored_value_dim());
+    require_stride("a slot", key_strides.slot, row.key);
+    require_stride("a slot of values", value_strides.slot, row.value);
     if (shape.kv_heads > 1) {
-      require_stride("a head", key_strides.head, shape.head_dim);
-      require_stride("a head of values", value_strides.head, shape.stored_value_dim());
+      require_stride("a head", key_strides.head, row.key);
+      require_stride("a head of values", value_strides.head, row.value);
     }
     for (const LayerMemory<T>& layer : layers_) {
       require(layer.keys != nullptr && (layer.values != nullptr || values_in_keys_),

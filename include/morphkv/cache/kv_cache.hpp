@@ -26,7 +26,7 @@
 #include "morphkv/core/executor.hpp"
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/memory_usage.hpp"
-#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/quantised.hpp"
 #include "morphkv/core/shape.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/convert.hpp"
@@ -61,8 +61,10 @@ namespace morphkv { inline namespace v0 {
 ///
 /// Thread safety: calls for one cache must not overlap; within `prefill` and `attend` the heads of
 /// a layer run on the executor that the caller passes, and the result does not depend on it.
-template <Scalar T, EvictionPolicy Policy, CacheStorage<T> Storage = OwnedStorage<T>>
+template <Stored T, EvictionPolicy Policy, CacheStorage<T> Storage = OwnedStorage<T>>
 class KVCache {
+  /// Whether callers may also pass what is stored, and not floats alone.
+  static constexpr bool is_16_bit = Scalar<T> && !std::same_as<T, float>;
   static constexpr bool shares_slots = SharingStorage<Storage> && SharingPolicy<Policy>;
   static constexpr bool divides_layers = DivisibleStorage<Storage> && ResizablePolicy<Policy>;
 
@@ -123,7 +125,7 @@ class KVCache {
   template <class Execute = SerialExecutor>
   Status prefill(std::size_t layer, std::span<const T> queries, std::span<const T> keys,
                  std::span<const T> values, std::span<T> outputs = {},
-                 Execute&& execute = {}) requires(!std::same_as<T, float>) {
+                 Execute&& execute = {}) requires(is_16_bit) {
     return prefill_block<T>(layer, {0, queries, keys, values, outputs, {}}, execute);
   }
 
@@ -153,7 +155,7 @@ class KVCache {
   }
   Status append(std::size_t layer, std::span<const T> key, std::span<const T> value,
                 Position position, std::span<Placement> placements = {}) noexcept
-      requires(!std::same_as<T, float>) {
+      requires(is_16_bit) {
     return append_token<T>(layer, key, value, position, placements);
   }
 
@@ -178,7 +180,7 @@ class KVCache {
   }
   template <class Execute = SerialExecutor>
   Status attend(std::size_t layer, std::span<const T> query, std::span<T> output,
-                Execute&& execute = {}) noexcept requires(!std::same_as<T, float>) {
+                Execute&& execute = {}) noexcept requires(is_16_bit) {
     return attend_token<T>(layer, query, output, execute);
   }
 
@@ -191,7 +193,7 @@ class KVCache {
     return attend_one<float>(layer, head, query, output);
   }
   Status attend_head(std::size_t layer, std::size_t head, std::span<const T> query,
-                     std::span<T> output) noexcept requires(!std::same_as<T, float>) {
+                     std::span<T> output) noexcept requires(is_16_bit) {
     return attend_one<T>(layer, head, query, output);
   }
   /// Updates the scores of all heads of the layer by the rows of attend_head.
@@ -291,13 +293,14 @@ class KVCache {
       history_ = other.history_;
       tokens_ = other.tokens_;
       workspace_.discard();
+      const RowSizes row = row_sizes<T>(shape_);
       for (std::size_t head = 0; head < policies_.size(); ++head) {
         const std::size_t layer = head / shape_.kv_heads;
         const KvView<const T> keys = other.storage_.keys(layer, head % shape_.kv_heads);
         const KvView<const T> values = other.storage_.values(layer, head % shape_.kv_heads);
         for (std::size_t slot = 0; slot < policies_[head].size(); ++slot) {
-          std::copy_n(keys[slot], shape_.head_dim, keys_of(head)[slot]);
-          std::copy_n(values[slot], shape_.stored_value_dim(), values_of(head)[slot]);
+          std::copy_n(keys[slot], row.key, keys_of(head)[slot]);
+          std::copy_n(values[slot], row.value, values_of(head)[slot]);
         }
       }
     }
@@ -330,24 +333,24 @@ class KVCache {
   [[nodiscard]] std::span<const T> key(std::size_t layer, std::size_t head,
                                        std::size_t slot) const {
     require_below("slot", slot, size(layer, head));
-    return {storage_.keys(layer, head)[slot], shape_.head_dim};
+    return {storage_.keys(layer, head)[slot], row_size<T>(shape_.head_dim)};
   }
   [[nodiscard]] std::span<const T> value(std::size_t layer, std::size_t head,
                                          std::size_t slot) const {
     require_below("slot", slot, size(layer, head));
-    return {storage_.values(layer, head)[slot], shape_.output_dim()};
+    return {storage_.values(layer, head)[slot], row_size<T>(shape_.output_dim())};
   }
   /// [size][head_dim], and [size][value_dim], in slot order; valid until the next prefill.
   /// \throws std::invalid_argument from `values` also where they lie in the keys
   [[nodiscard]] std::span<const T> keys(std::size_t layer, std::size_t head) const requires
       ContiguousStorage<Storage> {
-    const std::size_t elements = size(layer, head) * shape_.head_dim;
+    const std::size_t elements = size(layer, head) * row_size<T>(shape_.head_dim);
     return {storage_.keys(layer, head).data, elements};
   }
   [[nodiscard]] std::span<const T> values(std::size_t layer, std::size_t head) const requires
       ContiguousStorage<Storage> {
     require(!shape_.values_in_keys, "values", "those in the keys", "asked for one by one");
-    const std::size_t elements = size(layer, head) * shape_.output_dim();
+    const std::size_t elements = size(layer, head) * row_size<T>(shape_.output_dim());
     return {storage_.values(layer, head).data, elements};
   }
 
@@ -366,13 +369,13 @@ class KVCache {
   template <class MakeStorage>
   KVCache(const CacheShape& shape, const Options& options, const Budget& budget,
           const SharedBudget& shared, const MakeStorage& make_storage)
-      : shape_((validate(shape), shape)),
+      : shape_((static_cast<void>(row_sizes<T>(shape)), shape)),
         options_(options),
         budget_(budget),
         shared_(shared),
         policies_(make_policies()),
         storage_(make_storage(slots_of_memory())),
-        history_(shape_.heads(), history_of(options), shape_.head_dim, shape_.stored_value_dim()),
+        history_(shape_.heads(), history_of(options), row_sizes<T>(shape_)),
         workspace_(shape_, max_slots()),
         placed_(shape_.kv_heads),
         tokens_(shape_.layers),
@@ -546,8 +549,9 @@ class KVCache {
       if constexpr (shares_slots) allocator_.reserve(at, std::span(policies_), storage_);
       const Placement placement = policies_[at].place(position);
       placed_[head] = placement.slot;
-      fetch_to_write(keys_of(at)[placement.slot], shape_.head_dim * sizeof(T));
-      fetch_to_write(values_of(at)[placement.slot], shape_.stored_value_dim() * sizeof(T));
+      fetch_to_write(keys_of(at)[placement.slot], row_size<T>(shape_.head_dim) * sizeof(T));
+      fetch_to_write(values_of(at)[placement.slot],
+                     row_size<T>(shape_.stored_value_dim()) * sizeof(T));
       if (!placements.empty()) placements[head] = placement;
     }
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {

@@ -12,7 +12,7 @@
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/memory_usage.hpp"
-#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/quantised.hpp"
 #include "morphkv/core/shape.hpp"
 
 namespace morphkv { inline namespace v0 {
@@ -20,17 +20,14 @@ namespace morphkv { inline namespace v0 {
 /// One allocation for the keys of all layers and one for the values, unless these lie in the keys.
 /// A head's slots lie in one piece, [slot][head_dim], and begin on a cache line. Copies are
 /// independent. Thread safety: that of a container.
-template <Scalar T>
+template <Stored T>
 class OwnedStorage {
  public:
   static constexpr bool is_contiguous = true;
 
   /// \param slots of every head, [layers][kv_heads]
   OwnedStorage(const CacheShape& shape, std::span<const std::size_t> slots)
-      : kv_heads_(shape.kv_heads),
-        key_dim_(shape.head_dim),
-        value_dim_(shape.stored_value_dim()),
-        slots_(slots.begin(), slots.end()) {
+      : kv_heads_(shape.kv_heads), row_(row_sizes<T>(shape)), slots_(slots.begin(), slots.end()) {
     Offsets end{};
     for (const std::size_t count : slots_) {
       offsets_.push_back(end);
@@ -41,18 +38,18 @@ class OwnedStorage {
   }
 
   [[nodiscard]] KvView<T> keys(std::size_t layer, std::size_t head) noexcept {
-    return {.data = keys_.data() + offsets_[index(layer, head)].keys, .stride = key_dim_};
+    return {.data = keys_.data() + offsets_[index(layer, head)].keys, .stride = row_.key};
   }
   [[nodiscard]] KvView<const T> keys(std::size_t layer, std::size_t head) const noexcept {
-    return {.data = keys_.data() + offsets_[index(layer, head)].keys, .stride = key_dim_};
+    return {.data = keys_.data() + offsets_[index(layer, head)].keys, .stride = row_.key};
   }
   [[nodiscard]] KvView<T> values(std::size_t layer, std::size_t head) noexcept {
-    if (value_dim_ == 0) return keys(layer, head);
-    return {.data = values_.data() + offsets_[index(layer, head)].values, .stride = value_dim_};
+    if (row_.value == 0) return keys(layer, head);
+    return {.data = values_.data() + offsets_[index(layer, head)].values, .stride = row_.value};
   }
   [[nodiscard]] KvView<const T> values(std::size_t layer, std::size_t head) const noexcept {
-    if (value_dim_ == 0) return keys(layer, head);
-    return {.data = values_.data() + offsets_[index(layer, head)].values, .stride = value_dim_};
+    if (row_.value == 0) return keys(layer, head);
+    return {.data = values_.data() + offsets_[index(layer, head)].values, .stride = row_.value};
   }
   /// Slots that the head has memory for.
   [[nodiscard]] std::size_t slots(std::size_t layer, std::size_t head) const noexcept {
@@ -68,7 +65,7 @@ class OwnedStorage {
                                                    std::size_t slots) noexcept {
     constexpr std::size_t line = aligned_stride<T>(1);
     std::size_t aligned = 0;
-    for (const std::size_t dim : {shape.head_dim, shape.output_dim()}) {
+    for (const std::size_t dim : {row_size<T>(shape.head_dim), row_size<T>(shape.output_dim())}) {
       if (dim % line != 0) aligned = std::max(aligned, (line + dim - 1) / dim);
     }
     return slots + 1 + aligned;
@@ -98,13 +95,12 @@ class OwnedStorage {
     std::size_t values = 0;
   };
   [[nodiscard]] Offsets after(const Offsets& begin, std::size_t slots) const noexcept {
-    return {begin.keys + aligned_stride<T>(slots * key_dim_),
-            begin.values + aligned_stride<T>(slots * value_dim_)};
+    return {begin.keys + aligned_stride<T>(slots * row_.key),
+            begin.values + aligned_stride<T>(slots * row_.value)};
   }
 
   std::size_t kv_heads_;
-  std::size_t key_dim_;
-  std::size_t value_dim_;           ///< 0: values lie in the keys
+  RowSizes row_;
   std::vector<std::size_t> slots_;  ///< [layers][kv_heads]
   std::vector<Offsets> offsets_;    ///< likewise
   AlignedBuffer<T> keys_;

@@ -15,7 +15,7 @@
 #include "morphkv/cache/draft_history.hpp"
 #include "morphkv/cache/storage.hpp"
 #include "morphkv/core/executor.hpp"
-#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/quantised.hpp"
 #include "morphkv/core/shape.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/convert.hpp"
@@ -37,7 +37,7 @@ struct LayerBlock {
 
 /// Takes a block through score(), divide() where heads share a budget, select() and commit(). Until
 /// commit(), which neither fails nor allocates, no head has changed.
-template <Scalar T, EvictionPolicy Policy, CacheStorage<T> Storage, ElementOf<T> E>
+template <Stored T, EvictionPolicy Policy, CacheStorage<T> Storage, ElementOf<T> E>
 class PendingBlock {
  public:
   /// \param heads the policies of the layer, [kv_heads]

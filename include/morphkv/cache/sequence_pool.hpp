@@ -18,6 +18,7 @@
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/executor.hpp"
 #include "morphkv/core/memory_usage.hpp"
+#include "morphkv/core/quantised.hpp"
 
 namespace morphkv { inline namespace v0 {
 
@@ -37,7 +38,7 @@ namespace morphkv { inline namespace v0 {
 ///
 /// Thread safety: calls for one pool must not overlap, but for calls on different sequences
 /// (`pool[id]`), which are independent.
-template <Scalar T, EvictionPolicy Policy>
+template <Stored T, EvictionPolicy Policy>
 class SequencePool {
  public:
   using Options = typename Policy::Options;
@@ -48,8 +49,8 @@ class SequencePool {
   /// Elements of a slab: the keys and values of one sequence.
   /// \throws std::invalid_argument if the options do not fit
   [[nodiscard]] static std::size_t elements(const CacheShape& shape, const Options& options) {
-    validate(shape);
-    return shape.layers * slots(shape, options) * (shape.key_width() + shape.value_width());
+    const RowSizes row = row_sizes<T>(shape);
+    return shape.layers * slots(shape, options) * shape.kv_heads * (row.key + row.value);
   }
 
   /// \param memory as many slabs as fit
@@ -176,8 +177,8 @@ class SequencePool {
   /// The bytes of all slabs, in use or not, and of the sequences' bookkeeping.
   [[nodiscard]] MemoryUsage memory() const noexcept {
     const std::size_t bytes = slabs() * slab_bytes();
-    const std::size_t widths = shape_.key_width() + shape_.value_width();
-    const std::size_t keys = bytes / widths * shape_.key_width();
+    const RowSizes row = row_sizes<T>(shape_);
+    const std::size_t keys = bytes / (row.key + row.value) * row.key;
     MemoryUsage usage{.keys = keys, .values = bytes - keys};
     for (const Sequence& sequence : sequences_) usage += sequence.memory();
     return usage;
@@ -225,11 +226,12 @@ class SequencePool {
 
   [[nodiscard]] std::vector<LayerMemory<T>> layers_of(std::span<T> slab) const {
     const std::size_t elements = slab.size() / shape_.layers;
-    const std::size_t slots = elements / (shape_.key_width() + shape_.value_width());
+    const RowSizes row = row_sizes<T>(shape_);
+    const std::size_t rows = elements / (row.key + row.value);
     std::vector<LayerMemory<T>> layers;
     for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
       T* keys = slab.data() + layer * elements;
-      layers.push_back({keys, keys + slots * shape_.key_width()});
+      layers.push_back({keys, keys + rows * row.key});
     }
     return layers;
   }

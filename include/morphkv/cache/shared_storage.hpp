@@ -15,7 +15,7 @@
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/memory_usage.hpp"
-#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/quantised.hpp"
 #include "morphkv/core/shape.hpp"
 #include "morphkv/core/types.hpp"
 
@@ -40,7 +40,7 @@ struct SharedBudget {
 ///
 /// Memory beside the rows: at most a page less one row per head (3 % of the rows), 4 bytes per page
 /// and 4 per page that a head may have. Copies are independent.
-template <Scalar T>
+template <Stored T>
 class SharedStorage {
  public:
   /// \param capacity rows that every head has at first
@@ -48,13 +48,12 @@ class SharedStorage {
   /// \throws std::invalid_argument if the rows of all heads are more than a table entry can number
   SharedStorage(const CacheShape& shape, std::size_t capacity, std::size_t max_slots)
       : kv_heads_(checked(shape, capacity).kv_heads),
-        key_dim_(shape.head_dim),
-        value_dim_(shape.stored_value_dim()),
+        row_(row_sizes<T>(shape)),
         max_slots_(max_slots),
         page_rows_(std::bit_floor(std::clamp<std::size_t>(capacity / 32, 1, 64))),
         max_pages_((max_slots + page_rows_ - 1) / page_rows_),
-        keys_(page_count(shape, capacity) * page_rows_ * key_dim_),
-        values_(page_count(shape, capacity) * page_rows_ * value_dim_),
+        keys_(page_count(shape, capacity) * page_rows_ * row_.key),
+        values_(page_count(shape, capacity) * page_rows_ * row_.value),
         pages_(shape.heads() * max_pages_),
         free_(page_count(shape, capacity)) {
     std::int32_t page = 0;
@@ -65,18 +64,18 @@ class SharedStorage {
   }
 
   [[nodiscard]] KvView<T> keys(std::size_t layer, std::size_t head) noexcept {
-    return rows(keys_.data(), key_dim_, layer * kv_heads_ + head);
+    return rows(keys_.data(), row_.key, layer * kv_heads_ + head);
   }
   [[nodiscard]] KvView<const T> keys(std::size_t layer, std::size_t head) const noexcept {
-    return rows(keys_.data(), key_dim_, layer * kv_heads_ + head);
+    return rows(keys_.data(), row_.key, layer * kv_heads_ + head);
   }
   [[nodiscard]] KvView<T> values(std::size_t layer, std::size_t head) noexcept {
-    if (value_dim_ == 0) return keys(layer, head);
-    return rows(values_.data(), value_dim_, layer * kv_heads_ + head);
+    if (row_.value == 0) return keys(layer, head);
+    return rows(values_.data(), row_.value, layer * kv_heads_ + head);
   }
   [[nodiscard]] KvView<const T> values(std::size_t layer, std::size_t head) const noexcept {
-    if (value_dim_ == 0) return keys(layer, head);
-    return rows(values_.data(), value_dim_, layer * kv_heads_ + head);
+    if (row_.value == 0) return keys(layer, head);
+    return rows(values_.data(), row_.value, layer * kv_heads_ + head);
   }
   [[nodiscard]] std::size_t slots(std::size_t, std::size_t) const noexcept { return max_slots_; }
   [[nodiscard]] MemoryUsage memory() const noexcept {
@@ -94,8 +93,8 @@ class SharedStorage {
         const KvView<T> view = rows(data, dim, from);
         std::copy_n(view[last], dim, view[slot]);
       };
-      move_row(keys_.data(), key_dim_);
-      if (value_dim_ > 0) move_row(values_.data(), value_dim_);
+      move_row(keys_.data(), row_.key);
+      if (row_.value > 0) move_row(values_.data(), row_.value);
     }
     if (last % page_rows_ == 0) free_[free_count_++] = table(from, last);
     if (new_slot % page_rows_ == 0) table(to, new_slot) = free_[--free_count_];
@@ -103,7 +102,7 @@ class SharedStorage {
 
  private:
   [[nodiscard]] static const CacheShape& checked(const CacheShape& shape, std::size_t capacity) {
-    validate(shape);
+    (void)row_sizes<T>(shape);
     const std::size_t most = std::numeric_limits<std::int32_t>::max() / shape.heads();
     require(capacity <= most, "capacity", capacity,
             "at most " + std::to_string(most) + " where all heads share their slots");
@@ -129,12 +128,11 @@ class SharedStorage {
   }
 
   std::size_t kv_heads_;
-  std::size_t key_dim_;
-  std::size_t value_dim_;  ///< 0: values lie in the keys
+  RowSizes row_;
   std::size_t max_slots_;
   std::size_t page_rows_;
   std::size_t max_pages_;  ///< of one head
-  AlignedBuffer<T> keys_;  ///< [pages][page_rows_][key_dim_]
+  AlignedBuffer<T> keys_;  ///< [pages][page_rows_][row_.key]
   AlignedBuffer<T> values_;
   AlignedBuffer<std::int32_t> pages_;  ///< [layers][kv_heads][max_pages_]
   AlignedBuffer<std::int32_t> free_;   ///< the first free_count_ are pages of no head

@@ -21,7 +21,8 @@ namespace morphkv { inline namespace v0 {
 /// Bytes to which buffers and rows are aligned: a cache line and an AVX-512 vector.
 inline constexpr std::size_t buffer_alignment = 64;
 
-/// `count` rounded up to whole vectors of T, so that every row of a matrix begins aligned.
+/// `count` rounded up to whole vectors of T, so that every row of a matrix begins aligned. (Blocks
+/// of quantised numbers are aligned nowhere.)
 template <class T>
 [[nodiscard]] constexpr std::size_t aligned_stride(std::size_t count) noexcept {
   constexpr std::size_t lanes = buffer_alignment / sizeof(T);
@@ -32,7 +33,7 @@ template <class T>
 /// its constructors and assignments, and nowhere else: std::bad_alloc, also if the bytes overflow.
 template <class T>
 class AlignedBuffer {
-  static_assert(std::is_trivially_copyable_v<T> && buffer_alignment % sizeof(T) == 0);
+  static_assert(std::is_trivially_copyable_v<T>);
 
  public:
   AlignedBuffer() = default;

@@ -5,6 +5,7 @@
 #define MORPHKV_CORE_SCALAR_HPP
 
 #include <Eigen/Core>
+#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -26,17 +27,20 @@ concept Scalar =
 template <class T, class Stored>
 concept ElementOf = std::same_as<T, Stored> || std::same_as<T, float>;
 
-/// Whether every number is finite once it is rounded to T. By bits and without a branch, so that
-/// compilers use vectors.
-template <Scalar T, ElementOf<T> E>
+/// Whether every number is finite once it is rounded to T; a block of quantised numbers is finite
+/// if its scale is. By bits and without a branch, so that compilers use vectors.
+template <class T, ElementOf<T> E>
 [[nodiscard]] bool are_finite(std::span<const E> numbers) noexcept {
   using Bits = std::conditional_t<std::same_as<E, float>, std::int32_t, std::int16_t>;
-  // The least magnitude that becomes infinity: for floats half a step above the greatest T.
-  constexpr auto limit = static_cast<Bits>(std::same_as<E, Eigen::half>       ? 0x7c00
-                                           : std::same_as<E, Eigen::bfloat16> ? 0x7f80
-                                           : std::same_as<T, Eigen::half>     ? 0x477ff000
-                                           : std::same_as<T, Eigen::bfloat16> ? 0x7f7f8000
-                                                                              : 0x7f800000);
+  // The least magnitude that becomes infinity: for floats half a step above the greatest T. The
+  // greatest scale of a block is 65504.
+  constexpr auto limit =
+      static_cast<Bits>(std::same_as<E, Eigen::half>       ? 0x7c00
+                        : std::same_as<E, Eigen::bfloat16> ? 0x7f80
+                        : std::same_as<T, Eigen::half>     ? 0x477ff000
+                        : std::same_as<T, Eigen::bfloat16> ? 0x7f7f8000
+                        : std::same_as<T, float>           ? 0x7f800000
+                                                 : std::bit_cast<std::int32_t>(65504.0F * 8));
   Bits bad = 0;
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     Bits bits = 0;

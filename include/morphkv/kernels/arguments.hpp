@@ -12,6 +12,7 @@
 
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/logits.hpp"
+#include "morphkv/core/quantised.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
 
@@ -27,7 +28,7 @@ using PrefetchHints = std::array<PrefetchHint, 4>;
 
 /// The arguments of decode_attention. Nothing is owned. Rows of keys and values lie as KvView says;
 /// where they have pages, both have the same.
-template <Scalar T>
+template <Stored T>
 struct DecodeAttention {
   const float* query = nullptr;  ///< [group][head_dim]
   KvView<const T> keys;          ///< [tokens]

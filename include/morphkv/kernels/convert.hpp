@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Conversion between floats and the 16-bit types.
+/// Conversion between floats, the 16-bit types and blocks of quantised numbers.
 #ifndef MORPHKV_KERNELS_CONVERT_HPP
 #define MORPHKV_KERNELS_CONVERT_HPP
 
@@ -8,9 +8,12 @@
 #include <cstddef>
 #include <cstring>
 
+#include "morphkv/core/config.hpp"
+#include "morphkv/core/quantised.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/isa/portable.hpp"
+#include "morphkv/kernels/portable/quantise.hpp"
 
 #define MORPHKV_ISA portable
 #include "morphkv/kernels/vector/convert.hpp"
@@ -30,6 +33,25 @@ void convert(const From* from, std::size_t count, To* to) noexcept {
   } else {
     MORPHKV_DISPATCH(convert(from, count, to));
   }
+}
+
+/// The blocks that are nearest to whole blocks of numbers: each number is rounded to the nearest
+/// step, ties away from zero. \pre are_finite<Block>
+template <Scalar From, Quantised Block>
+void convert(const From* from, std::size_t count, Block* to) noexcept {
+  MORPHKV_ASSERT(count % Block::numbers == 0);
+  for (; count > 0; count -= Block::numbers, from += Block::numbers, ++to) {
+    float numbers[Block::numbers];
+    convert(from, Block::numbers, numbers);
+    portable::quantise(numbers, *to);
+  }
+}
+
+/// The numbers of whole blocks.
+template <Quantised Block>
+void convert(const Block* from, std::size_t count, float* to) noexcept {
+  for (std::size_t i = 0; i < count; ++i)
+    to[i] = from[i / Block::numbers].number(i % Block::numbers);
 }
 
 #ifdef MORPHKV_KERNEL_INSTANCE

@@ -30,7 +30,7 @@ namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUIL
 /// A logit of minus infinity is a weight of 0. One pass over keys and values; no memory but the
 /// arguments'. O(tokens group head_dim).
 /// \return whether every weight is finite; if not, `output` and `row` hold no meaning.
-template <Scalar T>
+template <Stored T>
 [[nodiscard]] bool decode_attention(const DecodeAttention<T>& a) noexcept {
   MORPHKV_DISPATCH(decode_attention(a));
 }
@@ -39,6 +39,8 @@ template <Scalar T>
 MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<float>&) noexcept;
 MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Eigen::half>&) noexcept;
 MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Eigen::bfloat16>&) noexcept;
+MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Q8_0>&) noexcept;
+MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Q4_0>&) noexcept;
 #endif
 
 }}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD

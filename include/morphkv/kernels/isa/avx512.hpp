@@ -11,6 +11,7 @@
 #include <cstring>
 #include <utility>
 
+#include "morphkv/core/quantised.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/tuning.hpp"
 
@@ -26,6 +27,7 @@ inline constexpr std::size_t u16_lanes = 32;
 
 using Floats [[gnu::vector_size(64)]] = float;
 using U32s [[gnu::vector_size(64)]] = std::uint32_t;
+using I32s [[gnu::vector_size(64)]] = std::int32_t;
 using U16s [[gnu::vector_size(64)]] = std::uint16_t;
 using F16s [[gnu::vector_size(32)]] = long long;          ///< patterns, as many as floats
 using HalfU64s [[gnu::vector_size(64)]] = std::uint64_t;  ///< half as many as floats
@@ -136,6 +138,11 @@ MORPHKV_VECTOR_WORD F16s to_f16(Floats a) noexcept {
 MORPHKV_VECTOR_WORD Floats to_f32(F16s a) noexcept { return _mm512_cvtph_ps(a); }
 MORPHKV_VECTOR_WORD U32s widen(F16s a) noexcept {
   return reinterpret_cast<U32s>(_mm512_cvtepu16_epi32(a));
+}
+/// Signed bytes, as many as floats, at any address.
+MORPHKV_VECTOR_WORD I32s widen_bytes(const void* p) noexcept {
+  return reinterpret_cast<I32s>(
+      _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
 }
 MORPHKV_VECTOR_WORD F16s high_halves(U32s a) noexcept {
   return _mm512_cvtepi32_epi16(_mm512_srli_epi32(as_int(a), 16));

@@ -7,7 +7,7 @@
 #ifdef MORPHKV_ISA
 namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
-using I32s [[gnu::vector_size(4 * lanes)]] = std::int32_t;
+using HalfBits [[gnu::vector_size(2 * lanes)]] = std::uint16_t;
 
 /// As many 64-bit elements as floats: in two registers.
 template <class Vector>
@@ -176,6 +176,26 @@ MORPHKV_VECTOR_WORD Vector masked_min(Some at, Vector a, Vector b) noexcept {
 MORPHKV_VECTOR_WORD Floats load(const Eigen::half* p) noexcept { return to_f32(load_as<F16s>(p)); }
 MORPHKV_VECTOR_WORD Floats load(const Eigen::bfloat16* p) noexcept {
   return as_f32(widen(load_as<F16s>(p)) << 16);
+}
+/// The number in all lanes.
+MORPHKV_VECTOR_WORD Floats broadcast(Eigen::half x) noexcept {
+  return to_f32(reinterpret_cast<F16s>(x.x - HalfBits{}));
+}
+/// A vector of a row from number `d` on, a multiple of `lanes`.
+template <Scalar T>
+MORPHKV_VECTOR_WORD Floats load_numbers(const T* row, std::size_t d) noexcept {
+  return load(row + d);
+}
+MORPHKV_VECTOR_WORD Floats load_numbers(const Q8_0* row, std::size_t d) noexcept {
+  const Q8_0& block = row[d / Q8_0::numbers];
+  const I32s steps = widen_bytes(block.steps + d % Q8_0::numbers);
+  return __builtin_convertvector(steps, Floats) * broadcast(block.scale);
+}
+MORPHKV_VECTOR_WORD Floats load_numbers(const Q4_0* row, std::size_t d) noexcept {
+  const Q4_0& block = row[d / Q4_0::numbers];
+  const I32s pairs = widen_bytes(block.pairs + d % 16);
+  const I32s steps = ((d % Q4_0::numbers < 16 ? pairs : pairs >> 4) & 15) - 8;
+  return __builtin_convertvector(steps, Floats) * broadcast(block.scale);
 }
 /// The patterns of bfloat16, rounded to nearest, ties to even. Unlike the conversion of CPUs it
 /// keeps denormals.

@@ -19,19 +19,27 @@
 
 namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::portable {
 
+/// Number `d` of a row.
+template <Stored T>
+[[nodiscard]] float number_at(const T* row, std::size_t d) noexcept {
+  if constexpr (Quantised<T>)
+    return row[d / T::numbers].number(d % T::numbers);
+  else
+    return static_cast<float>(row[d]);
+}
+
 /// Sum of products. Sixteen partial sums, which compilers turn into vectors without -ffast-math.
-template <Scalar T>
+template <Stored T>
 [[nodiscard]] float dot(const float* a, const T* b, std::size_t size) noexcept {
   constexpr std::size_t width = 16;
   float partial[width] = {};
   std::size_t i = 0;
   for (; i + width <= size; i += width) {
     for (std::size_t lane = 0; lane < width; ++lane) {
-      partial[lane] += a[i + lane] * static_cast<float>(b[i + lane]);
+      partial[lane] += a[i + lane] * number_at(b, i + lane);
     }
   }
-  for (std::size_t lane = 0; i < size; ++i, ++lane)
-    partial[lane] += a[i] * static_cast<float>(b[i]);
+  for (std::size_t lane = 0; i < size; ++i, ++lane) partial[lane] += a[i] * number_at(b, i);
   for (std::size_t half = width / 2; half > 0; half /= 2) {
     for (std::size_t lane = 0; lane < half; ++lane) partial[lane] += partial[lane + half];
   }
@@ -77,7 +85,7 @@ inline void fuse_group(const float* weights, std::size_t weight_stride, std::siz
 }
 
 /// See kernels::decode_attention.
-template <Scalar T>
+template <Stored T>
 [[nodiscard]] bool decode_attention(const DecodeAttention<T>& a) noexcept {
   for (std::size_t t = 0; t < a.tokens; ++t) {
     for (std::size_t g = 0; g < a.group; ++g) {
@@ -98,8 +106,7 @@ template <Scalar T>
       for (std::size_t g = 0; g < a.group; ++g) {
         const float weight = a.weights[g * a.weight_stride + t];
         float* out = a.output + g * a.output_dim();
-        for (std::size_t d = 0; d < a.output_dim(); ++d)
-          out[d] += weight * static_cast<float>(value[d]);
+        for (std::size_t d = 0; d < a.output_dim(); ++d) out[d] += weight * number_at(value, d);
       }
     }
   }

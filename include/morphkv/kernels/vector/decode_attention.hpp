@@ -13,8 +13,8 @@ inline constexpr std::size_t max_heads = 4;  ///< of the group that one pass ser
 inline constexpr std::size_t max_group = 128;
 
 /// Values between two looks ahead: each fetches as many bytes whatever the type.
-template <Scalar T>
-inline constexpr std::size_t read_block = 16 / sizeof(T);
+template <Stored T>
+inline constexpr std::size_t read_block = Quantised<T> ? 8 : 16 / sizeof(T);
 
 /// What meets each of `Heads` query heads in registers at once: tokens' keys, vectors of a value.
 /// Their sums, they themselves and what a head brings fill the registers.
@@ -44,7 +44,7 @@ MORPHKV_VECTOR_WORD void store_logits(const Floats (&sums)[Heads][Tokens], float
 
 /// Logits of `Tokens` tokens from `token` on, whose keys are those at `keys`, for `Heads` query
 /// heads.
-template <std::size_t Heads, std::size_t Tokens, Scalar T>
+template <std::size_t Heads, std::size_t Tokens, Stored T>
 MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, std::size_t head,
                                   std::size_t token) noexcept {
   const float* query = a.query + head * a.head_dim;
@@ -56,7 +56,7 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
   for (; d + lanes <= a.head_dim; d += lanes) {
     Floats key[Tokens];
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) key[t] =
-        load(keys + t * a.keys.stride + d);
+        load_numbers(keys + t * a.keys.stride, d);
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
       const Floats q = in_register(load(query + h * a.head_dim + d));
       MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
@@ -64,11 +64,13 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
       }
     }
   }
-  if (const std::size_t rest = a.head_dim - d; rest > 0) {
-    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-      const Floats q = load_first(query + h * a.head_dim + d, rest);
-      MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
-        sums[h][t] = fma(load_first(keys + t * a.keys.stride + d, rest), q, sums[h][t]);
+  if constexpr (Scalar<T>) {  // blocks fill vectors
+    if (const std::size_t rest = a.head_dim - d; rest > 0) {
+      MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+        const Floats q = load_first(query + h * a.head_dim + d, rest);
+        MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
+          sums[h][t] = fma(load_first(keys + t * a.keys.stride + d, rest), q, sums[h][t]);
+        }
       }
     }
   }
@@ -87,7 +89,7 @@ inline void cap_pass(float* logits, std::size_t tokens, float soft_cap) noexcept
 
 /// Turns logits into exp(logit - greatest), in place. \return their sum and that of the sink, which
 /// is a logit too; `logarithm` receives log(sum of exp(logit)), NaN if there is none.
-template <Scalar T>
+template <Stored T>
 float softmax_pass(float* logits, std::size_t tokens, float sink, ReadAhead<T>& ahead,
                    float& logarithm) noexcept {
   Floats highest = broadcast(logits[0]);
@@ -120,15 +122,18 @@ float softmax_pass(float* logits, std::size_t tokens, float sink, ReadAhead<T>& 
   return weights;
 }
 
-/// sums += a token's weights for `Heads` query heads * `Chunks` vectors of its value. With Partial
-/// there is one chunk, of the dimensions that are left.
-template <bool Partial, std::size_t Heads, std::size_t Chunks, Scalar T>
-MORPHKV_VECTOR_WORD void add_value(const T* from, std::size_t rest, const float* weights,
-                                   std::size_t weight_stride,
+/// sums += a token's weights for `Heads` query heads * `Chunks` vectors of its value from dimension
+/// `d` on. With Partial there is one chunk, of the dimensions that are left.
+template <bool Partial, std::size_t Heads, std::size_t Chunks, Stored T>
+MORPHKV_VECTOR_WORD void add_value(const T* from, std::size_t d, std::size_t rest,
+                                   const float* weights, std::size_t weight_stride,
                                    Floats (&sums)[Heads][Chunks]) noexcept {
   Floats value[Chunks];
   MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
-    value[c] = Partial ? load_first(from, rest) : load(from + c * lanes);
+    if constexpr (Partial)
+      value[c] = load_first(from + d, rest);
+    else
+      value[c] = load_numbers(from, d + c * lanes);
   }
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     const Floats weight = broadcast(weights[h * weight_stride]);
@@ -140,7 +145,7 @@ MORPHKV_VECTOR_WORD void add_value(const T* from, std::size_t rest, const float*
 
 /// output += weights * values, for `Heads` query heads, `Chunks` vectors of the values from
 /// dimension `d` on and `tokens` tokens from `token` on, where the cursor stands.
-template <std::size_t Heads, std::size_t Chunks, bool Partial, Scalar T>
+template <std::size_t Heads, std::size_t Chunks, bool Partial, Stored T>
 void value_step(const DecodeAttention<T>& a, KvCursor<T> cursor, std::size_t head,
                 std::size_t token, std::size_t tokens, std::size_t d, std::size_t lines,
                 ReadAhead<T>& ahead) noexcept {
@@ -159,16 +164,15 @@ void value_step(const DecodeAttention<T>& a, KvCursor<T> cursor, std::size_t hea
   for (std::size_t t = 0; t < tokens;) {
     const T* values = nullptr;
     const std::size_t end = t + cursor.next(tokens - t, values);
-    values += d;
     while (t + read_block<T> <= end) {
       ahead.lines(lines);
       MORPHKV_UNROLL for (std::size_t i = 0; i < read_block<T>; ++i, ++t, values += stride) {
-        add_value<Partial>(values, rest, weights + t, a.weight_stride, sums);
+        add_value<Partial>(values, d, rest, weights + t, a.weight_stride, sums);
       }
     }
     for (; t < end; ++t, values += stride) {
       if (t % read_block<T> == 0) ahead.lines(lines);
-      add_value<Partial>(values, rest, weights + t, a.weight_stride, sums);
+      add_value<Partial>(values, d, rest, weights + t, a.weight_stride, sums);
     }
   }
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
@@ -182,7 +186,7 @@ void value_step(const DecodeAttention<T>& a, KvCursor<T> cursor, std::size_t hea
 /// The two products of attention, in float: what decode_with asks for.
 struct FloatProducts {
   /// Logits of `Heads` query heads over all tokens.
-  template <std::size_t Heads, Scalar T>
+  template <std::size_t Heads, Stored T>
   void logits(const DecodeAttention<T>& arguments, std::size_t head, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
     const DecodeAttention<T> a = arguments;  // a copy, which no store can change
@@ -204,7 +208,7 @@ struct FloatProducts {
 
   /// output += weights * values for `Heads` query heads and a tile of tokens, where the cursor
   /// stands.
-  template <std::size_t Heads, Scalar T>
+  template <std::size_t Heads, Stored T>
   void values(const DecodeAttention<T>& a, const KvCursor<T>& cursor, std::size_t head,
               std::size_t token, std::size_t tokens, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
@@ -228,9 +232,11 @@ struct FloatProducts {
         c = step(c, std::integral_constant<std::size_t, 1>());
       }
     }
-    if (const std::size_t d = chunks * lanes; d < a.output_dim()) {
-      value_step<Heads, 1, true>(a, cursor, head, token, tokens, d, chunks == 0 ? all_lines : 0,
-                                 ahead);
+    if constexpr (Scalar<T>) {
+      if (const std::size_t d = chunks * lanes; d < a.output_dim()) {
+        value_step<Heads, 1, true>(a, cursor, head, token, tokens, d, chunks == 0 ? all_lines : 0,
+                                   ahead);
+      }
     }
   }
 
@@ -241,7 +247,7 @@ struct FloatProducts {
 };
 
 /// row = the group's weights times their shares, fused.
-template <bool Greatest, Scalar T>
+template <bool Greatest, Stored T>
 void fuse_group(const DecodeAttention<T>& arguments, const float* shares) noexcept {
   const DecodeAttention<T> a = arguments;  // a copy, which no store can change
   const auto fused = [&](std::size_t t, auto whole) noexcept {
@@ -278,7 +284,7 @@ void for_each_pass(std::size_t group, const Use& use) noexcept {
 }
 
 /// Decode attention by some way of computing its two products.
-template <class Products, Scalar T>
+template <class Products, Stored T>
 bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept {
   ReadAhead<T> ahead(a);
   ahead.lines(tuning.prefetch_bytes / 64);
@@ -320,7 +326,7 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
 }
 
 /// See kernels::decode_attention.
-template <Scalar T>
+template <Stored T>
 bool decode_attention(const DecodeAttention<T>& a) noexcept {
   return a.group > max_group ? portable::decode_attention(a) : decode_with(FloatProducts(), a);
 }
