@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <ostream>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "morphkv/cache/kv_cache.hpp"
@@ -121,14 +122,18 @@ std::vector<HeadState> state_of(const Cache& cache) {
     for (std::size_t head = 0; head < cache.shape().kv_heads; ++head) {
       const auto positions = cache.positions(layer, head);
       HeadState state{{positions.begin(), positions.end()}, {}, {}};
-      for (std::size_t i = 0; i < positions.size() * dim; ++i) {
-        const std::size_t slot = i / dim;
-        const bool alive = positions[slot] != no_position;
-        state.keys.push_back(alive ? static_cast<float>(cache.key(layer, head, slot)[i % dim]) : 0);
-        state.values.push_back(alive ? static_cast<float>(cache.value(layer, head, slot)[i % dim])
-                                     : 0);
+      state.keys.resize(positions.size() * dim);
+      state.values.resize(positions.size() * dim);
+      for (std::size_t slot = 0; slot < positions.size(); ++slot) {
+        if (positions[slot] == no_position) continue;
+        const auto key = cache.key(layer, head, slot);
+        const auto value = cache.value(layer, head, slot);
+        for (std::size_t d = 0; d < dim; ++d) {
+          state.keys[slot * dim + d] = static_cast<float>(key[d]);
+          state.values[slot * dim + d] = static_cast<float>(value[d]);
+        }
       }
-      heads.push_back(state);
+      heads.push_back(std::move(state));
     }
   }
   return heads;
