@@ -139,6 +139,9 @@ set(morphkv_optional_libraries
     "#include \"comparison/contenders.hpp\"|tools_comparison|tools/comparison"
     "#include \"comparison/make_contender.hpp\"|tools_comparison|tools/comparison"
     "#include \"accuracy/|tools_comparison|tools/comparison"
+    "#include \"papers/|tools_comparison|tools/comparison"
+    "#include \"real/|tools_comparison|tools/comparison"
+    "#include \"replay/sessions.hpp\"|replay_sessions|tools/replay"
     "#pragma omp|OpenMP::OpenMP_CXX|OpenMP")
 foreach(library IN ITEMS CLI11::CLI11 nlohmann_json::nlohmann_json)
   if(TARGET ${library}) # headers that programs share include these

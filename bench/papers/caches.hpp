@@ -67,8 +67,7 @@ namespace morphkv::papers {
   policies::with_policy(
       choice, prompt, response, [&]<class Policy>(const typename Policy::Options& options) {
         policies::require_cache_memory<comparison::Stored>(shape, options);
-        cache = std::make_unique<comparison::CacheOf<KVCache<comparison::Stored, Policy>>>(shape,
-                                                                                           options);
+        cache = comparison::make_any_cache<KVCache<comparison::Stored, Policy>>(shape, options);
       });
   return cache;
 }

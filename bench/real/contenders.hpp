@@ -39,7 +39,7 @@ using Cache = KVCache<comparison::Stored, Policy>;
 template <class Policy>
 [[nodiscard]] std::size_t bytes_of(const CacheShape& shape,
                                    const typename Policy::Options& options) {
-  return Cache<Policy>(shape, options).memory().total();
+  return comparison::make_any_cache<Cache<Policy>>(shape, options)->memory().total();
 }
 
 /// The largest capacity whose cache takes at most `bytes`.
@@ -61,7 +61,7 @@ template <class Policy>
   const typename Policy::Options options = options_at(low);
   return {std::move(policy), slots, low, bytes_of<Policy>(shape, options),
           [shape, options](std::size_t) -> std::unique_ptr<comparison::AnyCache> {
-            return std::make_unique<comparison::CacheOf<Cache<Policy>>>(shape, options);
+            return comparison::make_any_cache<Cache<Policy>>(shape, options);
           }};
 }
 
@@ -76,8 +76,7 @@ template <class Policy>
 
 [[nodiscard]] inline Contender full_cache(const CacheShape& shape) {
   return {"full", 0, 0, 0, [shape](std::size_t tokens) -> std::unique_ptr<comparison::AnyCache> {
-            return std::make_unique<comparison::CacheOf<detail::Cache<Full>>>(
-                shape, Full::Options{.max_tokens = tokens});
+            return comparison::make_any_cache<detail::Cache<Full>>(shape, {.max_tokens = tokens});
           }};
 }
 

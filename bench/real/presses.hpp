@@ -26,7 +26,7 @@ template <class Policy>
           [=](std::size_t tokens) mutable -> std::unique_ptr<comparison::AnyCache> {
             if constexpr (requires { options.max_tokens; }) options.max_tokens = kept + tokens;
             if constexpr (requires { options.response_slots; }) options.response_slots = tokens;
-            return std::make_unique<comparison::CacheOf<Cache<Policy>>>(shape, options);
+            return comparison::make_any_cache<Cache<Policy>>(shape, options);
           }};
 }
 

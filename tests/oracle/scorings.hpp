@@ -57,12 +57,15 @@ inline Scoring running_score(bool normalised) {
 inline Scoring decayed_max_score(double decay, std::size_t distance) {
   return [=](const History& history, std::size_t count) {
     std::vector<double> scores(count, 0.0);
-    for (std::size_t r = 0; r < history.rows.size(); ++r) {
+    auto arrival = history.arrivals.begin();
+    for (const Row& row : history.rows) {
       for (std::size_t t = 0; t < count; ++t) {
-        const bool counts = history.tokens[t].arrival + distance <= history.arrivals[r];
-        const double paid = counts ? weight(history.rows[r], history.tokens[t].position) : 0;
+        const Token& token = history.tokens[t];
+        if (token.arrival + distance > *arrival) break;  // nor do later ones count, which are at 0
+        const double paid = weight(row, token.position);
         scores[t] = double{static_cast<float>(std::max(decay * scores[t], paid))};
       }
+      ++arrival;
     }
     return scores;
   };

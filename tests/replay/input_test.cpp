@@ -13,12 +13,8 @@
 #include <vector>
 
 #include "replay/command_line.hpp"
-#include "replay/make_session.hpp"
+#include "replay/sessions.hpp"
 #include "replay/traces.hpp"
-
-// Caches of every policy take a while to compile: policies_test.cpp has them.
-extern template std::unique_ptr<morphkv::replay::Session> morphkv::replay::make_session<float>(
-    const Settings&, const Trace&);
 
 namespace morphkv::testing::input_test { namespace {
 

@@ -11,12 +11,9 @@
 
 #include "oracle/scorings.hpp"
 #include "replay/brute_force.hpp"
-#include "replay/make_session.hpp"
 #include "replay/replay.hpp"
+#include "replay/sessions.hpp"
 #include "replay/traces.hpp"
-
-template std::unique_ptr<morphkv::replay::Session> morphkv::replay::make_session<float>(
-    const Settings&, const Trace&);
 
 namespace morphkv::testing::policies_test { namespace {
 

@@ -165,6 +165,7 @@ class CacheDuel {
 
   /// A step or a block comes. The history holds whole ones, of so many tokens at most.
   void record_past(std::size_t tokens) {
+    if (tokens > history_) return past_.clear();
     past_.push_back({tokens, heads_});
     const auto held = [&] {
       return std::accumulate(past_.begin(), past_.end(), std::size_t{0},
@@ -327,16 +328,21 @@ class CacheDuel {
   void compare_stored(std::size_t layer, std::size_t head) {
     const std::span<const Position> positions = cache_.positions(layer, head);
     const oracle::Sequence& sequence = at(layer, head).sequence;
-    ASSERT_EQ(cache_.keys(layer, head).size(), positions.size() * shape().head_dim);
-    ASSERT_EQ(cache_.values(layer, head).size(), positions.size() * shape().head_dim);
+    const auto keys = cache_.keys(layer, head);
+    const auto values = cache_.values(layer, head);
+    const std::size_t dim = shape().head_dim;
+    ASSERT_EQ(keys.size(), positions.size() * dim);
+    ASSERT_EQ(values.size(), positions.size() * dim);
     for (std::size_t slot = 0; slot < positions.size(); ++slot) {
       if (positions[slot] == no_position) continue;
       const auto position = static_cast<std::size_t>(positions[slot]);
-      for (std::size_t d = 0; d < shape().head_dim; ++d) {
-        const std::size_t i = slot * shape().head_dim + d;
-        ASSERT_EQ(static_cast<float>(cache_.keys(layer, head)[i]), sequence.keys[position][d]);
-        ASSERT_EQ(static_cast<float>(cache_.values(layer, head)[i]), sequence.values[position][d]);
-      }
+      const auto agree = [&](std::span<const T> held, const std::vector<double>& expected) {
+        const auto row = held.subspan(slot * dim, dim);
+        return std::equal(row.begin(), row.end(), expected.begin(), expected.end(),
+                          [](T x, double y) { return double{static_cast<float>(x)} == y; });
+      };
+      ASSERT_TRUE(agree(keys, sequence.keys[position])) << "the key of " << position;
+      ASSERT_TRUE(agree(values, sequence.values[position])) << "the value of " << position;
     }
   }
 

@@ -4,7 +4,6 @@
 #ifndef MORPHKV_TESTS_SUPPORT_RANDOM_HPP
 #define MORPHKV_TESTS_SUPPORT_RANDOM_HPP
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <random>
@@ -20,7 +19,7 @@ class Random {
   /// Uniform in [0, bound).
   std::uint64_t below(std::uint64_t bound) { return engine_() % bound; }
   /// Uniform in [0, 1).
-  double unit() { return std::ldexp(static_cast<double>(engine_() >> 11U), -53); }
+  double unit() { return static_cast<double>(engine_() >> 11U) * 0x1p-53; }
   bool chance(double probability) { return unit() < probability; }
   /// Roughly normal: the sum of twelve uniform draws, centred.
   float normal() {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <ostream>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "morphkv/cache/kv_cache.hpp"
@@ -119,16 +120,22 @@ std::vector<HeadState> state_of(const Cache& cache) {
     for (std::size_t head = 0; head < cache.shape().kv_heads; ++head) {
       const auto positions = cache.positions(layer, head);
       HeadState state{{positions.begin(), positions.end()}, {}, {}};
+      const std::size_t key_dim = cache.shape().head_dim;
+      const std::size_t value_dim = cache.shape().output_dim();
+      state.keys.resize(positions.size() * key_dim);
+      state.values.resize(positions.size() * value_dim);
       for (std::size_t slot = 0; slot < positions.size(); ++slot) {
-        const bool alive = positions[slot] != no_position;
-        for (const auto x : cache.key(layer, head, slot)) {
-          state.keys.push_back(alive ? static_cast<float>(x) : 0);
+        if (positions[slot] == no_position) continue;
+        const auto key = cache.key(layer, head, slot);
+        const auto value = cache.value(layer, head, slot);
+        for (std::size_t d = 0; d < key_dim; ++d) {
+          state.keys[slot * key_dim + d] = static_cast<float>(key[d]);
         }
-        for (const auto x : cache.value(layer, head, slot)) {
-          state.values.push_back(alive ? static_cast<float>(x) : 0);
+        for (std::size_t d = 0; d < value_dim; ++d) {
+          state.values[slot * value_dim + d] = static_cast<float>(value[d]);
         }
       }
-      heads.push_back(state);
+      heads.push_back(std::move(state));
     }
   }
   return heads;

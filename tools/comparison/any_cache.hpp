@@ -6,11 +6,11 @@
 
 #include <Eigen/Core>
 #include <cstddef>
+#include <memory>
 #include <span>
 
 #include "comparison/lifetimes.hpp"
-#include "morphkv/cache/kv_cache.hpp"
-#include "morphkv/policy/decayed_max.hpp"
+#include "morphkv/morphkv.hpp"
 
 namespace morphkv::comparison {
 
@@ -69,6 +69,33 @@ class SharedDecayedMax : public KVCache<Stored, DecayedMax, SharedStorage<Stored
   SharedDecayedMax(const CacheShape& shape, const DecayedMax::Options& options)
       : KVCache(shape, options, SharedBudget{}) {}
 };
+
+/// An empty cache.
+template <class Cache>
+[[nodiscard]] std::unique_ptr<AnyCache> make_any_cache(const CacheShape& shape,
+                                                       const typename Cache::Options& options);
+
+// Not inline, and these are compiled once, in any_cache.cpp: each takes seconds.
+template <class Cache>
+std::unique_ptr<AnyCache> make_any_cache(const CacheShape& shape,
+                                         const typename Cache::Options& options) {
+  return std::make_unique<CacheOf<Cache>>(shape, options);
+}
+#if !defined(MORPHKV_TOOLS_ANY_CACHE_INSTANCE)
+#define MORPHKV_TOOLS_ANY_CACHE_INSTANCE extern template
+#endif
+#define MORPHKV_TOOLS_ANY_CACHE(...)                                                      \
+  MORPHKV_TOOLS_ANY_CACHE_INSTANCE std::unique_ptr<AnyCache> make_any_cache<__VA_ARGS__>( \
+      const CacheShape&, const typename __VA_ARGS__::Options&)
+MORPHKV_TOOLS_ANY_CACHE(KVCache<Stored, DecayedMax>);
+MORPHKV_TOOLS_ANY_CACHE(KVCache<Stored, Full>);
+MORPHKV_TOOLS_ANY_CACHE(KVCache<Stored, H2O>);
+MORPHKV_TOOLS_ANY_CACHE(KVCache<Stored, MorphKV>);
+MORPHKV_TOOLS_ANY_CACHE(KVCache<Stored, Random>);
+MORPHKV_TOOLS_ANY_CACHE(KVCache<Stored, SnapKV>);
+MORPHKV_TOOLS_ANY_CACHE(KVCache<Stored, StreamingLLM>);
+MORPHKV_TOOLS_ANY_CACHE(KVCache<Stored, TOVA>);
+MORPHKV_TOOLS_ANY_CACHE(SharedDecayedMax);
 
 }  // namespace morphkv::comparison
 

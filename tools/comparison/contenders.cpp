@@ -42,8 +42,7 @@ Variant full_variant() {
   Variant variant{"full", "Full cache", "keeps everything", {}, 1, true, 0, {}};
   variant.make_cache = [](const CacheShape& shape, const Prompt& prompt) {
     const std::size_t tokens = prompt.tokens.size() + prompt.response_tokens;
-    return std::make_unique<CacheOf<KVCache<Stored, Full>>>(shape,
-                                                            Full::Options{.max_tokens = tokens});
+    return make_any_cache<KVCache<Stored, Full>>(shape, {.max_tokens = tokens});
   };
   return variant;
 }

@@ -27,7 +27,7 @@ namespace morphkv::comparison {
 template <class Cache>
 [[nodiscard]] std::size_t cache_bytes(const CacheShape& shape,
                                       const typename Cache::Options& options) {
-  return Cache(shape, options).memory().total();
+  return make_any_cache<Cache>(shape, options)->memory().total();
 }
 
 /// Options and their description, for a capacity.
@@ -68,7 +68,7 @@ template <class Cache, class MakeSettings>
     Task one = task;
     one.prompt_tokens = prompt.tokens.size();
     one.response_tokens = prompt.response_tokens;
-    return std::make_unique<CacheOf<Cache>>(shape, make(capacity, one, knobs).options);
+    return make_any_cache<Cache>(shape, make(capacity, one, knobs).options);
   };
 }
 

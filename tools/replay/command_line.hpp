@@ -14,6 +14,7 @@
 
 #include "morphkv/version.hpp"
 #include "policies/command_line.hpp"
+#include "replay/policies.hpp"
 #include "replay/settings.hpp"
 
 namespace morphkv::replay {

@@ -133,12 +133,12 @@ template <Scalar T, class Policy>
 
 }  // namespace detail
 
-/// A cache as the settings say, of elements of type T.
+/// A cache as the settings say, of elements of type T, under a policy of each_own_policy.
 /// \throws std::invalid_argument naming the option that is not valid
 template <Scalar T>
 [[nodiscard]] std::unique_ptr<Session> make_session(const Settings& settings, const Trace& trace) {
   std::unique_ptr<Session> session;
-  policies::with_entry(settings.policy, each_policy, [&](const auto& entry) {
+  policies::with_entry(settings.policy, each_own_policy, [&](const auto& entry) {
     session = detail::make_cache_session<T>(entry, settings, trace);
   });
   return session;

@@ -20,6 +20,7 @@
 #include "morphkv/version.hpp"
 #include "replay/command_line.hpp"
 #include "replay/page.hpp"
+#include "replay/policies.hpp"
 #include "replay/progress.hpp"
 #include "replay/recording.hpp"
 #include "replay/replay.hpp"

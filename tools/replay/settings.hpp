@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// A replay's settings, and the policies that it runs: those of the registry, the authors' code,
-/// and that of a header which was named when the program was configured.
+/// A replay's settings, and the policies that it has: those of the registry, and the authors' code.
 #ifndef MORPHKV_TOOLS_REPLAY_SETTINGS_HPP
 #define MORPHKV_TOOLS_REPLAY_SETTINGS_HPP
 
@@ -12,10 +11,6 @@
 
 #include "policies/registry.hpp"
 #include "replay/morphkv_compat.hpp"
-
-#if defined(MORPHKV_REPLAY_POLICY)
-#include MORPHKV_REPLAY_POLICY
-#endif
 
 namespace morphkv::replay {
 
@@ -37,15 +32,12 @@ void each_option(MorphKVCompat::Options& o, auto&& visit) {
   visit("max_tokens", o.max_tokens, policies::detail::slots_text);
 }
 
-/// visit(entry) for each policy.
-inline constexpr auto each_policy = [](auto&& visit) {
+/// visit(entry) for each policy but the user's: see replay/policies.hpp.
+inline constexpr auto each_own_policy = [](auto&& visit) {
   policies::each_policy(visit);
   visit(policies::PolicyEntry<MorphKVCompat>{
       "morphkv_compat", "MorphKV as its authors' code computes it; a head keeps capacity + 1",
       &policies::detail::at_capacity<MorphKVCompat>});
-#if defined(MORPHKV_REPLAY_POLICY)
-  visit(replay_policy);
-#endif
 };
 
 /// Whether heads or layers may have different capacities: where there is a score to divide by.
