@@ -23,6 +23,7 @@
 #include "kernels/page.hpp"
 #include "kernels/peers.hpp"
 #include "kernels/prompts.hpp"
+#include "kernels/quantised.hpp"
 #include "kernels/report.hpp"
 #include "kernels/whole_steps.hpp"
 #include "morphkv/attention/prefill.hpp"
@@ -618,9 +619,9 @@ void add_whole_steps(bool large) {
   add_policy.operator()<DecayedMax>("recommended_for_prompts", target,
                                     recommended_for_prompts(n, 256));
   add_policy.operator()<MorphKV>("MorphKV sum, R = 32", target,
-                                 {.capacity = n, .fusion = Fusion::sum});
+                                 {.capacity = n, .window = 32, .fusion = Fusion::sum});
   add_policy.operator()<MorphKV>("MorphKV max, R = 32", target,
-                                 {.capacity = n, .fusion = Fusion::max});
+                                 {.capacity = n, .window = 32, .fusion = Fusion::max});
   add_policy.operator()<MorphKV>(
       "MorphKV max, R = N / 2, 8 panes", target,
       {.capacity = n, .window = n / 2, .fusion = Fusion::max, .panes = 8});
@@ -655,6 +656,9 @@ void add_all() {
     const std::string where = cold ? "cold" : "hot";
     add("head_sizes/half/" + where, measure_head_sizes<Eigen::half>, cold);
     add("head_sizes/bfloat16/" + where, measure_head_sizes<Eigen::bfloat16>, cold);
+  }
+  for (const bool cold : {true, false}) {
+    add(std::string("quantised/") + (cold ? "cold" : "hot"), measure_quantised, cold);
   }
   add("published/R=32", measure_published, std::size_t{32}, 8.0);
   add("published/R=200", measure_published, std::size_t{200}, 30.0);

@@ -12,11 +12,13 @@
 #include <random>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/machine.hpp"
 #include "morphkv/core/kv_view.hpp"
-#include "morphkv/core/scalar.hpp"
+#include "morphkv/core/quantised.hpp"
+#include "morphkv/kernels/convert.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
 #include "morphkv/policy/morphkv.hpp"
 
@@ -27,9 +29,11 @@ inline constexpr std::size_t group = 4;
 inline constexpr std::size_t head_dim = 128;
 inline constexpr std::size_t cold_bytes = std::size_t{160} << 20U;
 
-template <Scalar T>
+template <Stored T>
 constexpr const char* type_name() {
   if constexpr (std::same_as<T, float>) return "float";
+  if constexpr (std::same_as<T, Q8_0>) return "q8_0";
+  if constexpr (std::same_as<T, Q4_0>) return "q4_0";
   return std::same_as<T, Eigen::half> ? "half" : "bfloat16";
 }
 
@@ -48,38 +52,43 @@ class Numbers {
 };
 
 /// Keys and values of one layer when hot, of so many that no cache holds them when cold.
-template <Scalar T>
+template <Stored T>
 class Layers {
  public:
   Layers(std::size_t slots, bool cold)
       : slots_(slots),
         count_(cold ? (std::max<std::size_t>)(2, 2 * ((cold_bytes / layer_bytes() + 2) / 2)) : 1),
-        keys_(count_ * kv_heads * slots * head_dim),
+        keys_(count_ * kv_heads * slots * row_blocks),
         values_(keys_.size()),
         query_(kv_heads * group * head_dim),
         output_(query_.size()),
         weights_(group * weight_stride()),
         row_(weight_stride()) {
+    constexpr std::size_t each = head_dim / row_blocks;
     for (std::size_t i = 0; i < keys_.size(); ++i) {
-      keys_[i] = static_cast<T>(numbers_[7 * i]);
-      values_[i] = static_cast<T>(numbers_[13 * i + 5]);
+      float some[2][each];
+      for (std::size_t k = 0; k < each; ++k) {
+        some[0][k] = numbers_[7 * (i * each + k)];
+        some[1][k] = numbers_[13 * (i * each + k) + 5];
+      }
+      kernels::convert(some[0], each, &keys_[i]);
+      kernels::convert(some[1], each, &values_[i]);
     }
-    // An engine's queries have the type of its cache.
+    // An engine's queries have the type of its cache, or 16 bits.
+    using Query = std::conditional_t<Scalar<T>, T, Eigen::half>;
     for (std::size_t i = 0; i < query_.size(); ++i) {
-      query_[i] = static_cast<float>(static_cast<T>(numbers_[3 * i]));
+      query_[i] = static_cast<float>(static_cast<Query>(numbers_[3 * i]));
     }
   }
 
   [[nodiscard]] std::size_t slots() const { return slots_; }
   [[nodiscard]] std::size_t count() const { return count_; }
-  [[nodiscard]] std::size_t layer_bytes() const {
-    return 2 * kv_heads * slots_ * head_dim * sizeof(T);
-  }
+  [[nodiscard]] std::size_t layer_bytes() const { return 2 * kv_heads * slots_ * row_blocks * sizeof(T); }
   [[nodiscard]] T* keys(std::size_t layer, std::size_t head) const {
-    return keys_.data() + (layer * kv_heads + head) * slots_ * head_dim;
+    return keys_.data() + (layer * kv_heads + head) * slots_ * row_blocks;
   }
   [[nodiscard]] T* values(std::size_t layer, std::size_t head) const {
-    return values_.data() + (layer * kv_heads + head) * slots_ * head_dim;
+    return values_.data() + (layer * kv_heads + head) * slots_ * row_blocks;
   }
   [[nodiscard]] float* row() const { return row_.data(); }
   [[nodiscard]] const float* weights() const { return weights_.data(); }
@@ -91,8 +100,8 @@ class Layers {
   [[nodiscard]] kernels::DecodeAttention<T> arguments(std::size_t layer, std::size_t head) const {
     kernels::DecodeAttention<T> a;
     a.query = query_.data() + head * group * head_dim;
-    a.keys = {keys(layer, head), head_dim};
-    a.values = {values(layer, head), head_dim};
+    a.keys = {keys(layer, head), row_blocks};
+    a.values = {values(layer, head), row_blocks};
     a.tokens = slots_;
     a.group = group;
     a.head_dim = head_dim;
@@ -113,6 +122,8 @@ class Layers {
   }
 
  private:
+  static constexpr std::size_t row_blocks = row_size<T>(head_dim);
+
   std::size_t slots_;
   std::size_t count_;
   HugeBuffer<T> keys_;

@@ -33,35 +33,35 @@ inline constexpr const char* snapkv_policy = "snapkv_recent";
 
 namespace detail {
 
-template <class Policy>
-using Cache = KVCache<comparison::Stored, Policy>;
+template <class Policy, class T = comparison::Stored>
+using Cache = KVCache<T, Policy>;
 
-template <class Policy>
+template <class Policy, class T = comparison::Stored>
 [[nodiscard]] std::size_t bytes_of(const CacheShape& shape,
                                    const typename Policy::Options& options) {
-  return comparison::make_any_cache<Cache<Policy>>(shape, options)->memory().total();
+  return comparison::make_any_cache<Cache<Policy, T>>(shape, options)->memory().total();
 }
 
 /// The largest capacity whose cache takes at most `bytes`.
 /// \param options_at the options for a capacity
-template <class Policy>
+template <class Policy, class T = comparison::Stored>
 [[nodiscard]] Contender fitted(std::string policy, const CacheShape& shape, std::size_t slots,
                                std::size_t bytes,
                                typename Policy::Options (*options_at)(std::size_t capacity)) {
   std::size_t low = slots / 2;
-  std::size_t high = 2 * slots;
-  if (bytes_of<Policy>(shape, options_at(low)) > bytes) {
+  std::size_t high = 4 * slots;  // of a format with a quarter of the bits
+  if (bytes_of<Policy, T>(shape, options_at(low)) > bytes) {
     throw std::invalid_argument("capacity = " + std::to_string(slots) + ": " + policy +
                                 " does not fit its bytes");
   }
   while (low + 1 < high) {
     const std::size_t middle = (low + high) / 2;
-    (bytes_of<Policy>(shape, options_at(middle)) <= bytes ? low : high) = middle;
+    (bytes_of<Policy, T>(shape, options_at(middle)) <= bytes ? low : high) = middle;
   }
   const typename Policy::Options options = options_at(low);
-  return {std::move(policy), slots, low, bytes_of<Policy>(shape, options),
+  return {std::move(policy), slots, low, bytes_of<Policy, T>(shape, options),
           [shape, options](std::size_t) -> std::unique_ptr<comparison::AnyCache> {
-            return comparison::make_any_cache<Cache<Policy>>(shape, options);
+            return comparison::make_any_cache<Cache<Policy, T>>(shape, options);
           }};
 }
 

@@ -111,6 +111,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
 
 void make_quick(Plan& plan) {
   plan.capacities = {512};
+  plan.format_slots = {256};
   plan.response = 256;
   plan.long_prompt = 2048;
   plan.long_response = 256;

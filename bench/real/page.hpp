@@ -44,6 +44,12 @@ bytes. Hover for details.</p>
 <p class="note" id="prompt_cut-note"></p>
 <div class="scroll"><table id="prompt_cut-table"></table></div></section>
 
+<section id="formats"><h2>Tokens or bits</h2>
+<p class="note" id="formats-note"></p>
+<figure class="plot" id="formats-plot"></figure>
+<details><summary>All figures</summary><div class="scroll"><table id="formats-table"></table></div></details>
+</section>
+
 <section id="lookups"><h2>Retrieval</h2>
 <p class="note" id="lookups-note"></p>
 <figure class="plot" id="lookup-maps"></figure>
@@ -104,6 +110,15 @@ section("prompt_cut", report.prompt_cut.length > 0, () => {
   byId("prompt_cut-note").textContent = `Of ${report.prompt} tokens, ${presses[0].capacity} per ` +
     `head stay; the ${report.response} tokens after them all stay. Nats per token, by text the NLL lost.`;
   textsTable(byId("prompt_cut-table"), presses, "nll_lost");
+});
+
+section("formats", report.formats.length > 0, () => {
+  byId("formats-note").textContent = "The recommended policy with keys and values in 16 bits, in 8 (q8_0) " +
+    "and in 4 (q4_0), each with the slots that fit the bytes of the 16-bit cache. In the table also " +
+    "with the slots of the 16-bit cache, and as full caches.";
+  divergencePlot(byId("formats-plot"),
+    report.formats.filter(c => c.bytes > 0 && !c.policy.endsWith("same_slots")));
+  textsTable(byId("formats-table"), report.formats.slice(1), "kl");
 });
 
 section("lookups", full.lookups !== undefined, () => {

@@ -17,22 +17,22 @@ struct Text {
   std::vector<int> tokens;
 };
 
-enum class Measure { language, long_text, retrieval, responses, prompt_cut };
+enum class Measure { language, long_text, retrieval, responses, prompt_cut, formats };
 
 /// By the names of the command line.
 [[nodiscard]] inline const std::map<std::string, Measure>& measures() {
-  static const std::map<std::string, Measure> all = {{"language", Measure::language},
-                                                     {"long", Measure::long_text},
-                                                     {"retrieval", Measure::retrieval},
-                                                     {"responses", Measure::responses},
-                                                     {"prompt_cut", Measure::prompt_cut}};
+  static const std::map<std::string, Measure> all = {
+      {"language", Measure::language},     {"long", Measure::long_text},
+      {"retrieval", Measure::retrieval},   {"responses", Measure::responses},
+      {"prompt_cut", Measure::prompt_cut}, {"formats", Measure::formats}};
   return all;
 }
 
 struct Plan {
-  std::vector<Measure> measures = {Measure::language, Measure::long_text, Measure::retrieval,
-                                   Measure::responses, Measure::prompt_cut};
+  std::vector<Measure> measures = {Measure::language,  Measure::long_text,  Measure::retrieval,
+                                   Measure::responses, Measure::prompt_cut, Measure::formats};
   std::vector<std::size_t> capacities = {256, 512, 1024};
+  std::vector<std::size_t> format_slots = {128, 256, 512};  ///< of the 16-bit caches
   std::size_t prompt = 1024;    ///< tokens of a text that are read as one block
   std::size_t response = 1024;  ///< tokens that are read one by one after it
   std::size_t long_prompt = 4096;

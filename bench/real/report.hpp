@@ -147,6 +147,7 @@ inline void add_texts(const std::vector<TextResult>& texts, std::size_t cache, J
     json["caches"].push_back(cache);
   }
   json["long"] = detail::texts_json(results.long_texts, results.contenders);
+  json["formats"] = detail::texts_json(results.format_texts, results.formats);
   json["prompt_cut"] = detail::texts_json(results.cut_texts, results.presses);
   json["responses"] = Json::array();
   if (!results.responses.empty()) {

@@ -90,6 +90,39 @@ namespace detail {
   return row;
 }
 
+/// What bits cost and bring, against the 16-bit cache with the same slots or the same bytes.
+inline void add_format_rows(const Results& results, const Plan& plan, std::vector<Row>& rows) {
+  const auto find_format = [&](const std::string& name, std::size_t slots) {
+    const auto found = std::ranges::find_if(
+        results.formats, [&](const Contender& c) { return c.policy == name && c.slots == slots; });
+    return static_cast<std::size_t>(found - results.formats.begin());
+  };
+  const auto kl = [&](std::size_t cache, const bench::Resample& resample) {
+    return resample.mean(results.format_texts.size(),
+                         [&](std::size_t t) { return results.format_texts[t].caches[cache].kl; });
+  };
+  for (const std::size_t slots : plan.format_slots) {
+    const std::size_t plain = find_format("recommended", slots);
+    const auto change = [&](std::size_t cache, double sign) {
+      return bench::bootstrap(results.format_texts.size(), [&](const bench::Resample& resample) {
+        return sign * 100 * (kl(cache, resample) / kl(plain, resample) - 1);
+      });
+    };
+    Row more{"recommended, q8_0 against 16 bits, both" + at(slots) + ": KL more, %",
+             change(find_format(same_slots_name<Q8_0>(), slots), 1),
+             "at most 5",
+             {}};
+    more.met = more.value.mean <= 5;
+    rows.push_back(more);
+    Row less{"recommended, q8_0 against 16 bits, the bytes of" + at(slots) + ": KL less, %",
+             change(find_format(format_name<Q8_0>("recommended"), slots), -1),
+             "at least 30",
+             {}};
+    less.met = less.value.mean >= 30;
+    rows.push_back(less);
+  }
+}
+
 /// The capacity at which the passkeys have a target.
 inline constexpr std::size_t passkey_slots = 512;
 
@@ -159,6 +192,7 @@ inline void add_language_rows(const Results& results, const Plan& plan, std::vec
 [[nodiscard]] inline std::vector<Row> target_rows(const Results& results, const Plan& plan) {
   std::vector<Row> rows;
   if (!results.texts.empty()) detail::add_language_rows(results, plan, rows);
+  if (!results.format_texts.empty()) detail::add_format_rows(results, plan, rows);
   if (!results.lookups.empty() && std::ranges::count(plan.capacities, detail::passkey_slots) > 0) {
     rows.push_back(detail::digits_row(results, Question::in_prompt, 5.0));
     rows.push_back(detail::digits_row(results, Question::later_turn, 4.5));

@@ -15,6 +15,7 @@
 #include "llama/model.hpp"
 #include "llama/tokenizer.hpp"
 #include "real/contenders.hpp"
+#include "real/formats.hpp"
 #include "real/lookup_study.hpp"
 #include "real/plan.hpp"
 #include "real/presses.hpp"
@@ -35,7 +36,9 @@ struct Results {
   std::vector<ResponseResult> responses;
   std::vector<Contender> presses;
   std::vector<TextResult> cut_texts;  ///< under the presses
-  Trails trails;                      ///< of the first text, at the middle capacity
+  std::vector<Contender> formats;
+  std::vector<TextResult> format_texts;  ///< under these
+  Trails trails;                         ///< of the first text, at the middle capacity
 };
 
 class Study {
@@ -63,6 +66,10 @@ class Study {
       results_.presses.insert(results_.presses.begin(), full_cache(shape));
       prompt_cut_ = {"cut prompts", texts, plan_.prompt, plan_.response};
     }
+    if (plan_.has(Measure::formats)) {
+      results_.formats = format_contenders(shape, plan_.format_slots);
+      formats_ = {"texts in 16, 8 and 4 bits", texts, plan_.prompt, plan_.response};
+    }
     if (plan_.has(Measure::long_text)) {
       long_text_ = {"long text", {long_text}, plan_.long_prompt, plan_.long_response};
     }
@@ -76,6 +83,7 @@ class Study {
   [[nodiscard]] std::size_t total_tokens() const {
     const std::size_t caches = results_.contenders.size();
     std::size_t sum = prompt_cut_ ? prompt_cut_->tokens(results_.presses.size()) : 0;
+    if (formats_) sum += formats_->tokens(results_.formats.size());
     if (language_) sum += language_->tokens(caches);
     if (long_text_) sum += long_text_->tokens(caches);
     if (retrieval_) sum += retrieval_->tokens(caches);
@@ -89,6 +97,7 @@ class Study {
     const std::vector<Contender>& all = results_.contenders;
     if (language_) results_.texts = run_language(runner);
     if (prompt_cut_) results_.cut_texts = prompt_cut_->run(runner, results_.presses);
+    if (formats_) results_.format_texts = formats_->run(runner, results_.formats);
     if (long_text_) results_.long_texts = long_text_->run(runner, all);
     if (retrieval_) results_.lookups = retrieval_->run(runner, all);
     if (responses_) results_.responses = responses_->run(runner, results_.writers);
@@ -115,6 +124,7 @@ class Study {
   Results results_;
   std::optional<TextStudy> language_;
   std::optional<TextStudy> prompt_cut_;
+  std::optional<TextStudy> formats_;
   std::optional<TextStudy> long_text_;
   std::optional<LookupStudy> retrieval_;
   std::optional<ResponseStudy> responses_;

@@ -17,14 +17,14 @@ namespace detail {
 using comparison::Json;
 
 inline void print_name(const Json& cache) {
-  std::printf("%-16s %6zu", cache["policy"].get<std::string>().c_str(),
+  std::printf("%-30s %6zu", cache["policy"].get<std::string>().c_str(),
               cache["capacity"].get<std::size_t>());
 }
 
 /// Caches with the fields of texts.
 inline void print_texts(const char* title, const Json& caches) {
   if (caches.empty() || !caches.front().contains("kl")) return;
-  std::printf("\n%s\n%-16s %6s %9s   %-24s %9s %7s\n", title, "policy", "slots", "KiB", "KL, 95 %",
+  std::printf("\n%s\n%-30s %6s %9s   %-24s %9s %7s\n", title, "policy", "slots", "KiB", "KL, 95 %",
               "NLL lost", "top-1");
   for (const Json& cache : caches) {
     print_name(cache);
@@ -37,11 +37,11 @@ inline void print_texts(const char* title, const Json& caches) {
 
 inline void print_lookups(const Json& caches) {
   if (!caches.front().contains("lookups")) return;
-  std::printf("\nLook-ups: tokens of the answers that are right, in %%\n%-23s", "policy, slots");
+  std::printf("\nLook-ups: tokens of the answers that are right, in %%\n%-37s", "policy, slots");
   for (const Json& kind : caches.front()["lookups"]) {
     std::printf(" %s", kind["task"].get<std::string>().c_str());
   }
-  std::printf("\n%-23s", "");
+  std::printf("\n%-37s", "");
   for (const Json& kind : caches.front()["lookups"]) {
     const std::string task = kind["task"];
     const bool later = kind["question"].get<std::string>().find("later") != std::string::npos;
@@ -60,7 +60,7 @@ inline void print_lookups(const Json& caches) {
 
 inline void print_responses(const Json& caches) {
   if (caches.empty()) return;
-  std::printf("\nLong responses\n%-16s %6s   %-24s %16s %12s\n", "policy", "slots",
+  std::printf("\nLong responses\n%-30s %6s   %-24s %16s %12s\n", "policy", "slots",
               "NLL of it, full cache", "distinct 4-grams", "names reused");
   for (const Json& cache : caches) {
     print_name(cache);
@@ -89,6 +89,7 @@ inline void print_report(const comparison::Json& report) {
   detail::print_texts("Texts", report["caches"]);
   detail::print_texts("Long text", report["long"]);
   detail::print_texts("Prompt cut, response kept", report["prompt_cut"]);
+  detail::print_texts("16, 8 and 4 bits", report["formats"]);
   detail::print_lookups(report["caches"]);
   detail::print_responses(report["responses"]);
   detail::print_rows(report["rows"]);

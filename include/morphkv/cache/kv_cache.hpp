@@ -5,8 +5,11 @@
 #define MORPHKV_CACHE_KV_CACHE_HPP
 
 #include <algorithm>
+#include <bit>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -22,6 +25,7 @@
 #include "morphkv/cache/pending_block.hpp"
 #include "morphkv/cache/shared_storage.hpp"
 #include "morphkv/cache/slot_allocator.hpp"
+#include "morphkv/cache/snapshot.hpp"
 #include "morphkv/cache/storage.hpp"
 #include "morphkv/core/executor.hpp"
 #include "morphkv/core/kv_view.hpp"
@@ -306,6 +310,66 @@ class KVCache {
     }
   }
 
+  /// All that the cache holds, as bytes: keys, values, positions and scores, for restore() in this
+  /// process or another one, also from a file. They have a version and a checksum, and are those of
+  /// a machine with the same byte order. Drafts are not among them. It allocates. O(bytes).
+  [[nodiscard]] std::vector<std::byte> save() const requires SavablePolicy<Policy> &&
+      (!shares_slots) {
+    SnapshotWriter out;
+    for_each_property([&](const char*, std::uint64_t value) { out.put(value); });
+    const RowSizes row = row_sizes<T>(shape_);
+    for (const std::size_t count : tokens_) out.put(count);
+    for (std::size_t head = 0; head < policies_.size(); ++head) {
+      out.put(policies_[head].state_bytes().size());
+      out.put_bytes(policies_[head].state_bytes());
+      const KvView<const T> keys = storage_.keys(head / shape_.kv_heads, head % shape_.kv_heads);
+      const KvView<const T> values =
+          storage_.values(head / shape_.kv_heads, head % shape_.kv_heads);
+      for (std::size_t slot = 0; slot < policies_[head].size(); ++slot) {
+        out.put_bytes(std::as_bytes(std::span(keys[slot], row.key)));
+        out.put_bytes(std::as_bytes(std::span(values[slot], row.value)));
+      }
+    }
+    return std::move(out).finish();
+  }
+
+  /// Continues where the saved cache was, bit for bit. No token can be taken back at first.
+  /// \throws std::invalid_argument if the bytes are not what save() gave, or were saved by a cache
+  ///         of another shape, element type, options or budget, naming what differs (the numbers of
+  ///         a score are not compared: a half-life may differ); or this one's pages are too few;
+  ///         std::bad_alloc. Nothing has changed then.
+  void restore(std::span<const std::byte> saved) requires SavablePolicy<Policy> &&(!shares_slots) {
+    SnapshotReader in(saved);
+    for_each_property([&](const char* name, std::uint64_t value) { in.expect(name, value); });
+    const RowSizes row = row_sizes<T>(shape_);
+    std::vector<std::size_t> tokens(shape_.layers);
+    for (std::size_t& count : tokens) count = static_cast<std::size_t>(in.take());
+    std::vector<Policy> policies = policies_;
+    std::vector<std::span<const std::byte>> rows;
+    for (std::size_t head = 0; head < policies.size(); ++head) {
+      policies[head].restore(in.take_bytes(in.take()));
+      const std::size_t slots = storage_.slots(head / shape_.kv_heads, head % shape_.kv_heads);
+      require(slots >= policies[head].size(), "slots of memory", slots,
+              "enough for the tokens of the snapshot: " + std::to_string(policies[head].size()));
+      rows.push_back(in.take_bytes(policies[head].size() * (row.key + row.value) * sizeof(T)));
+    }
+    in.expect_end();
+    policies_ = std::move(policies);
+    tokens_ = std::move(tokens);
+    workspace_.discard();
+    for (std::size_t head = 0; head < policies_.size(); ++head) {
+      const std::byte* from = rows[head].data();
+      const auto read = [&](T* to, std::size_t count) {
+        if (count > 0) std::memcpy(static_cast<void*>(to), from, count * sizeof(T));
+        from += count * sizeof(T);
+      };
+      for (std::size_t slot = 0; slot < policies_[head].size(); ++slot) {
+        read(keys_of(head)[slot], row.key);
+        read(values_of(head)[slot], row.value);
+      }
+    }
+  }
+
   [[nodiscard]] const CacheShape& shape() const noexcept { return shape_; }
   /// Where keys and values lie, and, for pages, EngineStorage::set_pages.
   [[nodiscard]] Storage& storage() noexcept { return storage_; }
@@ -455,6 +519,29 @@ class KVCache {
     const std::vector<std::size_t> all = slots_of_memory();
     return *std::max_element(all.begin(), all.end()) *
            (budget_.is_adaptive() ? shape_.kv_heads : 1);
+  }
+
+  /// Calls use(name, value) for what two caches must share if one is to continue the other.
+  template <class Use>
+  void for_each_property(const Use& use) const {
+    use("layers", shape_.layers);
+    use("query_heads", shape_.query_heads);
+    use("kv_heads", shape_.kv_heads);
+    use("head_dim", shape_.head_dim);
+    use("value_dim", shape_.output_dim());
+    use("values_in_keys", shape_.values_in_keys ? 1 : 0);
+    const Logits logits = shape_.logits(0, 0);
+    use("scale (its bits)", std::bit_cast<std::uint32_t>(logits.scale));
+    use("soft_cap (its bits)", std::bit_cast<std::uint32_t>(logits.soft_cap));
+    const std::size_t sinks = shape_.sinks == nullptr ? 0 : shape_.layers * shape_.query_heads;
+    use("checksum of the sinks", crc32(std::as_bytes(std::span(shape_.sinks, sinks))));
+    use("bytes of an element", sizeof(T));
+    use("kind of an element", element_kind<T>);
+    for (std::size_t layer = 0; layer < shape_.layers; ++layer) use("window", shape_.window(layer));
+    for (const Policy& policy : policies_) {
+      use("slots of a head", policy.slots());
+      use("capacity of a head", policy.capacity());
+    }
   }
 
   static void require_below(const char* name, std::size_t number, std::size_t bound) {

@@ -50,6 +50,14 @@ concept Quantised = std::same_as<T, Q8_0> || std::same_as<T, Q4_0>;
 template <class T>
 concept Stored = Scalar<T> || Quantised<T>;
 
+/// A number for each type, in files.
+template <Stored T>
+inline constexpr std::uint32_t element_kind = std::same_as<T, float>             ? 0
+                                              : std::same_as<T, Eigen::half>     ? 1
+                                              : std::same_as<T, Eigen::bfloat16> ? 2
+                                              : std::same_as<T, Q8_0>            ? 8
+                                                                                 : 4;
+
 /// Elements of a row of `dim` numbers. \pre a whole number of blocks
 template <Stored T>
 [[nodiscard]] constexpr std::size_t row_size(std::size_t dim) noexcept {

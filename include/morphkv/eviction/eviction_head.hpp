@@ -127,11 +127,15 @@ class EvictionHead {
   [[nodiscard]] std::span<const std::byte> state_bytes() const noexcept { return memory_.span(); }
 
   /// Takes over the state of a head with an equal plan, as its state_bytes() gave it.
-  /// \throws std::invalid_argument if it has another size. The contents are not checked.
+  /// \throws std::invalid_argument if it has another size or is no state that such a head can be
+  ///         in, and nothing has changed; std::bad_alloc. Scores are taken as they are.
   void restore(std::span<const std::byte> state_bytes) {
     require(state_bytes.size() == memory_.size(), "size of the state", state_bytes.size(),
             "that of this head's options: " + std::to_string(memory_.size()));
-    std::copy(state_bytes.begin(), state_bytes.end(), memory_.data());
+    EvictionHead restored(*this);
+    std::copy(state_bytes.begin(), state_bytes.end(), restored.memory_.data());
+    require(restored.is_consistent(), "state", "not one of a head", "what state_bytes() gave");
+    *this = std::move(restored);
   }
 
   /// Gives a head that holds nothing another capacity; what it has beyond it stays. It allocates.
@@ -353,6 +357,40 @@ class EvictionHead {
     plan.rules.slots = plan.rules.slots - plan.rules.capacity + capacity;
     plan.rules.capacity = capacity;
     return plan;
+  }
+
+  /// Whether no number of the state points outside it, so that any step can follow.
+  /// O(slots log slots).
+  [[nodiscard]] bool is_consistent() const {
+    const HeadState& s = state();
+    const HeadView head = view();
+    const auto in_use = [&](Slot slot) { return slot < s.size; };
+    if (s.size > slots() || s.quota > slots() || s.size > s.arrived || s.pins > plan_.rules.pins ||
+        s.pinned_at > s.arrived || s.newest > max_position ||
+        (s.newest == no_position) != (s.size == 0) || s.status != Status::ok) {
+      return false;
+    }
+    if ((s.victim != no_slot && !in_use(s.victim)) || (s.hole != no_slot && !in_use(s.hole)) ||
+        (s.hole != no_slot && s.hole == s.victim)) {
+      return false;
+    }
+    // Every slot but the hole has a position of its own.
+    std::vector<Position> sorted(head.positions, head.positions + s.size);
+    if (s.hole != no_slot) {
+      if (sorted[s.hole] != no_position) return false;
+      sorted.erase(sorted.begin() + static_cast<std::ptrdiff_t>(s.hole));
+    }
+    std::sort(sorted.begin(), sorted.end());
+    if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end() ||
+        (!sorted.empty() && (sorted.front() < 0 || sorted.back() > s.newest))) {
+      return false;
+    }
+    // The newest tokens' slots, as many as are kept of them.
+    const std::uint32_t recent = (std::min)(plan_.rules.held_recent(), s.size);
+    for (std::uint32_t back = 0; back < recent; ++back) {
+      if (!in_use(slot_of_arrival(plan_.rules, head, s.arrived - 1 - back))) return false;
+    }
+    return std::all_of(head.pins, head.pins + s.pins, in_use);
   }
 
   /// The candidate with the lowest score. O(slots).

@@ -90,6 +90,15 @@ template <class P>
 concept SlidingPolicy =
     EvictionPolicy<P> && requires(P policy, std::size_t count) { policy.set_window(count); };
 
+/// A policy whose state can be saved and taken over; see ScoredEviction.
+template <class P>
+concept SavablePolicy =
+    EvictionPolicy<P> && requires(P policy, const P& constant, std::span<const std::byte> state) {
+      { constant.state_bytes() } -> std::same_as<std::span<const std::byte>>;
+      { constant.capacity() } -> std::same_as<std::size_t>;
+      { policy.restore(state) };
+    };
+
 /// A policy whose heads can pass slots on to each other while they decode; see ScoredEviction and
 /// SharedStorage.
 template <class P>

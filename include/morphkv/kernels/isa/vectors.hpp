@@ -179,23 +179,57 @@ MORPHKV_VECTOR_WORD Floats load(const Eigen::bfloat16* p) noexcept {
 }
 /// The number in all lanes.
 MORPHKV_VECTOR_WORD Floats broadcast(Eigen::half x) noexcept {
-  return to_f32(reinterpret_cast<F16s>(x.x - HalfBits{}));
+  return to_f32(reinterpret_cast<F16s>(std::bit_cast<std::uint16_t>(x) - HalfBits{}));
 }
-/// A vector of a row from number `d` on, a multiple of `lanes`.
-template <Scalar T>
-MORPHKV_VECTOR_WORD Floats load_numbers(const T* row, std::size_t d) noexcept {
-  return load(row + d);
+/// The steps of a block from number `d` on, a multiple of `lanes`.
+MORPHKV_VECTOR_WORD Floats load_steps(const Q8_0& block, std::size_t d) noexcept {
+  return __builtin_convertvector(widen_bytes(block.steps + d), Floats);
 }
-MORPHKV_VECTOR_WORD Floats load_numbers(const Q8_0* row, std::size_t d) noexcept {
-  const Q8_0& block = row[d / Q8_0::numbers];
-  const I32s steps = widen_bytes(block.steps + d % Q8_0::numbers);
-  return __builtin_convertvector(steps, Floats) * broadcast(block.scale);
-}
-MORPHKV_VECTOR_WORD Floats load_numbers(const Q4_0* row, std::size_t d) noexcept {
-  const Q4_0& block = row[d / Q4_0::numbers];
+MORPHKV_VECTOR_WORD Floats load_steps(const Q4_0& block, std::size_t d) noexcept {
   const I32s pairs = widen_bytes(block.pairs + d % 16);
-  const I32s steps = ((d % Q4_0::numbers < 16 ? pairs : pairs >> 4) & 15) - 8;
-  return __builtin_convertvector(steps, Floats) * broadcast(block.scale);
+  return __builtin_convertvector(((d < 16 ? pairs : pairs >> 4) & 15) - 8, Floats);
+}
+/// What is loaded of a row with one scale: a vector, or the vectors of a block.
+template <class T>
+struct RowPart {
+  static constexpr std::size_t vectors = 1;
+  const T* numbers = nullptr;
+
+  /// \pre d is a multiple of the numbers of a part
+  MORPHKV_VECTOR_WORD static RowPart at(const T* row, std::size_t d) noexcept { return {row + d}; }
+  [[nodiscard]] MORPHKV_VECTOR_WORD Floats vector(std::size_t) const noexcept {
+    return load(numbers);
+  }
+};
+template <Quantised T>
+struct RowPart<T> {
+  static constexpr std::size_t vectors = T::numbers / lanes;
+  const T* block = nullptr;
+  Floats scale{};
+
+  MORPHKV_VECTOR_WORD static RowPart at(const T* row, std::size_t d) noexcept {
+    const T* block = row + d / T::numbers;
+    return {block, broadcast(block->scale)};
+  }
+  [[nodiscard]] MORPHKV_VECTOR_WORD Floats vector(std::size_t v) const noexcept {
+    return load_steps(*block, v * lanes) * scale;
+  }
+};
+/// `Count` vectors of a row from number `d` on, which is a multiple of `lanes` and, where they are
+/// whole parts, of a part's numbers.
+template <std::size_t Count, class T>
+MORPHKV_VECTOR_WORD void load_vectors(const T* row, std::size_t d, Floats (&out)[Count]) noexcept {
+  constexpr std::size_t vectors = RowPart<T>::vectors;
+  RowPart<T> part;
+  MORPHKV_UNROLL for (std::size_t c = 0; c < Count; ++c) {
+    const std::size_t at = d + c * lanes;
+    if constexpr (Count % vectors == 0) {
+      if (c % vectors == 0) part = RowPart<T>::at(row, at);
+      out[c] = part.vector(c % vectors);
+    } else {
+      out[c] = RowPart<T>::at(row, at).vector(at / lanes % vectors);
+    }
+  }
 }
 /// The patterns of bfloat16, rounded to nearest, ties to even. Unlike the conversion of CPUs it
 /// keeps denormals.

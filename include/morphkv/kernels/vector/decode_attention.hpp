@@ -52,15 +52,20 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = Floats{};
   }
+  constexpr std::size_t vectors = RowPart<T>::vectors;
   std::size_t d = 0;
-  for (; d + lanes <= a.head_dim; d += lanes) {
-    Floats key[Tokens];
-    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) key[t] =
-        load_numbers(keys + t * a.keys.stride, d);
-    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-      const Floats q = in_register(load(query + h * a.head_dim + d));
-      MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
-        sums[h][t] = fma(key[t], q, sums[h][t]);
+  for (; d + vectors * lanes <= a.head_dim; d += vectors * lanes) {
+    RowPart<T> part[Tokens];
+    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) part[t] =
+        RowPart<T>::at(keys + t * a.keys.stride, d);
+    MORPHKV_UNROLL for (std::size_t v = 0; v < vectors; ++v) {
+      Floats key[Tokens];
+      MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) key[t] = part[t].vector(v);
+      MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+        const Floats q = in_register(load(query + h * a.head_dim + d + v * lanes));
+        MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
+          sums[h][t] = fma(key[t], q, sums[h][t]);
+        }
       }
     }
   }
@@ -129,11 +134,10 @@ MORPHKV_VECTOR_WORD void add_value(const T* from, std::size_t d, std::size_t res
                                    const float* weights, std::size_t weight_stride,
                                    Floats (&sums)[Heads][Chunks]) noexcept {
   Floats value[Chunks];
-  MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
-    if constexpr (Partial)
-      value[c] = load_first(from + d, rest);
-    else
-      value[c] = load_numbers(from, d + c * lanes);
+  if constexpr (Partial) {
+    value[0] = load_first(from + d, rest);
+  } else {
+    load_vectors<Chunks>(from, d, value);
   }
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     const Floats weight = broadcast(weights[h * weight_stride]);

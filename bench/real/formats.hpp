@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The recommended policy with keys and values in 16, 8 and 4 bits: whether bytes are better spent
+/// on tokens or on bits.
+#ifndef MORPHKV_BENCH_REAL_FORMATS_HPP
+#define MORPHKV_BENCH_REAL_FORMATS_HPP
+
+#include <concepts>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "morphkv/core/quantised.hpp"
+#include "morphkv/policy/recommended.hpp"
+#include "real/contenders.hpp"
+
+namespace morphkv::real {
+
+/// What the caches of a format are called.
+template <class T>
+[[nodiscard]] std::string format_name(const std::string& cache) {
+  if constexpr (std::same_as<T, Q8_0>) return cache + "_q8_0";
+  if constexpr (std::same_as<T, Q4_0>) return cache + "_q4_0";
+  return cache;
+}
+/// The recommended policy with as many slots, not as many bytes, as its 16-bit cache.
+template <class T>
+[[nodiscard]] std::string same_slots_name() {
+  return format_name<T>("recommended") + "_same_slots";
+}
+
+namespace detail {
+
+/// \param slots of the 16-bit cache
+template <class T>
+void add_format(const CacheShape& shape, const std::vector<std::size_t>& slots,
+                std::vector<Contender>& out) {
+  using Recommended = KVCache<T, DecayedMax>;
+  out.push_back({format_name<T>("full"), 0, 0, 0, [shape](std::size_t tokens) {
+                   return comparison::make_any_cache<KVCache<T, Full>>(shape,
+                                                                       {.max_tokens = tokens});
+                 }});
+  for (const std::size_t count : slots) {
+    const auto options = recommended(count);
+    out.push_back({same_slots_name<T>(), count, count, Recommended(shape, options).memory().total(),
+                   [shape, options](std::size_t) {
+                     return comparison::make_any_cache<Recommended>(shape, options);
+                   }});
+    out.push_back(fitted<DecayedMax, T>(format_name<T>("recommended"), shape, count,
+                                        bytes_of<DecayedMax>(shape, options), &recommended));
+  }
+}
+
+}  // namespace detail
+
+/// The full cache first, and each format at the slots and at the bytes of the 16-bit caches.
+[[nodiscard]] inline std::vector<Contender> format_contenders(
+    const CacheShape& shape, const std::vector<std::size_t>& slots) {
+  std::vector<Contender> result = {full_cache(shape)};
+  for (const std::size_t count : slots) {
+    const std::size_t bytes = detail::bytes_of<DecayedMax>(shape, recommended(count));
+    result.push_back(detail::fitted<DecayedMax>("recommended", shape, count, bytes, &recommended));
+  }
+  detail::add_format<Q8_0>(shape, slots, result);
+  detail::add_format<Q4_0>(shape, slots, result);
+  return result;
+}
+
+}  // namespace morphkv::real
+
+#endif  // MORPHKV_BENCH_REAL_FORMATS_HPP

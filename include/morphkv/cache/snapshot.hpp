@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The bytes of a saved cache: written, and read back with nothing taken on trust.
+#ifndef MORPHKV_CACHE_SNAPSHOT_HPP
+#define MORPHKV_CACHE_SNAPSHOT_HPP
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "morphkv/core/error.hpp"
+
+namespace morphkv { inline namespace v0 {
+
+/// CRC-32 of ISO-HDLC: that of zlib and of PNG.
+[[nodiscard]] inline std::uint32_t crc32(std::span<const std::byte> bytes) noexcept {
+  static constexpr auto table = [] {
+    std::array<std::uint32_t, 256> entries{};
+    for (std::uint32_t i = 0; i < 256; ++i) {
+      std::uint32_t entry = i;
+      for (int bit = 0; bit < 8; ++bit) {
+        entry = (entry & 1U) != 0 ? 0xedb88320U ^ (entry >> 1U) : entry >> 1U;
+      }
+      entries[i] = entry;
+    }
+    return entries;
+  }();
+  std::uint32_t crc = ~std::uint32_t{0};
+  for (const std::byte byte : bytes) {
+    crc = table[(crc ^ static_cast<std::uint32_t>(byte)) & 0xffU] ^ (crc >> 8U);
+  }
+  return ~crc;
+}
+
+/// The layout of a snapshot, in the byte order of the machine that wrote it:
+///
+/// | bytes | what |
+/// |---|---|
+/// | 8 | "morphkv" and a zero |
+/// | 4, 4 | snapshot_version and snapshot_byte_order |
+/// | 8 | bytes of all that follows the checksum |
+/// | 4 | their CRC-32 |
+/// | 4 | zeros |
+/// | ... | numbers of 8 bytes and pieces of memory, in the order in which they were put |
+inline constexpr std::uint32_t snapshot_version = 1;
+inline constexpr std::uint32_t snapshot_byte_order = 0x01020304;
+
+struct SnapshotHeader {
+  char magic[8] = {'m', 'o', 'r', 'p', 'h', 'k', 'v', '\0'};
+  std::uint32_t version = snapshot_version;
+  std::uint32_t byte_order = snapshot_byte_order;
+  std::uint64_t bytes = 0;
+  std::uint32_t checksum = 0;
+  std::uint32_t reserved = 0;
+};
+static_assert(sizeof(SnapshotHeader) == 32);
+
+/// Thread safety: none.
+class SnapshotWriter {
+ public:
+  SnapshotWriter() : bytes_(sizeof(SnapshotHeader)) {}
+
+  void put(std::uint64_t number) { put_bytes(std::as_bytes(std::span(&number, 1))); }
+  void put_bytes(std::span<const std::byte> bytes) {
+    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  }
+  [[nodiscard]] std::vector<std::byte> finish() && {
+    const std::span<const std::byte> body = std::span(bytes_).subspan(sizeof(SnapshotHeader));
+    SnapshotHeader header;
+    header.bytes = body.size();
+    header.checksum = crc32(body);
+    std::memcpy(bytes_.data(), &header, sizeof header);
+    return std::move(bytes_);
+  }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+/// Reads what a SnapshotWriter wrote.
+/// \throws std::invalid_argument, from every function, naming what does not fit
+class SnapshotReader {
+ public:
+  explicit SnapshotReader(std::span<const std::byte> snapshot) {
+    SnapshotHeader header;
+    require(snapshot.size() >= sizeof header, "bytes of the snapshot", snapshot.size(),
+            "at least those of a header, " + std::to_string(sizeof header));
+    const SnapshotHeader expected;
+    std::memcpy(&header, snapshot.data(), sizeof header);
+    require(std::equal(header.magic, std::end(header.magic), expected.magic), "snapshot",
+            "something else", "one that KVCache::save wrote");
+    require(header.byte_order == expected.byte_order, "byte order of the snapshot",
+            header.byte_order, "that of this machine");
+    require(header.version == expected.version, "version of the snapshot", header.version,
+            std::to_string(expected.version));
+    left_ = snapshot.subspan(sizeof header);
+    require(header.bytes == left_.size(), "bytes after the header", left_.size(),
+            std::to_string(header.bytes));
+    require(header.checksum == crc32(left_), "checksum of the snapshot", crc32(left_),
+            std::to_string(header.checksum));
+  }
+
+  [[nodiscard]] std::uint64_t take() {
+    std::uint64_t number = 0;
+    const auto bytes = take_bytes(sizeof number);
+    std::memcpy(&number, bytes.data(), sizeof number);
+    return number;
+  }
+  [[nodiscard]] std::span<const std::byte> take_bytes(std::uint64_t count) {
+    require(count <= left_.size(), "bytes left in the snapshot", left_.size(),
+            "at least " + std::to_string(count));
+    const auto bytes = left_.first(static_cast<std::size_t>(count));
+    left_ = left_.subspan(bytes.size());
+    return bytes;
+  }
+  /// The next number has to be `value`.
+  void expect(const char* name, std::uint64_t value) {
+    const std::uint64_t saved = take();
+    require(saved == value, std::string(name) + " of the snapshot", saved, std::to_string(value));
+  }
+  void expect_end() const {
+    require(left_.empty(), "bytes left in the snapshot", left_.size(), "0");
+  }
+
+ private:
+  std::span<const std::byte> left_;
+};
+
+}}  // namespace morphkv::v0
+
+#endif  // MORPHKV_CACHE_SNAPSHOT_HPP
