@@ -4,12 +4,14 @@
 # get_llama.sh   llama.cpp with its headers, from the Python package llama-cpp-python: the wheel is built
 #                once, in build/llama_cpp/wheels, and unpacked in build/llama_cpp/python.
 #
-# CMAKE_ARGS adds to the options of llama.cpp's build, for example -DGGML_CUDA=ON. PYTHON is the
+# CMAKE_ARGS adds to the options of llama.cpp's build, for example -DGGML_CUDA=ON. Other ones than the
+# wheel was built with build it again; without CMAKE_ARGS the wheel that is there stays. PYTHON is the
 # interpreter, python3 by default; it needs pip.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-readonly package=llama-cpp-python==0.3.36
+readonly version=0.3.36
+readonly package=llama-cpp-python==$version
 readonly wheels="$PWD/build/llama_cpp/wheels" target="$PWD/build/llama_cpp/python"
 readonly python="${PYTHON:-python3}"
 
@@ -18,11 +20,21 @@ fail() {
   exit 1
 }
 
-[[ ! -f "$target/lib/cmake/llama/llama-config.cmake" ]] || exit 0
-"$python" -m pip --version >/dev/null 2>&1 || fail "PYTHON = $python: must be a Python with pip"
+wheel() {
+  find "$wheels" -name "llama_cpp_python-$version-*.whl" -print -quit
+}
+
+unpacked() {
+  [[ -d "$target/llama_cpp_python-$version.dist-info" && -f "$target/lib/cmake/llama/llama-config.cmake" ]]
+}
+
 mkdir -p "$wheels"
-wheel="$(find "$wheels" -name 'llama_cpp_python-*.whl' -print -quit)"
-if [[ -z "$wheel" ]]; then
+if [[ -n "${CMAKE_ARGS+set}" && "$CMAKE_ARGS" != "$(cat "$wheels/cmake_args" 2>/dev/null)" ]]; then
+  rm -rf "$wheels"/*.whl "$target"
+fi
+! unpacked || exit 0
+"$python" -m pip --version >/dev/null 2>&1 || fail "PYTHON = $python: must be a Python with pip"
+if [[ -z "$(wheel)" ]]; then
   printf 'Building %s with the RPC backend: some 15 minutes of CPU time; %s has the log\n' \
     "$package" "$wheels/log"
   CMAKE_ARGS="-DGGML_RPC=ON -DLLAVA_BUILD=OFF ${CMAKE_ARGS:-}" \
@@ -31,9 +43,9 @@ if [[ -z "$wheel" ]]; then
     tail -n 20 "$wheels/log" >&2
     fail "$package could not be built"
   }
-  wheel="$(find "$wheels" -name 'llama_cpp_python-*.whl' -print -quit)"
+  printf '%s' "${CMAKE_ARGS:-}" >"$wheels/cmake_args"
 fi
-"$python" -m pip install --disable-pip-version-check --quiet --no-deps --upgrade --target "$target" "$wheel"
-[[ -f "$target/lib/cmake/llama/llama-config.cmake" ]] ||
-  fail "$wheel has no lib/cmake/llama: another version of the package is needed"
+rm -rf "$target"
+"$python" -m pip install --disable-pip-version-check --quiet --no-deps --target "$target" "$(wheel)"
+unpacked || fail "$(wheel) has no lib/cmake/llama: another version of the package is needed"
 printf 'llama.cpp is in %s\n' "$target"
