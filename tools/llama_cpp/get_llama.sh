@@ -37,8 +37,9 @@ fi
 if [[ -z "$(wheel)" ]]; then
   printf 'Building %s with the RPC backend: some 15 minutes of CPU time; %s has the log\n' \
     "$package" "$wheels/log"
+  # pip's own cache knows a wheel by its version, not by the options that it was built with.
   CMAKE_ARGS="-DGGML_RPC=ON -DLLAVA_BUILD=OFF ${CMAKE_ARGS:-}" \
-    "$python" -m pip wheel --disable-pip-version-check --no-deps --no-binary llama-cpp-python \
+    "$python" -m pip wheel --disable-pip-version-check --no-cache-dir --no-deps --no-binary llama-cpp-python \
     --wheel-dir "$wheels" "$package" >"$wheels/log" 2>&1 || {
     tail -n 20 "$wheels/log" >&2
     fail "$package could not be built"
