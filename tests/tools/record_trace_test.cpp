@@ -124,6 +124,30 @@ TEST_F(RecordTraceTest, IsWhatOurEngineComputes) {
     }
   }
 }
+
+/// Granite is Llama with other factors. In the first layer only that of attention makes a
+/// difference.
+TEST_F(RecordTraceTest, AnotherScaleMovesIntoTheQueries) {
+  write_model("llama");
+  replay::Trace own = own_trace(folder_.path(), 0, folder_.file("own"));
+  constexpr float scale = 0.7F;
+  for (float& query : own.queries) {
+    query *= scale * std::sqrt(static_cast<float>(own.shape.head_dim));
+  }
+  write_model("llama", {{"model_type", "granite"},
+                        {"architectures", {"GraniteForCausalLM"}},
+                        {"attention_multiplier", scale},
+                        {"embedding_multiplier", 1.0},
+                        {"residual_multiplier", 1.0},
+                        {"logits_scaling", 1.0}});
+  ASSERT_EQ(record("--layers 0"), 0) << said();
+  const replay::Trace recorded = replay::read_trace(folder_.file("trace.safetensors"));
+  ASSERT_EQ(recorded.tokens, own.prompt_length);
+  own.queries.resize(recorded.queries.size());
+  own.keys.resize(recorded.keys.size());
+  EXPECT_LT(distance(recorded.queries, own.queries), 1e-4);
+  EXPECT_LT(distance(recorded.keys, own.keys), 1e-4);
+}
 #endif
 
 TEST_F(RecordTraceTest, TheTextCanBePromptAndResponseWithItsWords) {
