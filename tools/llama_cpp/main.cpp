@@ -123,6 +123,7 @@ class Recording {
   void write(const std::vector<llama_token>& tokens) const {
     if (!trace_) return;
     std::vector<std::string> words;
+    words.reserve(tokens.size());
     for (const llama_token token : tokens) words.push_back(model_->piece(token));
     words.resize(trace_->tokens());
     for (const auto& file :
