@@ -635,7 +635,8 @@ void add_whole_steps(bool large) {
 void add_ggml() {
   if (ggml_name().empty()) {
     std::printf(
-        "ggml was not found when this was built (-DMORPHKV_LLAMA_CPP=<prefix>): left out\n");
+        "ggml was not found when this was built: left out (./run build llama gets it, or "
+        "-DMORPHKV_LLAMA_CPP=<prefix>)\n");
     return;
   }
   add("ggml/decode/half", measure_ggml_decode<Eigen::half>);

@@ -171,6 +171,10 @@ else()
   message(STATUS "the programs cannot read tokenizer.json: PCRE2 or utf8proc was not found")
 endif()
 
+if(MORPHKV_BUILD_TOOLS OR MORPHKV_BUILD_BENCHMARKS)
+  include(${CMAKE_CURRENT_LIST_DIR}/llama_cpp.cmake)
+endif()
+
 # The device headers: warnings of nvcc, and those of its host compiler that apply.
 if(MORPHKV_CUDA)
   enable_language(CUDA)

@@ -24,8 +24,10 @@ JOBS = int(os.environ.get("MORPHKV_JOBS", os.cpu_count()))
 # In the order in which they start: the longest build folders first.
 DEFAULT = ["style", "docs", "release", "headers", "package", "model", "asan", "tidy", "neon", "cuda",
            "tsan"]
-ON_REQUEST = ["fuzz", "clang", "amalgamated", "compilers"]
+ON_REQUEST = ["fuzz", "llama", "clang", "amalgamated", "compilers"]
 NEEDS = {"cuda": ["nvcc"], "neon": ["aarch64-linux-gnu-g++", "qemu-aarch64"]}
+# What a stage gets before its build is configured; exit status 77: it cannot be had here.
+PREPARE = {"llama": "scripts/llama.sh"}
 
 
 def read_presets():
@@ -76,6 +78,12 @@ def run_stage(stage, presets, ctest_options, jobs, log):
     missing = [tool for tool in NEEDS.get(stage, []) if not shutil.which(tool)]
     if missing:
         return 0, 0, 1, f"not installed: {', '.join(missing)}"
+    if stage in PREPARE:
+        got = subprocess.run([ROOT / PREPARE[stage]], cwd=ROOT, stdout=log, stderr=subprocess.PIPE,
+                             text=True, check=False)
+        if got.returncode:
+            reason = (got.stderr.strip() or "failed").splitlines()[-1]
+            return 0, int(got.returncode != 77), int(got.returncode == 77), reason
     folder = configure_preset(stage, presets)
     if not run("cmake", "--preset", folder):
         return 0, 1, 0, "does not configure"

@@ -8,6 +8,7 @@ the original. Keys and values are noted before they are repeated for the query h
 
 import argparse
 import importlib
+import inspect
 import json
 import math
 import os
@@ -180,11 +181,14 @@ def record(torch, tokenizer, model, arguments):
     recorder = Recorder(arguments.attention, layers_of(model, arguments.layers), total)
     AttentionInterface.register(INTERFACE, recorder)
     progress, cache, written = Progress(total), DynamicCache(), []
+    # Newer versions of transformers have another name for the argument.
+    renamed = "cache" in inspect.signature(model.forward).parameters
+    reads = {"cache" if renamed else "past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
 
     def read(block):
         """The token after a block, most likely."""
         ids = torch.tensor([block], device=model.device)
-        logits = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+        logits = model(input_ids=ids, **reads).logits
         progress.show(cache.get_seq_length())
         return int(logits[0, -1].argmax())
 

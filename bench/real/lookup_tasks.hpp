@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "real/lookup.hpp"
+#include "tasks/passkey.hpp"
 
 namespace morphkv::real {
 
@@ -22,17 +23,9 @@ struct LookupTask {
 };
 
 inline constexpr const char* passkey_task = "passkey";
-inline constexpr std::size_t passkey_digits = 5;
+using tasks::passkey_digits;
 
 namespace detail {
-
-[[nodiscard]] inline std::string random_number(std::mt19937_64& random) {
-  std::string number;
-  for (std::size_t i = 0; i < passkey_digits; ++i) {
-    number += static_cast<char>('0' + static_cast<int>(random() % 10));
-  }
-  return number;
-}
 
 /// The items in random order.
 template <class Item, std::size_t Size>
@@ -43,7 +36,7 @@ template <class Item, std::size_t Size>
 }
 
 [[nodiscard]] inline Fact passkey(std::mt19937_64& random, std::size_t mentions) {
-  const std::string number = random_number(random);
+  const std::string number = tasks::random_passkey(random);
   return {.statement = "The secret pass key is " + number + ". Remember it.",
           .mentions = mentions,
           .question = "What is the secret pass key in the text?",
@@ -62,7 +55,7 @@ template <class Item, std::size_t Size>
   Fact fact;
   fact.statement = "Phone numbers:";
   for (std::size_t i = 0; i < entries; ++i) {
-    const std::string number = random_number(random);
+    const std::string number = tasks::random_passkey(random);
     fact.statement += "\n" + std::string(names[i]) + ": " + number;
     if (i == asked) fact.answer = " " + number;
   }

@@ -86,8 +86,9 @@ struct Engine {
 };
 
 /// One text through two engines: one returns weights, the other queries and keys.
+/// \param begin tokens of other sequences that are before it in every batch
 template <class Policy>
-void expect_equal(const typename Policy::Options& options) {
+void expect_equal(const typename Policy::Options& options, std::size_t begin = 0) {
   SharedCells<Policy> by_weights(heads, Scope::head, options, cell_count);
   SharedCells<Policy> by_keys(heads, Scope::head, options, cell_count);
   Engine one;
@@ -114,13 +115,15 @@ void expect_equal(const typename Policy::Options& options) {
         }
       }
       by_weights.attend(layer, one.attention(layer, cells, queries).data(), cell_count);
+      std::vector<float> batch = random.normals(begin * query_width, 2.0F);
+      batch.insert(batch.end(), queries.begin(), queries.end());
       by_keys.attend(layer,
-                     LayerInputs<float>{.queries = queries.data(),
+                     LayerInputs<float>{.queries = batch.data(),
                                         .keys = two.keys[layer].data(),
                                         .values = two.keys[layer].data(),
                                         .head_dim = head_dim,
                                         .scale = scale},
-                     0);
+                     begin);
     }
     one.carry_out(by_weights.settle(), by_weights);
     two.carry_out(by_keys.settle(), by_keys);
@@ -141,6 +144,11 @@ TEST(LlamaCppRowsFromKeys, KeepWhatWeightsKeep) {
   expect_equal<MorphKV>({.capacity = 12, .window = 4, .group = GroupFusion::mean, .sinks = 1});
   expect_equal<H2O>({.heavy = 6, .recent = 6, .sinks = 1});
   expect_equal<TOVA>({.capacity = 12, .sinks = 1});
+}
+
+TEST(LlamaCppRowsFromKeys, AreThoseOfTheSequenceInABatchOfSeveral) {
+  expect_equal<MorphKV>({.capacity = 12, .window = 4, .sinks = 1}, 3);
+  expect_equal<TOVA>({.capacity = 12, .sinks = 1}, 1);
 }
 
 }  // namespace

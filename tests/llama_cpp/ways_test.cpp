@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstddef>
@@ -20,6 +21,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "replay/trace.hpp"
@@ -50,24 +52,33 @@ class LlamaCppWaysTest : public ::testing::Test {
     ASSERT_TRUE(std::filesystem::exists(gguf())) << said();
   }
 
-  static int run(const std::string& command) {
+  static int run(const std::string& command, const std::string& input = "/dev/null") {
     const int status = std::system(
-        (command + " > '" + file("out") + "' 2> '" + file("err") + "' < /dev/null").c_str());
+        (command + " > '" + file("out") + "' 2> '" + file("err") + "' < '" + input + "'").c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
-  static int exit_code(const std::string& options) {
+  static int exit_code(const std::string& options, const std::string& input = "/dev/null") {
     return run(std::string("'") + program + "' --model '" + gguf() + "' --threads 1 " +
-               (options.find("--cache-type") == std::string::npos ? "--cache-type f32 " : "") +
-               options);
+                   (options.find("--cache-type") == std::string::npos ? "--cache-type f32 " : "") +
+                   options,
+               input);
   }
   /// What the program writes down of a run.
-  static json result_of(const std::string& options) {
-    EXPECT_EQ(exit_code(options + " --json '" + file("result.json") + "'"), 0) << options << '\n'
-                                                                               << said();
+  static json result_of(const std::string& options, const std::string& input = "/dev/null") {
+    EXPECT_EQ(exit_code(options + " --json '" + file("result.json") + "'", input), 0)
+        << options << '\n'
+        << said();
     json result = json::parse(bytes_of(file("result.json")), nullptr, false);
     EXPECT_FALSE(result.is_discarded()) << options;
     return result;
   }
+  /// Options that are refused. \param part of the message
+  static void expect_refused(const std::string& options, const std::string& part) {
+    EXPECT_EQ(exit_code(options), 2) << options;
+    EXPECT_NE(said().find(part), std::string::npos) << options << '\n' << said();
+  }
+  static std::string saving() { return " --save-state '" + file("state") + "' "; }
+  static std::string loading() { return " --load-state '" + file("state") + "' "; }
   static std::string said() { return bytes_of(file("err")); }
   static std::string file(const std::string& name) { return folder->file(name).string(); }
   static std::string gguf() { return file("model.gguf"); }
@@ -107,14 +118,7 @@ class Server {
     return false;
   }
 
- private:
-  [[nodiscard]] static sockaddr_in loopback(int port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<std::uint16_t>(port));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
-  }
+  /// One that nothing listens to.
   [[nodiscard]] static int free_port() {
     const int handle = socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in address = loopback(0);
@@ -125,6 +129,14 @@ class Server {
     return ntohs(address.sin_port);
   }
 
+ private:
+  [[nodiscard]] static sockaddr_in loopback(int port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return address;
+  }
   int port_;
   pid_t process_;
 };
@@ -151,8 +163,9 @@ TEST_F(LlamaCppWaysTest, TwoServersWriteWhatThisMachineWrites) {
 }
 
 TEST_F(LlamaCppWaysTest, AServerThatIsNotThereIsNamed) {
-  EXPECT_EQ(exit_code("--rpc nonsense"), 2);
-  EXPECT_NE(said().find("--rpc"), std::string::npos) << said();
+  expect_refused("--rpc nonsense", "--rpc = nonsense: must be host:port");
+  const std::string endpoint = "127.0.0.1:" + std::to_string(Server::free_port());
+  expect_refused("--rpc " + endpoint, "--rpc = " + endpoint + ": there is no server");
 }
 
 /// Scores of attention, which do not depend on how the elements of a head are ordered.
@@ -212,22 +225,91 @@ TEST_F(LlamaCppWaysTest, SeveralSequencesWriteWhatEachWritesAlone) {
   EXPECT_EQ(together.at("cells").at("in_use"), 3 * 32);
 }
 
-TEST_F(LlamaCppWaysTest, ASavedSequenceContinuesAsIfItHadNotStopped) {
-  for (const std::string scope : {"head", "sequence"}) {
-    const std::string options = "--prompt 'rules begin' --ignore-end --scope " + scope + policy;
-    const std::string state = " --save-state '" + file("state") + "'";
-    ASSERT_EQ(exit_code(options + "--tokens 70" + state), 0) << said();
-    const std::string next =
-        "--prompt ' rules' --ignore-end --tokens 40 --load-state '" + file("state") + "'";
-    const json first = result_of(next + " --save-state '" + file("again") + "'");
-    EXPECT_EQ(first.at("policy"), "morphkv");
-    EXPECT_EQ(first.at("scope"), scope);
-    EXPECT_EQ(first.at("cells").at("in_use"), 32);
-    EXPECT_EQ(result_of(next).at("tokens"), first.at("tokens"));
+TEST_F(LlamaCppWaysTest, ASavedSequenceGoesOnAsIfItHadNotStopped) {
+  for (const std::string how :
+       {"--scope head", "--scope layer", "--scope sequence", "--flash-attention"}) {
+    const std::string options = "--prompt 'rules begin' --ignore-end " + how + policy;
+    const json whole = result_of(options + "--tokens 110");
+    const json first = result_of(options + "--tokens 70" + saving());
+    const json second = result_of("--ignore-end --tokens 40" + loading());
+    EXPECT_EQ(second.at("policy"), "morphkv") << how;
+    EXPECT_EQ(second.at("scope"), whole.at("scope")) << how;
+    EXPECT_EQ(second.at("cells").at("in_use"), 32) << how;
+    json tokens = first.at("tokens");
+    for (const json& token : second.at("tokens")) tokens.push_back(token);
+    EXPECT_EQ(tokens, whole.at("tokens")) << how;
   }
-  (void)folder->write("broken", "no state");
-  EXPECT_EQ(exit_code("--prompt x --load-state '" + file("broken") + "'"), 2);
-  EXPECT_NE(said().find("broken"), std::string::npos) << said();
+}
+
+TEST_F(LlamaCppWaysTest, AChatGoesOnAsIfItHadNotStopped) {
+  const std::string options =
+      std::string("--chat --chat-template chatml --ignore-end --tokens 30 ");
+  const json whole =
+      result_of(options + policy, folder->write("both", "day one\nrules\n").string());
+  const json first =
+      result_of(options + policy + saving(), folder->write("one", "day one\n").string());
+  const json second = result_of(options + loading(), folder->write("two", "rules\n").string());
+  EXPECT_EQ(whole.at("tokens").size(), 60U);
+  for (const char* key : {"prompt_tokens", "tokens"}) {
+    json both = first.at(key);
+    for (const json& token : second.at(key)) both.push_back(token);
+    EXPECT_EQ(both, whole.at(key)) << key;
+  }
+}
+
+TEST_F(LlamaCppWaysTest, AChatEndsWhereItsCacheIsFull) {
+  std::string lines;
+  for (int i = 0; i < 40; ++i) lines += "we crossed an old bridge near the town and went on\n";
+  const std::string input = folder->write("lines", lines).string();
+  const std::string options = "--chat --chat-template chatml --ignore-end --tokens 30 ";
+  const json full = result_of(options + "--policy full --max-tokens 400" + saving(), input);
+  EXPECT_NE(said().find("The message has"), std::string::npos) << said();
+  const std::size_t in_use = full.at("cells").at("in_use").get<std::size_t>();
+  EXPECT_GT(in_use, 300U);
+  EXPECT_LE(in_use, 400U);
+  // What it saved has the little room that is left.
+  const json rest = result_of("--ignore-end --tokens 500" + loading());
+  EXPECT_EQ(rest.at("cells").at("in_use"), 400);
+  EXPECT_NE(said().find("the cache is full"), std::string::npos) << said();
+  const json evicting = result_of(options + policy, input);
+  EXPECT_EQ(evicting.at("tokens").size(), 40U * 30U);
+}
+
+TEST_F(LlamaCppWaysTest, ALaterPromptHasCellsForItsBlock) {
+  std::string text;
+  for (int i = 0; i < 180; ++i) text += " rules day one";
+  const std::string prompt = "--tokens 5 --ignore-end --prompt '" + text + "' ";
+  const json first = result_of(prompt + "--policy morphkv --capacity 600" + saving());
+  ASSERT_GT(first.at("prompt_tokens").size(), 512U);
+  EXPECT_EQ(result_of(prompt + loading()).at("tokens").size(), 5U);
+  ASSERT_EQ(exit_code(prompt + "--policy full --max-tokens 800" + saving()), 0) << said();
+  expect_refused(prompt + loading(), "--prompt: has ");
+  expect_refused(prompt + "--policy morphkv --protect-prompt" + saving(), "--protect-prompt");
+}
+
+TEST_F(LlamaCppWaysTest, AStateOfOtherSettingsIsRefusedByName) {
+  ASSERT_EQ(
+      exit_code(std::string("--prompt 'rules begin' --tokens 40 --ignore-end") + policy + saving()),
+      0)
+      << said();
+  for (const auto& [options, message] : std::vector<std::pair<std::string, std::string>>{
+           {"--scope layer", "--scope = layer: must be head"},
+           {"--cache-type f16", "--cache-type = f16: must be f32"},
+           {"--flash-attention", "--flash-attention = on: must be off"},
+           {"--policy tova", "--policy = tova: must be morphkv"},
+           {"--capacity 64", "--capacity = 64: must be 32"},
+           {"--chat --chat-template chatml --system x",
+            "--system: must be without --load-state"}}) {
+    expect_refused("--prompt x" + loading() + options, message);
+  }
+  EXPECT_EQ(exit_code("--prompt x --scope head --capacity 32" + loading()), 0) << said();
+  std::filesystem::copy(gguf(), file("other.gguf"));
+  EXPECT_EQ(run(std::string("'") + program + "' --model '" + file("other.gguf") + "' --prompt x" +
+                loading()),
+            2);
+  EXPECT_NE(said().find("--model = other.gguf: must be model.gguf"), std::string::npos) << said();
+  (void)folder->write("state", "no state");
+  expect_refused("--prompt x" + loading(), "state: the file is not a state of llama_cpp");
 }
 
 TEST_F(LlamaCppWaysTest, TheSameRunSavesTheSameBytes) {
@@ -254,6 +336,15 @@ TEST_F(LlamaCppWaysTest, WithFlashAttentionThePoliciesKeepTheirCapacity) {
   EXPECT_EQ(exit_code(options + "--scope sequence"), 2);
 }
 
+TEST_F(LlamaCppWaysTest, WithFlashAttentionSeveralSequencesWriteWhatEachWritesAlone) {
+  std::string options = std::string("--tokens 60 --ignore-end --flash-attention") + policy;
+  const json first = result_of(options + "--prompt 'rules begin'");
+  const json second = result_of(options + "--prompt 'day one'");
+  const json together = result_of(options + "--prompt 'rules begin' --prompt 'day one'");
+  EXPECT_EQ(together.at("sequences")[0].at("tokens"), first.at("tokens"));
+  EXPECT_EQ(together.at("sequences")[1].at("tokens"), second.at("tokens"));
+}
+
 TEST_F(LlamaCppWaysTest, MeasuresATextAndPasskeys) {
   std::string words;
   for (int i = 0; i < 20; ++i) words += "we crossed an old bridge . ";
@@ -268,6 +359,13 @@ TEST_F(LlamaCppWaysTest, MeasuresATextAndPasskeys) {
   EXPECT_EQ(exit_code("--evaluate '" + file("nothing") + "'"), 2);
   const json keys = result_of("--passkeys 2 --max-tokens-read 100 --capacity 64");
   EXPECT_EQ(keys.at("passkeys").size(), 2U);
+  const json more = result_of("--passkeys 3 --max-tokens-read 100 --policy full");
+  std::size_t longest = 0;
+  for (const json& key : more.at("passkeys")) {
+    longest = std::max(longest, key.at("prompt_tokens").get<std::size_t>());
+  }
+  EXPECT_EQ(more.at("cells").at("most_reading"), longest) << "of all texts";
+  EXPECT_GT(more.at("seconds").at("policy").get<double>(), 0);
   EXPECT_EQ(exit_code("--passkeys 2 --prompt x"), 2);
 }
 

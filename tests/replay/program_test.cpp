@@ -190,13 +190,14 @@ TEST_F(ReplayPageTest, IsOneFileWithEveryPolicy) {
   expect_words(page(), {"\"policy\":\"recommended\"", "\"policy\":\"random\""});
   expect_words(said(), {"replay: decayed_max is left out: ", "capacity = 16"});
   ASSERT_TRUE(run(arguments + "--capacity 16 --no-compare --chunk 5 --beside all")) << said();
+  expect_words(said(), {"replay: morphkv_compat is left out: --chunk"});
   expect_code(arguments + "--capacity 16 --beside decayed_max", 2);
 }
 
 TEST_F(ReplayPageTest, RefusesWhatItCannotShow) {
   const std::string arguments = trace_with(std::vector<std::string>(40, "word"));
   expect_code(arguments + "--beside lru", 2);
-  expect_words(said(), {"--policy = lru: must be one of"});
+  expect_words(said(), {"--beside = lru: must be one of"});
   expect_code(arguments + "--policy tova --beside h2o,tova", 2);
   expect_words(said(), {"--beside = tova: must be other policies"});
   expect_code(trace_and_output(random_trace(30, 20, 2)) + "--beside h2o", 2);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // tools/record_trace.py, against the traces of our own engine: the same model, the same tokens.
-// MORPHKV_PYTHON names a Python that has torch, transformers and safetensors; without one there is
-// nothing to test.
+// MORPHKV_PYTHON names a Python that has torch, transformers and safetensors, by default that of
+// docs/transformers.md in build/python, or python3; without them there is nothing to test.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
@@ -26,13 +26,15 @@
 namespace morphkv::testing::record_trace_test { namespace {
 
 constexpr const char* script = MORPHKV_SOURCE_DIR "/tools/record_trace.py";
+constexpr const char* own_python = MORPHKV_SOURCE_DIR "/build/python/bin/python";
 constexpr const char* text = "Hello 42, this is a text that the two engines read.";
 
 class RecordTraceTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     const char* named = std::getenv("MORPHKV_PYTHON");
-    python = named != nullptr ? named : "python3";
+    const bool has_own = std::filesystem::exists(own_python);
+    python = named != nullptr ? named : has_own ? own_python : "python3";
     has_packages = std::system(("'" + python +
                                 "' -c 'import torch, transformers, safetensors' > /dev/null 2>&1")
                                    .c_str()) == 0;
@@ -121,6 +123,30 @@ TEST_F(RecordTraceTest, IsWhatOurEngineComputes) {
       EXPECT_LT(distance(recorded.values, own.values), 1e-4);
     }
   }
+}
+
+/// Granite is Llama with other factors. In the first layer only that of attention makes a
+/// difference.
+TEST_F(RecordTraceTest, AnotherScaleMovesIntoTheQueries) {
+  write_model("llama");
+  replay::Trace own = own_trace(folder_.path(), 0, folder_.file("own"));
+  constexpr float scale = 0.7F;
+  for (float& query : own.queries) {
+    query *= scale * std::sqrt(static_cast<float>(own.shape.head_dim));
+  }
+  write_model("llama", {{"model_type", "granite"},
+                        {"architectures", {"GraniteForCausalLM"}},
+                        {"attention_multiplier", scale},
+                        {"embedding_multiplier", 1.0},
+                        {"residual_multiplier", 1.0},
+                        {"logits_scaling", 1.0}});
+  ASSERT_EQ(record("--layers 0"), 0) << said();
+  const replay::Trace recorded = replay::read_trace(folder_.file("trace.safetensors"));
+  ASSERT_EQ(recorded.tokens, own.prompt_length);
+  own.queries.resize(recorded.queries.size());
+  own.keys.resize(recorded.keys.size());
+  EXPECT_LT(distance(recorded.queries, own.queries), 1e-4);
+  EXPECT_LT(distance(recorded.keys, own.keys), 1e-4);
 }
 #endif
 

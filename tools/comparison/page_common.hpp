@@ -38,6 +38,15 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// Gives labels { y } the heights `at`, at least `gap` apart and, where there is room, not below `bottom`.
+function moveApart(labels, gap, bottom) {
+  labels.sort((a, b) => a.y - b.y);
+  labels.forEach((label, i) => { label.at = i ? Math.max(label.y, labels[i - 1].at + gap) : label.y; });
+  for (let i = labels.length - 1, limit = bottom; i >= 0; --i, limit = labels[i + 1].at - gap) {
+    labels[i].at = Math.min(labels[i].at, limit);
+  }
+}
+
 function chooser(title, options, chosen, changed) {
   const select = make("select");
   options.forEach((text, index) => select.append(make("option", { value: index }, text)));

@@ -91,11 +91,7 @@ function linePlot(place, points, axis, descriptions) {
 
   // A name beside the first point of its line; those at the same place are moved apart.
   const arrange = list => {
-    list.sort((a, b) => a.y - b.y);
-    list.forEach((l, i) => { l.at = i ? Math.max(l.y, list[i - 1].at + 17) : l.y; });
-    const excess = Math.max(0, (list.at(-1)?.at ?? 0) - (height - bottom - 4));
-    list.forEach(l => { l.at -= excess; });
-    for (let i = list.length - 2; i >= 0; --i) list[i].at = Math.min(list[i].at, list[i + 1].at - 17);
+    moveApart(list, 17, height - bottom - 4);
     const edge = Math.min(...list.map(l => l.x)) - 26;
     for (const l of list) {
       l.group.append(make("path", { d: `M${edge + 4},${l.at}L${l.x - 7},${l.y}`, fill: "none",

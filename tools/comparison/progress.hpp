@@ -13,6 +13,8 @@
 #include <string>
 #include <utility>
 
+#include "support/parts.hpp"
+
 namespace morphkv::comparison {
 
 class Progress {
@@ -34,11 +36,10 @@ class Progress {
   /// Adds finished jobs. Thread-safe.
   void advance(std::size_t count, const std::string& what) {
     const std::lock_guard lock(mutex_);
-    const std::size_t before = done_;
     done_ += count;
     if (is_terminal_) {
       draw(what);
-    } else if (done_ * quarters / total_ != before * quarters / total_) {
+    } else if (quarters_.is_next_done(done_, total_)) {
       std::fprintf(stderr, "%3zu %%  %zu of %zu %s, %.0f s\n", 100 * done_ / total_, done_, total_,
                    unit_.c_str(), seconds());
     }
@@ -56,7 +57,6 @@ class Progress {
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr std::size_t quarters = 4;
   static constexpr std::size_t width = 30;
 
   void draw(const std::string& what) const {
@@ -72,6 +72,7 @@ class Progress {
   std::size_t total_;
   std::string unit_;
   std::size_t done_ = 0;
+  support::Parts quarters_{4};
   bool is_terminal_;
   Clock::time_point start_;
   std::mutex mutex_;

@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -28,6 +29,7 @@ struct Arguments {
   std::vector<std::string> prompts;
   bool chat = false;
   std::string system;
+  std::string chat_template;  ///< llama.cpp's name of one; empty: the model's
   std::size_t tokens = 200;
   std::string scope = "head";
   policies::PolicyChoice policy;
@@ -44,7 +46,12 @@ struct Arguments {
   std::filesystem::path load_state;
   std::filesystem::path json;
   bool verbose = false;
+  std::function<bool(const char* option)> is_given;  ///< whether the command line has an option
 };
+
+/// Of keys and values.
+inline const std::map<std::string, ggml_type> cache_types = {
+    {"f16", GGML_TYPE_F16}, {"f32", GGML_TYPE_F32}, {"bf16", GGML_TYPE_BF16}};
 
 namespace detail {
 
@@ -72,6 +79,8 @@ inline void add_text_options(CLI::App& app, Arguments& arguments) {
                "the prompt is a user's message, in the model's chat format; without a prompt, "
                "messages are read line by line");
   app.add_option("--system", arguments.system, "with --chat: the system message");
+  app.add_option("--chat-template", arguments.chat_template,
+                 "with --chat: llama.cpp's name of a format (chatml, llama3, ...) [the model's]");
   app.add_option("--tokens", arguments.tokens, "maximum of tokens to write, in chat per answer")
       ->check(CLI::Range(1, 1 << 30))
       ->capture_default_str();
@@ -80,8 +89,6 @@ inline void add_text_options(CLI::App& app, Arguments& arguments) {
 }
 
 inline void add_cache_options(CLI::App& app, Arguments& arguments) {
-  const std::map<std::string, ggml_type> types = {
-      {"f16", GGML_TYPE_F16}, {"f32", GGML_TYPE_F32}, {"bf16", GGML_TYPE_BF16}};
   app.add_option("--scope", arguments.scope,
                  "heads that share one policy: all (sequence), those of a layer, each KV head; "
                  "none: llama.cpp alone, for comparison")
@@ -92,7 +99,7 @@ inline void add_cache_options(CLI::App& app, Arguments& arguments) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   app.add_option("--cache-type", arguments.context.cache_type, "of keys and values: f16, f32, bf16")
-      ->transform(CLI::CheckedTransformer(types))
+      ->transform(CLI::CheckedTransformer(cache_types))
       ->default_str("f16");
   app.add_flag("--flash-attention", arguments.context.flash_attention,
                "llama.cpp's attention without weights; rows for the policies are computed from its "
@@ -120,8 +127,9 @@ inline void add_result_options(CLI::App& app, Arguments& arguments) {
       ->check(CLI::Range(1, 10000));
   app.add_option("--save-state", arguments.save_state,
                  "write the sequence here at the end: cells and policies");
-  app.add_option("--load-state", arguments.load_state,
-                 "continue such a sequence: the prompt comes after it");
+  app.add_option(
+      "--load-state", arguments.load_state,
+      "continue such a sequence: the prompt comes after it; without one, its text goes on");
   app.add_option("--json", arguments.json, "write the result to this file");
   app.add_flag("--verbose", arguments.verbose, "print llama.cpp's log");
 }
@@ -137,6 +145,7 @@ inline void add_options(CLI::App& app, Arguments& arguments) {
   detail::add_text_options(app, arguments);
   detail::add_cache_options(app, arguments);
   detail::add_result_options(app, arguments);
+  arguments.is_given = [&app](const char* option) { return app.count(option) > 0; };
 }
 
 /// \throws std::invalid_argument if options exclude each other.
@@ -147,6 +156,9 @@ inline void check(const Arguments& a) {
   require(!a.context.flash_attention || a.trace.empty(),
           "--trace: must be without --flash-attention");
   require(a.system.empty() || a.chat, "--system: needs --chat");
+  require(a.chat_template.empty() || a.chat, "--chat-template: needs --chat");
+  require(a.system.empty() || a.load_state.empty(),
+          "--system: must be without --load-state: a chat has its system message at its beginning");
   const int modes = (a.evaluate.empty() ? 0 : 1) + (a.passkeys > 0 ? 1 : 0) +
                     (a.prompts.empty() && !a.chat ? 0 : 1);
   require(modes <= 1, "--evaluate, --passkeys and --prompt or --chat: must be one of them");

@@ -99,6 +99,7 @@ class Context {
   /// Takes over such a state, in cells 0, 1, ... \pre nothing has been decoded
   /// \throws std::invalid_argument if it does not fit.
   void restore(std::span<const std::uint8_t> bytes, std::size_t sequence = 0) {
+    find_tensors();
     if (llama_state_seq_set_data(context_.get(), bytes.data(), bytes.size(), id_of(sequence)) !=
         bytes.size()) {
       throw std::invalid_argument("llama.cpp cannot take over the state of its cells");
@@ -152,6 +153,22 @@ class Context {
   }
 
  private:
+  /// The tensors of keys and values are seen in a decode, and the first step after restore() may
+  /// copy some of them: a token is decoded and forgotten.
+  void find_tensors() {
+    is_observed_ = false;
+    batch_.n_tokens = 1;
+    batch_.token[0] = 0;
+    batch_.pos[0] = 0;
+    batch_.n_seq_id[0] = 1;
+    batch_.seq_id[0][0] = 0;
+    batch_.logits[0] = 0;
+    const std::int32_t status = llama_decode(context_.get(), batch_);
+    llama_memory_clear(llama_get_memory(context_.get()), true);
+    is_observed_ = true;
+    if (status != 0) throw std::runtime_error("llama_decode failed: " + std::to_string(status));
+  }
+
   [[nodiscard]] static llama_seq_id id_of(std::size_t sequence) noexcept {
     return static_cast<llama_seq_id>(sequence);
   }
@@ -193,7 +210,9 @@ class Context {
 
   bool wants(const ggml_tensor* node) {
     // Which cells are written is an input of the graph, so it can be read before the node runs.
-    if (tensors_.note(node)) {
+    const bool writes_keys = tensors_.note(node);
+    if (!is_observed_) return false;
+    if (writes_keys) {
       cells_ = KVTensors::cells_of(node);
       listener_->arrived(cells_);
     }
@@ -255,6 +274,7 @@ class Context {
   std::vector<std::int32_t> last_of_;  ///< of every sequence: its last token in the batch
   llama_batch batch_;
   std::vector<Cell> cells_;  ///< of the tokens of this decode
+  bool is_observed_ = true;  ///< by the listener
   Trace* trace_ = nullptr;
   std::size_t layers_seen_ = 0;  ///< of this decode
   std::exception_ptr failure_;   ///< of the listener

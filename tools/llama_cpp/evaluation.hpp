@@ -18,6 +18,8 @@
 
 #include "llama/transformer.hpp"
 #include "llama_cpp/model.hpp"
+#include "support/parts.hpp"
+#include "tasks/passkey.hpp"
 
 namespace morphkv::llama_cpp {
 
@@ -34,15 +36,14 @@ class Tenths {
  public:
   Tenths(const char* what, std::size_t total) : what_(what), total_(total) {}
   void show(std::size_t done, double figure, const char* unit) {
-    if (done * 10 / total_ == shown_) return;
-    shown_ = done * 10 / total_;
+    if (!tenths_.is_next_done(done, total_)) return;
     std::fprintf(stderr, "%s %zu of %zu: %.4f %s\n", what_, done, total_, figure, unit);
   }
 
  private:
   const char* what_;
   std::size_t total_;
-  std::size_t shown_ = 0;
+  support::Parts tenths_;
 };
 
 /// The mean NLL of the tokens after the prompt, which are read one by one.
@@ -68,8 +69,6 @@ struct Passkey {
   std::vector<llama_token> prompt;
 };
 
-inline constexpr std::size_t passkey_digits = 5;
-
 /// \param tokens of the prompt, about
 [[nodiscard]] inline Passkey make_passkey(const Model& model, std::size_t index, std::size_t count,
                                           std::size_t tokens, std::uint64_t seed) {
@@ -78,8 +77,7 @@ inline constexpr std::size_t passkey_digits = 5;
   std::mt19937_64 random(seed + index);
   Passkey key;
   key.depth = count == 1 ? 0.5 : static_cast<double>(index) / static_cast<double>(count - 1);
-  key.digits += static_cast<char>('1' + random() % 9);
-  while (key.digits.size() < passkey_digits) key.digits += static_cast<char>('0' + random() % 10);
+  key.digits = tasks::random_passkey(random);
   const std::size_t each = std::max<std::size_t>(model.encode(filler, false).size(), 1);
   const std::size_t lines = std::max<std::size_t>(tokens / each, 4) - 3;
   const auto before = static_cast<std::size_t>(std::lround(key.depth * static_cast<double>(lines)));

@@ -8,6 +8,7 @@
 #include <llama.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <stdexcept>
@@ -41,6 +42,8 @@ class Model {
 
   /// Whether layers lie elsewhere than in host memory.
   [[nodiscard]] bool is_offloaded() const noexcept { return is_offloaded_; }
+  /// Bytes of its tensors.
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return llama_model_size(get()); }
   /// The number of tokens that the model was trained for.
   [[nodiscard]] std::size_t trained_context() const noexcept {
     return static_cast<std::size_t>(llama_model_n_ctx_train(get()));

@@ -11,6 +11,7 @@
 #include <span>
 
 #include "llama_cpp/session.hpp"
+#include "support/parts.hpp"
 
 namespace morphkv::llama_cpp {
 
@@ -21,11 +22,11 @@ void read_prompt(AnySession& session, std::span<const llama_token> tokens, std::
   constexpr std::size_t few = 4;  // blocks
   const bool is_long = tokens.size() > few * block;
   std::size_t done = 0;
+  support::Parts tenths;
   in_blocks(tokens, block, [&](std::span<const llama_token> part) {
     session.read(part, sequence);
-    const std::size_t before = done;
     done += part.size();
-    if (is_long && done * 10 / tokens.size() != before * 10 / tokens.size()) {
+    if (is_long && tenths.is_next_done(done, tokens.size())) {
       std::fprintf(stderr, "read %zu of %zu tokens\n", done, tokens.size());
     }
   });

@@ -50,14 +50,16 @@ struct Report {
 
 namespace detail {
 
+[[nodiscard]] inline nlohmann::ordered_json scaled(const Costs& costs, double scale) {
+  return {{"policy", costs.policy * scale},
+          {"fusion", costs.fusion * scale},
+          {"copying", costs.copying * scale},
+          {"removal", costs.removal * scale}};
+}
+
 /// Costs in microseconds, divided between the tokens written.
 [[nodiscard]] inline nlohmann::ordered_json costs_per_token(const Report& report) {
-  const std::size_t written = report.written();
-  const double scale = 1e6 / static_cast<double>(written == 0 ? 1 : written);
-  return {{"policy", report.costs.policy * scale},
-          {"fusion", report.costs.fusion * scale},
-          {"copying", report.costs.copying * scale},
-          {"removal", report.costs.removal * scale}};
+  return scaled(report.costs, 1e6 / static_cast<double>(report.written()));
 }
 
 }  // namespace detail
@@ -79,6 +81,7 @@ namespace detail {
                      {"bytes_each", cells.bytes_each},
                      {"places", report.places}};
     json["policy_bytes"] = cells.policy_bytes;
+    json["seconds"] = detail::scaled(report.costs, 1);
     if (report.written() > 0) json["microseconds_per_token"] = detail::costs_per_token(report);
   }
   if (!report.measured.is_null()) json.update(report.measured);
@@ -115,9 +118,9 @@ inline void print_report(const Report& report) {
   std::fprintf(stderr, "Keys and values lie in:");
   for (const std::string& place : report.places) std::fprintf(stderr, " %s", place.c_str());
   std::fprintf(stderr, ".\n");
-  if (report.written() == 0) return;
-  std::fprintf(stderr, "Microseconds per token:");
-  const auto costs = detail::costs_per_token(report);
+  const bool writes = report.written() > 0;
+  std::fputs(writes ? "Microseconds per token:" : "Seconds:", stderr);
+  const auto costs = writes ? detail::costs_per_token(report) : detail::scaled(report.costs, 1);
   for (const auto& [name, value] : costs.items()) {
     std::fprintf(stderr, " %s %.1f", name.c_str(), value.get<double>());
   }

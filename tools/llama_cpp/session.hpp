@@ -9,10 +9,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <stdexcept>
-#include <utility>
 #include <vector>
 
 #include "llama_cpp/context.hpp"
@@ -29,6 +28,14 @@ struct Costs {
   double fusion = 0;   ///< of the rows of heads
   double copying = 0;  ///< keys and values between cells
   double removal = 0;  ///< llama.cpp's, of positions
+
+  Costs& operator+=(const Costs& more) noexcept {
+    policy += more.policy;
+    fusion += more.fusion;
+    copying += more.copying;
+    removal += more.removal;
+    return *this;
+  }
 };
 
 struct CellUse {
@@ -39,6 +46,18 @@ struct CellUse {
   std::size_t bytes_each = 0;    ///< keys and values of a cell, in all layers
   std::size_t policy_bytes = 0;  ///< of the policies, besides keys and values
 };
+
+/// The larger of each number, where one session comes after another.
+[[nodiscard]] inline CellUse larger_of(const CellUse& a, const std::optional<CellUse>& other) {
+  if (!other) return a;
+  const CellUse& b = *other;
+  return {.in_use = (std::max)(a.in_use, b.in_use),
+          .most_reading = (std::max)(a.most_reading, b.most_reading),
+          .most_writing = (std::max)(a.most_writing, b.most_writing),
+          .allocated = (std::max)(a.allocated, b.allocated),
+          .bytes_each = a.bytes_each,
+          .policy_bytes = (std::max)(a.policy_bytes, b.policy_bytes)};
+}
 
 /// body(block) for blocks of at most `size` tokens, in order.
 template <class Body>
@@ -61,7 +80,7 @@ template <EvictionPolicy Policy>
 class Session : private AttentionListener {
  public:
   /// \param context_options its cells are chosen here
-  /// \param tokens          of the prompts and the responses together
+  /// \param tokens          of the prompts and the responses together, or `unlimited`
   Session(const Model& model, Scope scope, const typename Policy::Options& options,
           ContextOptions context_options, std::size_t tokens)
       : block_(context_options.block),
@@ -113,33 +132,36 @@ class Session : private AttentionListener {
     return sequences_[sequence].position;
   }
 
-  /// Writes the first sequence to a state: cells and policies. llama.cpp saves cells in their
-  /// order, so a cell is named by its rank among those in use.
+  /// Tokens that a sequence can still read; `unlimited` where the policy evicts.
+  [[nodiscard]] std::size_t room(std::size_t sequence = 0) const {
+    std::size_t room = unlimited;
+    for (const Unit<Policy>& unit : sequences_[sequence].cells.units()) {
+      room = (std::min)(room, unit.room());
+    }
+    return room;
+  }
+
+  /// Writes the first sequence to a state: cells and policies.
   void save(StateFile& state) const requires HasState<Policy> {
     const Sequence& own = sequences_.front();
     const CellTable& table = own.cells.table();
-    std::vector<std::int64_t> ranks(table.size(), -1);
-    nlohmann::json positions = nlohmann::json::array();
+    std::vector<std::int32_t> ranks(table.size(), -1);
+    state.cells.next = own.position;
     for (Cell cell = 0; cell < table.size(); ++cell) {
       if (table.position(cell) == no_position) continue;
-      ranks[cell] = static_cast<std::int64_t>(positions.size());
-      positions.push_back(table.position(cell));
+      ranks[cell] = static_cast<std::int32_t>(state.cells.positions.size());
+      state.cells.positions.push_back(table.position(cell));
     }
-    nlohmann::json units = nlohmann::json::array();
     for (const Unit<Policy>& unit : own.cells.units()) {
-      nlohmann::json slots = nlohmann::json::array();
+      std::vector<std::int32_t>& slots = state.cells.slots.emplace_back();
       for (Slot slot = 0; slot < unit.policy().slots(); ++slot) {
         const Cell cell = unit.cell(slot);
         slots.push_back(cell == no_cell ? -1 : ranks[cell]);
       }
-      units.push_back(std::move(slots));
       const auto bytes = unit.state();
       state.policies.insert(state.policies.end(), bytes.begin(), bytes.end());
     }
-    state.cells = {{"next_position", own.position},
-                   {"positions", std::move(positions)},
-                   {"units", std::move(units)}};
-    state.llama = context_.save();
+    state.memory = context_.save();
   }
 
   /// Takes over a state. \pre nothing has been read
@@ -147,17 +169,15 @@ class Session : private AttentionListener {
   void restore(const StateFile& state) requires HasState<Policy> {
     Sequence& own = sequences_.front();
     std::vector<std::vector<Cell>> units;
-    for (const nlohmann::json& slots : state.cells.at("units")) {
+    for (const std::vector<std::int32_t>& slots : state.cells.slots) {
       std::vector<Cell>& cells = units.emplace_back();
-      for (const nlohmann::json& rank : slots) {
-        const auto number = rank.get<std::int64_t>();
-        cells.push_back(number < 0 ? no_cell : static_cast<Cell>(number));
+      for (const std::int32_t rank : slots) {
+        cells.push_back(rank < 0 ? no_cell : static_cast<Cell>(rank));
       }
     }
-    own.cells.restore(state.cells.at("positions").get<std::vector<Position>>(), units,
-                      state.policies);
-    state.cells.at("next_position").get_to(own.position);
-    context_.restore(state.llama);
+    own.cells.restore(state.cells.positions, units, state.policies);
+    own.position = state.cells.next;
+    context_.restore(state.memory);
   }
 
   /// Of all sequences.
@@ -306,6 +326,11 @@ class PlainSession {
   void step(llama_token token) {
     const Step one{0, token};
     step({&one, 1});
+  }
+  [[nodiscard]] std::size_t room(std::size_t /*sequence*/ = 0) const {
+    std::size_t used = 0;
+    for (const Position position : positions_) used += static_cast<std::size_t>(position);
+    return context_.cells() - used;
   }
   [[nodiscard]] const Context& context() const noexcept { return context_; }
   [[nodiscard]] std::size_t sequences() const noexcept { return positions_.size(); }

@@ -4,98 +4,188 @@
 #ifndef MORPHKV_TOOLS_LLAMA_CPP_STATE_FILE_HPP
 #define MORPHKV_TOOLS_LLAMA_CPP_STATE_FILE_HPP
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "morphkv/core/types.hpp"
 #include "policies/registry.hpp"
+#include "support/crc32.hpp"
 #include "support/input_file.hpp"
 #include "support/json_file.hpp"
 #include "support/output_file.hpp"
 
 namespace morphkv::llama_cpp {
 
-/// 8 bytes with the length of a JSON header, the header, the policies' states, llama.cpp's state.
-struct StateFile {
-  std::string model;  ///< the name of its file
-  std::string scope;
-  std::string cache_type;
-  policies::PolicyChoice policy;
-  std::vector<std::int32_t> unread;  ///< tokens that were written last and not read
-  nlohmann::json cells;              ///< see Session::save
-  std::vector<std::byte> policies;
-  std::vector<std::uint8_t> llama;
-
-  static constexpr const char* format = "morphkv-llama-cpp-state-1";
-
-  /// \throws support::OutputError if the file cannot be written.
-  void write(const std::filesystem::path& path) const {
-    const nlohmann::json header = {{"format", format},
-                                   {"model", model},
-                                   {"scope", scope},
-                                   {"cache_type", cache_type},
-                                   {"policy", policy.policy},
-                                   {"options", policy.options},
-                                   {"unread", unread},
-                                   {"cells", cells},
-                                   {"policies_bytes", policies.size()},
-                                   {"llama_bytes", llama.size()}};
-    const std::string text = header.dump();
-    const std::uint64_t length = text.size();
-    support::OutputFile file(path);
-    file.stream().write(reinterpret_cast<const char*>(&length), sizeof(length));
-    file.stream() << text;
-    file.stream().write(reinterpret_cast<const char*>(policies.data()),
-                        static_cast<std::streamsize>(policies.size()));
-    file.stream().write(reinterpret_cast<const char*>(llama.data()),
-                        static_cast<std::streamsize>(llama.size()));
-    file.finish();
-  }
-
-  /// \throws std::runtime_error if there is no such file, or it is of another kind.
-  [[nodiscard]] static StateFile read(const std::filesystem::path& path) {
-    support::InputFile file(path);
-    const auto length = file.read_one<std::uint64_t>("the header's length");
-    support::expect(length <= file.left(), path, "header length", length,
-                    "at most " + std::to_string(file.left()));
-    const nlohmann::json header = support::parse_object(path, file.read_text(length, "the header"));
-    StateFile state;
-    try {
-      const auto kind = header.at("format").get<std::string>();
-      support::expect(kind == format, path, "format", kind, format);
-      header.at("model").get_to(state.model);
-      header.at("scope").get_to(state.scope);
-      header.at("cache_type").get_to(state.cache_type);
-      header.at("policy").get_to(state.policy.policy);
-      header.at("options").get_to(state.policy.options);
-      header.at("unread").get_to(state.unread);
-      state.cells = header.at("cells");
-      const auto policies = header.at("policies_bytes").get<std::uint64_t>();
-      const auto llama = header.at("llama_bytes").get<std::uint64_t>();
-      const bool fits = policies <= file.left() && llama == file.left() - policies;
-      support::expect(fits, path, "bytes after the header", file.left(),
-                      std::to_string(policies) + " + " + std::to_string(llama));
-      state.policies = file.read<std::byte>(policies, "the policies' states");
-      state.llama = file.read<std::uint8_t>(llama, "llama.cpp's state");
-    } catch (const nlohmann::json::exception& error) {
-      support::fail(path, std::string("not a state of llama_cpp: ") + error.what());
-    }
-    return state;
-  }
+/// The cells in use. llama.cpp saves them in their order, so a cell is named by its rank among
+/// them.
+struct SavedCells {
+  Position next = 0;                             ///< of the sequence
+  std::vector<Position> positions;               ///< of every cell
+  std::vector<std::vector<std::int32_t>> slots;  ///< [units][slots]: the cell's rank, or -1
 };
 
-/// Options by name as texts, from those that policies::describe() lists.
-[[nodiscard]] inline policies::OptionTexts option_texts(const nlohmann::ordered_json& options) {
-  policies::OptionTexts texts;
-  for (const auto& [name, value] : options.items()) {
-    if (value.is_null()) continue;
-    const bool infinite = value.is_number_float() && value.dump() == "null";
-    texts[name] = infinite ? "inf" : value.is_string() ? value.get<std::string>() : value.dump();
+struct StateFile {
+  std::string llama_cpp;  ///< its version
+  std::string model;      ///< the name of its file
+  std::uint64_t model_bytes = 0;
+  std::string scope;
+  std::string cache_type;
+  bool flash_attention = false;
+  policies::PolicyChoice policy;
+  std::vector<std::int32_t> unread;  ///< tokens that were written last and not read
+  SavedCells cells;
+  std::vector<std::byte> policies;   ///< their states
+  std::vector<std::uint8_t> memory;  ///< llama.cpp's state of the sequence
+
+  /// \throws support::OutputError if the file cannot be written.
+  void write(const std::filesystem::path& path) const;
+
+  /// \throws std::runtime_error if there is no such file, it is of another kind or version, or it
+  /// is
+  ///         not what was written.
+  [[nodiscard]] static StateFile read(const std::filesystem::path& path);
+};
+
+namespace detail {
+
+/// The first bytes of a file. After them come the length of a JSON header in 8 bytes, the header,
+/// the policies' states and llama.cpp's.
+struct StateMark {
+  static constexpr std::string_view expected_kind = "mkvstate";
+  static constexpr std::uint32_t current_version = 2;
+
+  std::array<char, expected_kind.size()> kind;
+  std::uint32_t version;
+  std::uint32_t checksum;  ///< CRC-32 of all that comes after
+};
+
+template <class T>
+void append(std::vector<std::byte>& bytes, std::span<const T> more) {
+  const auto added = std::as_bytes(more);
+  bytes.insert(bytes.end(), added.begin(), added.end());
+}
+
+/// Every unit keeps a token in each cell.
+inline void check(const SavedCells& cells, const std::filesystem::path& path) {
+  std::vector<Position> positions = cells.positions;
+  std::sort(positions.begin(), positions.end());
+  const bool distinct = std::adjacent_find(positions.begin(), positions.end()) == positions.end();
+  const bool in_range =
+      positions.empty() || (positions.front() >= 0 && positions.back() < cells.next);
+  if (!distinct || !in_range) {
+    support::fail(path,
+                  "positions: must be different, and below next = " + std::to_string(cells.next));
   }
-  return texts;
+  for (const std::vector<std::int32_t>& slots : cells.slots) {
+    std::vector<std::int32_t> ranks = slots;
+    std::erase(ranks, -1);
+    std::sort(ranks.begin(), ranks.end());
+    bool each_once = ranks.size() == positions.size();
+    for (std::size_t i = 0; each_once && i < ranks.size(); ++i) {
+      each_once = ranks[i] == static_cast<std::int32_t>(i);
+    }
+    if (!each_once) {
+      support::fail(path, "slots: must name each of the " + std::to_string(positions.size()) +
+                              " cells once, and -1 otherwise");
+    }
+  }
+}
+
+/// A field's value, which must be one of a few.
+inline void expect_one_of(const std::filesystem::path& path, const char* field,
+                          const std::string& value, const std::vector<std::string>& allowed) {
+  support::expect(std::find(allowed.begin(), allowed.end(), value) != allowed.end(), path, field,
+                  value, "one of " + policies::joined(allowed, ", "));
+}
+
+}  // namespace detail
+
+inline void StateFile::write(const std::filesystem::path& path) const {
+  const nlohmann::json header = {{"llama_cpp", llama_cpp},
+                                 {"model", model},
+                                 {"model_bytes", model_bytes},
+                                 {"scope", scope},
+                                 {"cache_type", cache_type},
+                                 {"flash_attention", flash_attention},
+                                 {"policy", policy.policy},
+                                 {"options", policy.options},
+                                 {"unread", unread},
+                                 {"next", cells.next},
+                                 {"positions", cells.positions},
+                                 {"slots", cells.slots},
+                                 {"policies_bytes", policies.size()},
+                                 {"memory_bytes", memory.size()}};
+  const std::string text = header.dump();
+  const std::uint64_t length = text.size();
+  std::vector<std::byte> body;
+  detail::append(body, std::span(&length, 1));
+  detail::append(body, std::span(text));
+  detail::append(body, std::span(policies));
+  detail::append(body, std::span(memory));
+  detail::StateMark mark{
+      .kind = {}, .version = detail::StateMark::current_version, .checksum = support::crc32(body)};
+  std::copy(detail::StateMark::expected_kind.begin(), detail::StateMark::expected_kind.end(),
+            mark.kind.begin());
+  support::OutputFile file(path);
+  file.stream().write(reinterpret_cast<const char*>(&mark), sizeof(mark));
+  file.stream().write(reinterpret_cast<const char*>(body.data()),
+                      static_cast<std::streamsize>(body.size()));
+  file.finish();
+}
+
+inline StateFile StateFile::read(const std::filesystem::path& path) {
+  using detail::StateMark;
+  support::InputFile file(path);
+  if (file.left() < sizeof(StateMark)) support::fail(path, "the file is not a state of llama_cpp");
+  const auto mark = file.read_one<StateMark>("the first bytes");
+  if (std::string_view(mark.kind.data(), mark.kind.size()) != StateMark::expected_kind) {
+    support::fail(path, "the file is not a state of llama_cpp");
+  }
+  support::expect(mark.version == StateMark::current_version, path, "version", mark.version,
+                  std::to_string(StateMark::current_version));
+  const auto body = file.read<std::byte>(file.left(), "the state");
+  const std::uint32_t checksum = support::crc32(body);
+  support::expect(
+      checksum == mark.checksum, path, "checksum", checksum,
+      std::to_string(mark.checksum) + ", as written: the file is cut off or was changed");
+
+  StateFile state;
+  file.seek(sizeof(StateMark));
+  try {
+    const auto length = file.read_one<std::uint64_t>("the header's length");
+    const nlohmann::json header = support::parse_object(path, file.read_text(length, "the header"));
+    header.at("llama_cpp").get_to(state.llama_cpp);
+    header.at("model").get_to(state.model);
+    header.at("model_bytes").get_to(state.model_bytes);
+    header.at("scope").get_to(state.scope);
+    header.at("cache_type").get_to(state.cache_type);
+    header.at("flash_attention").get_to(state.flash_attention);
+    header.at("policy").get_to(state.policy.policy);
+    header.at("options").get_to(state.policy.options);
+    header.at("unread").get_to(state.unread);
+    header.at("next").get_to(state.cells.next);
+    header.at("positions").get_to(state.cells.positions);
+    header.at("slots").get_to(state.cells.slots);
+    state.policies = file.read<std::byte>(header.at("policies_bytes").get<std::uint64_t>(),
+                                          "the policies' states");
+    state.memory = file.read<std::uint8_t>(header.at("memory_bytes").get<std::uint64_t>(),
+                                           "llama.cpp's state");
+  } catch (const nlohmann::json::exception& error) {
+    support::fail(path, std::string("not a state of llama_cpp: ") + error.what());
+  }
+  support::expect(file.left() == 0, path, "bytes after the state", file.left(), "0");
+  detail::expect_one_of(path, "scope", state.scope, {"sequence", "layer", "head"});
+  detail::expect_one_of(path, "cache_type", state.cache_type, {"f16", "f32", "bf16"});
+  detail::check(state.cells, path);
+  return state;
 }
 
 }  // namespace morphkv::llama_cpp

@@ -8,6 +8,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -19,9 +20,13 @@
 #include "morphkv/core/prompt_rows.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
+#include "morphkv/eviction/rules.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 
 namespace morphkv::llama_cpp {
+
+/// Tokens that there is room for where each of them evicts one.
+inline constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
 
 /// A policy whose state is plain memory, as that of every policy on the library's machine.
 template <class Policy>
@@ -88,6 +93,13 @@ class Unit {
   void take_spare(std::vector<Cell>& cells) {
     cells.clear();
     cells.swap(spare_);
+  }
+
+  /// Tokens that can come until the policy is full.
+  [[nodiscard]] std::size_t room() const noexcept {
+    const EvictionRules& rules = policy_.plan().rules;
+    const bool cuts_prompt = rules.schedule == Schedule::after_prompt && policy_.size() == 0;
+    return rules.evicts() || cuts_prompt ? unlimited : policy_.slots() - policy_.size();
   }
 
   /// Chooses the slot of the token at `position`, which is decoded next.

@@ -4,11 +4,13 @@
 #ifndef MORPHKV_TOOLS_LLAMA_CPP_WRITING_HPP
 #define MORPHKV_TOOLS_LLAMA_CPP_WRITING_HPP
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
 #include <iostream>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -44,6 +46,35 @@ class Writing {
   void set_unread(const std::vector<llama_token>& tokens) { unread_.front() = tokens; }
   [[nodiscard]] const std::vector<llama_token>& unread() const { return unread_.front(); }
 
+  /// Tokens of a next prompt that the first sequence has room for.
+  [[nodiscard]] std::size_t room() const {
+    return session_->room() - (std::min)(unread().size(), session_->room());
+  }
+  /// \throws std::invalid_argument if there is no room for a prompt of so many tokens.
+  void require_room(std::size_t tokens) const {
+    if (tokens <= room()) return;
+    throw std::invalid_argument("--prompt: has " + std::to_string(tokens) +
+                                " tokens: must have at most " + std::to_string(room()) +
+                                ", which the cache has room for");
+  }
+
+  /// Goes on with the text of an earlier run, as if that had not ended.
+  void go_on() {
+    if (unread().empty()) {
+      throw std::invalid_argument("--load-state: its text has ended: needs --prompt");
+    }
+    if (unread().size() > session_->room()) {
+      throw std::invalid_argument("--load-state: its cache is full");
+    }
+    std::vector<llama_token> tokens;
+    tokens.swap(unread_.front());
+    for (const llama_token token : tokens) {
+      session_->step(token);
+      samplers_.front().add(token);
+    }
+    report_->texts.front().prompt = tokens;
+  }
+
   /// Reads what is new of a sequence.
   void read(std::span<const llama_token> tokens, std::size_t sequence = 0) {
     const auto start = Clock::now();
@@ -68,11 +99,14 @@ class Writing {
       const std::string piece = add(token, 0);
       std::fwrite(piece.data(), 1, piece.size(), stdout);
       support::flush_standard_output();
-      if (count + 1 < arguments_->tokens) {
+      const bool is_last = count + 1 == arguments_->tokens;
+      if (!is_last && session_->room() > 0) {
         session_->step(token);
-      } else {
-        unread_.front().push_back(token);
+        continue;
       }
+      if (!is_last) std::fputs("\nThe text ends here: the cache is full.\n", stderr);
+      unread_.front().push_back(token);
+      break;
     }
     report_->write_seconds += seconds_since(start);
     return text.text.substr(begin);
@@ -135,13 +169,22 @@ class Writing {
   std::vector<llama_token> first_;                ///< of every sequence
 };
 
-/// Messages from standard input, a line each, until it ends.
+/// Messages from standard input, a line each, until it ends or the cache is full.
 template <class AnySession>
 void chat(Writing<AnySession>& writing, const Model& model, Chat& format, bool begins) {
   std::string line;
   while (std::fputs("> ", stderr), std::getline(std::cin, line)) {
     if (line.empty()) continue;
-    writing.read(model.encode(format.ask(line), begins));
+    const std::vector<llama_token> message = model.encode(format.ask(line), begins);
+    if (message.size() > writing.room()) {
+      std::fprintf(
+          stderr,
+          "The message has %zu tokens and the cache room for %zu: the chat ends. A policy that "
+          "evicts has room for any number.\n",
+          message.size(), writing.room());
+      return;
+    }
+    writing.read(message);
     begins = false;
     format.answered(writing.write());
     std::fputs("\n", stdout);

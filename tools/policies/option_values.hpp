@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <cstddef>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -105,6 +106,13 @@ template <class Value>
   } else {
     return value;
   }
+}
+
+/// A value of to_json() as a command line gives it.
+[[nodiscard]] inline std::string text_of(const nlohmann::json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_number_float() && std::isinf(value.get<double>())) return "inf";
+  return value.dump();
 }
 
 }  // namespace morphkv::policies

@@ -188,8 +188,10 @@ template <class P>
 inline constexpr bool has_capacity = !std::same_as<P, Full>;
 
 /// visit(entry) for the policy called `name`, of those that `each` visits.
+/// \param option that gave the name
 /// \throws std::invalid_argument if there is none, listing all names
-void with_entry(const std::string& name, auto&& each, auto&& visit) {
+void with_entry(const std::string& name, auto&& each, auto&& visit,
+                const std::string& option = "policy") {
   std::vector<std::string_view> names;
   bool found = false;
   each([&](const auto& entry) {
@@ -198,7 +200,7 @@ void with_entry(const std::string& name, auto&& each, auto&& visit) {
     found = true;
     visit(entry);
   });
-  if (!found) refuse("policy", name, "one of " + joined(names, ", "));
+  if (!found) refuse(option, name, "one of " + joined(names, ", "));
 }
 
 void with_entry(const std::string& name, auto&& visit) {
@@ -252,6 +254,13 @@ template <class Options>
   each_option(options,
               [&](const char* name, auto& field, const char*) { result[name] = to_json(field); });
   return result;
+}
+
+/// The options that describe() lists, as options_of() reads them.
+[[nodiscard]] inline OptionTexts option_texts(const nlohmann::ordered_json& options) {
+  OptionTexts texts;
+  for (const auto& [name, value] : options.items()) texts[name] = text_of(value);
+  return texts;
 }
 
 /// Sets the slots of a cache that grows with its tokens, unless the user has, to the number that

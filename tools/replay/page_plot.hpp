@@ -56,12 +56,9 @@ function stepPlot(place, lines, steps, measure) {
     svg.append(group);
     return { group, stroke, name: line.name, y: y(line.points.at(-1)[1]) };
   });
-  drawn.sort((a, b) => a.y - b.y).forEach((d, i) => {
-    d.at = i ? Math.max(d.y, drawn[i - 1].at + 16) : d.y;
-  });
-  const excess = Math.max(0, (drawn.at(-1)?.at ?? 0) - (height - bottom));
+  moveApart(drawn, 16, height - bottom);
   for (const d of drawn) {
-    d.group.append(make("text", { x: width - right + 10, y: d.at - excess + 4, class: "label",
+    d.group.append(make("text", { x: width - right + 10, y: d.at + 4, class: "label",
       style: `fill: ${d.stroke}` }, d.name));
   }
   place.append(svg);

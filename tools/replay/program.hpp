@@ -5,7 +5,6 @@
 #define MORPHKV_TOOLS_REPLAY_PROGRAM_HPP
 
 #include <chrono>
-#include <concepts>
 #include <cstddef>
 #include <cstdio>
 #include <filesystem>
@@ -143,10 +142,7 @@ inline void run_chosen(const CommandLine& line, const Trace& trace, Session& ses
   std::vector<std::string> names;
   if (line.beside == "all") {
     each_policy([&]<class Policy>(const policies::PolicyEntry<Policy>& entry) {
-      const bool reads_chunks = !std::same_as<Policy, MorphKVCompat>;
-      if (entry.name != "full" && (reads_chunks || line.settings.chunk == 0)) {
-        names.emplace_back(entry.name);
-      }
+      if (entry.name != "full") names.emplace_back(entry.name);
     });
     std::erase(names, line.settings.policy);
   } else {
@@ -161,12 +157,15 @@ inline void run_chosen(const CommandLine& line, const Trace& trace, Session& ses
     Settings& settings = result.emplace_back(line.settings);
     settings.policy = name;
     settings.flags.clear();
-    policies::with_entry(name, each_policy, [&]<class P>(const policies::PolicyEntry<P>&) {
-      const auto capacity = line.settings.flags.find("capacity");
-      if (policies::has_capacity<P> && capacity != line.settings.flags.end()) {
-        settings.flags.insert(*capacity);
-      }
-    });
+    policies::with_entry(
+        name, each_policy,
+        [&]<class P>(const policies::PolicyEntry<P>&) {
+          const auto capacity = line.settings.flags.find("capacity");
+          if (policies::has_capacity<P> && capacity != line.settings.flags.end()) {
+            settings.flags.insert(*capacity);
+          }
+        },
+        "beside");
   }
   return result;
 }

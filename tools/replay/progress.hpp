@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdio>
 
+#include "support/parts.hpp"
+
 namespace morphkv::replay {
 
 class Progress {
@@ -35,11 +37,10 @@ class Progress {
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr std::size_t tenths = 10;
   static constexpr std::chrono::milliseconds interval{100};
 
   [[nodiscard]] bool is_due(std::size_t done) {
-    if (!is_terminal_) return done * tenths / total_ != (done - 1) * tenths / total_;
+    if (!is_terminal_) return tenths_.is_next_done(done, total_);
     const Clock::time_point now = Clock::now();
     if (now - shown_ < interval) return false;
     shown_ = now;
@@ -49,6 +50,7 @@ class Progress {
   std::size_t total_;
   bool enabled_;
   bool is_terminal_;
+  support::Parts tenths_;
   Clock::time_point start_ = Clock::now();
   Clock::time_point shown_ = Clock::now();
 };

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "comparison/lifetimes.hpp"
+#include "policies/option_values.hpp"
 #include "replay/replay.hpp"
 #include "replay/session.hpp"
 #include "replay/trace.hpp"
@@ -62,8 +63,7 @@ class Recording {
     const nlohmann::ordered_json description = session.description();
     std::string settings;
     for (const auto& [name, value] : description["options"].items()) {
-      const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-      settings += (settings.empty() ? "" : ", ") + name + " " + text;
+      settings += (settings.empty() ? "" : ", ") + name + " " + policies::text_of(value);
     }
     figures_ = {{"policy", description["policy"]},
                 {"settings", settings},
