@@ -297,14 +297,13 @@ class KVCache {
       history_ = other.history_;
       tokens_ = other.tokens_;
       workspace_.discard();
-      const RowSizes row = row_sizes<T>(shape_);
       for (std::size_t head = 0; head < policies_.size(); ++head) {
         const std::size_t layer = head / shape_.kv_heads;
         const KvView<const T> keys = other.storage_.keys(layer, head % shape_.kv_heads);
         const KvView<const T> values = other.storage_.values(layer, head % shape_.kv_heads);
         for (std::size_t slot = 0; slot < policies_[head].size(); ++slot) {
-          std::copy_n(keys[slot], row.key, keys_of(head)[slot]);
-          std::copy_n(values[slot], row.value, values_of(head)[slot]);
+          std::copy_n(keys[slot], row_.key, keys_of(head)[slot]);
+          std::copy_n(values[slot], row_.value, values_of(head)[slot]);
         }
       }
     }
@@ -317,7 +316,6 @@ class KVCache {
       (!shares_slots) {
     SnapshotWriter out;
     for_each_property([&](const char*, std::uint64_t value) { out.put(value); });
-    const RowSizes row = row_sizes<T>(shape_);
     for (const std::size_t count : tokens_) out.put(count);
     for (std::size_t head = 0; head < policies_.size(); ++head) {
       out.put(policies_[head].state_bytes().size());
@@ -326,8 +324,8 @@ class KVCache {
       const KvView<const T> values =
           storage_.values(head / shape_.kv_heads, head % shape_.kv_heads);
       for (std::size_t slot = 0; slot < policies_[head].size(); ++slot) {
-        out.put_bytes(std::as_bytes(std::span(keys[slot], row.key)));
-        out.put_bytes(std::as_bytes(std::span(values[slot], row.value)));
+        out.put_bytes(std::as_bytes(std::span(keys[slot], row_.key)));
+        out.put_bytes(std::as_bytes(std::span(values[slot], row_.value)));
       }
     }
     return std::move(out).finish();
@@ -341,7 +339,6 @@ class KVCache {
   void restore(std::span<const std::byte> saved) requires SavablePolicy<Policy> &&(!shares_slots) {
     SnapshotReader in(saved);
     for_each_property([&](const char* name, std::uint64_t value) { in.expect(name, value); });
-    const RowSizes row = row_sizes<T>(shape_);
     std::vector<std::size_t> tokens(shape_.layers);
     for (std::size_t& count : tokens) count = static_cast<std::size_t>(in.take());
     std::vector<Policy> policies = policies_;
@@ -351,7 +348,7 @@ class KVCache {
       const std::size_t slots = storage_.slots(head / shape_.kv_heads, head % shape_.kv_heads);
       require(slots >= policies[head].size(), "slots of memory", slots,
               "enough for the tokens of the snapshot: " + std::to_string(policies[head].size()));
-      rows.push_back(in.take_bytes(policies[head].size() * (row.key + row.value) * sizeof(T)));
+      rows.push_back(in.take_bytes(policies[head].size() * (row_.key + row_.value) * sizeof(T)));
     }
     in.expect_end();
     policies_ = std::move(policies);
@@ -364,8 +361,8 @@ class KVCache {
         from += count * sizeof(T);
       };
       for (std::size_t slot = 0; slot < policies_[head].size(); ++slot) {
-        read(keys_of(head)[slot], row.key);
-        read(values_of(head)[slot], row.value);
+        read(keys_of(head)[slot], row_.key);
+        read(values_of(head)[slot], row_.value);
       }
     }
   }
@@ -397,7 +394,7 @@ class KVCache {
   [[nodiscard]] std::span<const T> key(std::size_t layer, std::size_t head,
                                        std::size_t slot) const {
     require_below("slot", slot, size(layer, head));
-    return {storage_.keys(layer, head)[slot], row_size<T>(shape_.head_dim)};
+    return {storage_.keys(layer, head)[slot], row_.key};
   }
   [[nodiscard]] std::span<const T> value(std::size_t layer, std::size_t head,
                                          std::size_t slot) const {
@@ -408,7 +405,7 @@ class KVCache {
   /// \throws std::invalid_argument from `values` also where they lie in the keys
   [[nodiscard]] std::span<const T> keys(std::size_t layer, std::size_t head) const requires
       ContiguousStorage<Storage> {
-    const std::size_t elements = size(layer, head) * row_size<T>(shape_.head_dim);
+    const std::size_t elements = size(layer, head) * row_.key;
     return {storage_.keys(layer, head).data, elements};
   }
   [[nodiscard]] std::span<const T> values(std::size_t layer, std::size_t head) const requires
@@ -433,13 +430,14 @@ class KVCache {
   template <class MakeStorage>
   KVCache(const CacheShape& shape, const Options& options, const Budget& budget,
           const SharedBudget& shared, const MakeStorage& make_storage)
-      : shape_((static_cast<void>(row_sizes<T>(shape)), shape)),
+      : row_(row_sizes<T>(shape)),
+        shape_(shape),
         options_(options),
         budget_(budget),
         shared_(shared),
         policies_(make_policies()),
         storage_(make_storage(slots_of_memory())),
-        history_(shape_.heads(), history_of(options), row_sizes<T>(shape_)),
+        history_(shape_.heads(), history_of(options), row_),
         workspace_(shape_, max_slots()),
         placed_(shape_.kv_heads),
         tokens_(shape_.layers),
@@ -636,9 +634,8 @@ class KVCache {
       if constexpr (shares_slots) allocator_.reserve(at, std::span(policies_), storage_);
       const Placement placement = policies_[at].place(position);
       placed_[head] = placement.slot;
-      fetch_to_write(keys_of(at)[placement.slot], row_size<T>(shape_.head_dim) * sizeof(T));
-      fetch_to_write(values_of(at)[placement.slot],
-                     row_size<T>(shape_.stored_value_dim()) * sizeof(T));
+      fetch_to_write(keys_of(at)[placement.slot], row_.key * sizeof(T));
+      fetch_to_write(values_of(at)[placement.slot], row_.value * sizeof(T));
       if (!placements.empty()) placements[head] = placement;
     }
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
@@ -716,6 +713,7 @@ class KVCache {
     return policy.can_observe();
   }
 
+  RowSizes row_;
   CacheShape shape_;
   Options options_;
   Budget budget_;

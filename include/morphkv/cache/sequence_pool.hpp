@@ -57,7 +57,7 @@ class SequencePool {
   /// \throws std::invalid_argument if shape and options do not fit, or not one slab fits
   SequencePool(const CacheShape& shape, const Options& options, std::span<T> memory,
                HeadOrder order = HeadOrder::hnd)
-      : shape_(shape), slab_elements_(elements(shape, options)) {
+      : shape_(shape), row_(row_sizes<T>(shape)), slab_elements_(elements(shape, options)) {
     const std::size_t slabs = memory.size() / slab_elements_;
     require(slabs > 0, "elements of memory", memory.size(),
             "at least those of a slab: " + std::to_string(slab_elements_));
@@ -177,8 +177,7 @@ class SequencePool {
   /// The bytes of all slabs, in use or not, and of the sequences' bookkeeping.
   [[nodiscard]] MemoryUsage memory() const noexcept {
     const std::size_t bytes = slabs() * slab_bytes();
-    const RowSizes row = row_sizes<T>(shape_);
-    const std::size_t keys = bytes / (row.key + row.value) * row.key;
+    const std::size_t keys = bytes / (row_.key + row_.value) * row_.key;
     MemoryUsage usage{.keys = keys, .values = bytes - keys};
     for (const Sequence& sequence : sequences_) usage += sequence.memory();
     return usage;
@@ -226,17 +225,17 @@ class SequencePool {
 
   [[nodiscard]] std::vector<LayerMemory<T>> layers_of(std::span<T> slab) const {
     const std::size_t elements = slab.size() / shape_.layers;
-    const RowSizes row = row_sizes<T>(shape_);
-    const std::size_t rows = elements / (row.key + row.value);
+    const std::size_t rows = elements / (row_.key + row_.value);
     std::vector<LayerMemory<T>> layers;
     for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
       T* keys = slab.data() + layer * elements;
-      layers.push_back({keys, keys + rows * row.key});
+      layers.push_back({keys, keys + rows * row_.key});
     }
     return layers;
   }
 
   CacheShape shape_;
+  RowSizes row_;
   std::size_t slab_elements_;
   std::vector<Sequence> sequences_;  ///< [slabs]
   std::vector<State> states_;        ///< [slabs]
