@@ -9,8 +9,10 @@
 #include <cstddef>
 #include <limits>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "morphkv/core/logits.hpp"
 #include "morphkv/core/types.hpp"
 
 namespace morphkv::oracle {
@@ -49,6 +51,21 @@ inline std::vector<double> logits_over(std::span<const float> query, const Seque
 inline std::vector<double> weights_over(std::span<const float> query, const Sequence& sequence,
                                         std::span<const Position> tokens) {
   return softmax(logits_over(query, sequence, tokens));
+}
+
+/// The same with the scale and the soft cap of a model, and the sink of its query head `head`.
+inline std::vector<double> weights_over(std::span<const float> query, const Sequence& sequence,
+                                        std::span<const Position> tokens, const Logits& model,
+                                        std::size_t head) {
+  std::vector<double> logits = logits_over(query, sequence, tokens);
+  for (double& logit : logits) {
+    logit *= std::sqrt(static_cast<double>(sequence.head_dim)) * double{model.scale};
+    if (model.soft_cap > 0) logit = model.soft_cap * std::tanh(logit / model.soft_cap);
+  }
+  logits.push_back(model.sink(head));
+  std::vector<double> weights = softmax(std::move(logits));
+  weights.pop_back();
+  return weights;
 }
 
 /// The values of these tokens, weighted.
