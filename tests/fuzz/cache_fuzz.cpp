@@ -98,6 +98,7 @@ void play(FuzzBytes& bytes) {
   const auto last = static_cast<Position>(drawn.setting.max_tokens - 100);  // SnapKV grows
   for (int call = 0; call < 120 && !bytes.empty() && !duel.over(); ++call) {
     if (duel.cache().next_position(0) > last) break;
+    ++operations;
     const std::size_t code = bytes.byte();
     switch (code % 12) {
       case 0:
