@@ -697,9 +697,14 @@ int main(int argc, char** argv) {
   std::printf("\n%s, kernels for %s, %s\n", setting.cpu.c_str(), setting.kernels.c_str(),
               setting.date.c_str());
   morphkv::bench::print_table();
-  morphkv::bench::write_json(
-      "build/reports/kernels.json",
-      {{"cpu", setting.cpu}, {"kernels", setting.kernels}, {"date", setting.date}});
-  morphkv::bench::write_page("build/reports/kernels.html", setting);
+  try {
+    morphkv::bench::write_json(
+        "build/reports/kernels.json",
+        {{"cpu", setting.cpu}, {"kernels", setting.kernels}, {"date", setting.date}});
+    morphkv::bench::write_page("build/reports/kernels.html", setting);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "kernels_bench: %s\n", error.what());
+    return 1;
+  }
   return 0;
 }

@@ -7,10 +7,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
+#include <ostream>
 #include <string>
 
 #include "kernels/report.hpp"
+#include "support/output_file.hpp"
 
 namespace morphkv::bench {
 
@@ -59,7 +60,7 @@ inline std::string target_of(const Row& row) {
   return sign + row.target.substr(2) + ' ' + row.unit;
 }
 
-inline void write_row(std::ofstream& page, const Row& row, bool with_target) {
+inline void write_row(std::ostream& page, const Row& row, bool with_target) {
   char value[64];
   std::snprintf(value, sizeof value, "%.2f %s", row.value, row.unit.c_str());
   page << "<tr><td>" << escaped(row.measure) << "<td class=number>" << value;
@@ -72,7 +73,7 @@ inline void write_row(std::ofstream& page, const Row& row, bool with_target) {
 
 /// The rows for which `belongs` holds, under a title; nothing if there are none.
 template <class Belongs>
-void write_section(std::ofstream& page, const char* title, bool with_target, Belongs belongs) {
+void write_section(std::ostream& page, const char* title, bool with_target, Belongs belongs) {
   if (std::none_of(rows().begin(), rows().end(), belongs)) return;
   page << "<h2>" << title << "</h2><table><tr><th>measure<th>value"
        << (with_target ? "<th>target<th>against it<th>" : "") << "<th>beside it\n";
@@ -88,7 +89,8 @@ inline void write_page(const std::filesystem::path& path, const Setting& setting
   const auto met = std::count_if(rows().begin(), rows().end(),
                                  [&](const Row& row) { return has_target(row) && row.met; });
   std::filesystem::create_directories(path.parent_path());
-  std::ofstream page(path);
+  support::OutputFile file(path);
+  std::ostream& page = file.stream();
   page << "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" "
           "content=\"width=device-width\"><title>morphkv: kernels</title><style>"
        << page_style << "</style><h1>The kernels against their targets</h1><p class=note>"
@@ -104,6 +106,7 @@ inline void write_page(const std::filesystem::path& path, const Setting& setting
   write_section(page, "Without a target", false,
                 [&](const Row& row) { return !has_target(row) && !row.is_machine; });
   page << "</html>\n";
+  file.finish();
 }
 
 }  // namespace morphkv::bench

@@ -6,11 +6,12 @@
 
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "support/output_file.hpp"
 
 namespace morphkv::bench {
 
@@ -89,9 +90,8 @@ inline void write_json(const std::filesystem::path& path,
                      {"met", row.met},
                      {"limit", row.limit}});
   }
-  std::filesystem::create_directories(path.parent_path());
   report["rows"] = table;
-  std::ofstream(path) << report.dump(2) << '\n';
+  support::write_file(path, report.dump(2) + '\n');
 }
 
 }  // namespace morphkv::bench

@@ -18,6 +18,7 @@
 #include "llama/load.hpp"
 #include "llama/session.hpp"
 #include "morphkv/policy/full.hpp"
+#include "support/program.hpp"
 #include "tasks/families.hpp"
 #include "tasks/sampler.hpp"
 
@@ -127,13 +128,8 @@ int main(int argc, char** argv) {
   app.add_option("--min-p", arguments.min_p, "saga: min-p sampling, 1 for greedy")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-  try {
+  return support::run_program("check_model", app, argc, argv, [&] {
     const llama::Model model = llama::ModelFiles(arguments.model).load();
     for (const std::string& task : arguments.tasks) check_task(arguments, model, task);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "check_model: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  });
 }

@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "support/program.hpp"
 #include "tasks/families.hpp"
 #include "tasks/training_options.hpp"
 
@@ -124,7 +125,9 @@ void with_family(const std::string& task, Action action) {
   }
 }
 
-void run(int argc, char** argv) {
+}  // namespace
+
+int main(int argc, char** argv) {
   Settings settings;
   CLI::App app("Writes examples of the tasks of the benchmarks.");
   app.require_subcommand(1);
@@ -160,21 +163,5 @@ void run(int argc, char** argv) {
   many->callback([&] {
     with_family(settings.task, [&](const auto& family) { write_training(family, settings); });
   });
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
-  }
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  try {
-    run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "write_tasks: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  return morphkv::support::run_program("write_tasks", app, argc, argv, [] {});
 }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory that runs out at any point of a prefill: the caller gets std::bad_alloc, and nothing has
-// changed.
+// Memory that runs out at any point of any call: the caller gets std::bad_alloc, nothing has
+// changed, and nothing is lost. Calls that must not allocate do not.
 #include <gtest/gtest.h>
 
 #include <cstddef>
 #include <new>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "morphkv/cache/sequence_pool.hpp"
 #include "support/allocation_counter.hpp"
 #include "support/contenders.hpp"
 #include "support/script.hpp"
@@ -16,41 +18,95 @@ namespace morphkv::testing::allocation_failure_test { namespace {
 
 const CacheShape shape{.layers = 1, .query_heads = 4, .kv_heads = 2, .head_dim = 4};
 
-/// Prefills with the first, second, ... allocation failing, until none fails.
+/// Calls with the first, second, ... allocation failing, until none fails. After each failure
+/// unchanged(which) must hold, and no byte may be in use that was not before.
+/// \return how many allocations the call makes
+template <class Call, class Unchanged>
+std::size_t fail_each_allocation(const Call& call, const Unchanged& unchanged) {
+  for (std::size_t failures = 0;; ++failures) {
+    const std::size_t live = allocations.live;
+    bool threw = false;
+    allocations.fail_after = failures;
+    try {
+      call();
+    } catch (const std::bad_alloc&) {
+      threw = true;
+    }
+    allocations.fail_after = AllocationCounter::never;
+    if (!threw) return failures;
+    EXPECT_EQ(allocations.live, live) << "allocation " << failures;
+    unchanged(failures);
+    if (::testing::Test::HasFailure() || failures > 10'000) return failures;
+  }
+}
+
+constexpr auto nothing_to_check = [](std::size_t) {};
+
+/// A prefill whose allocations fail.
 template <class Cache>
 void expect_all_or_nothing(Cache& cache, std::size_t tokens) {
   const Script script;
   const auto before = cache;
   const Tokens block = script.at(shape, 0, cache.next_position(0), tokens);
   std::vector<float> outputs(block.queries.size());
-  std::size_t failures = 0;
-  for (;; ++failures) {
-    ASSERT_LT(failures, 10'000U);
-    bool threw = false;
-    allocations.fail_after = failures;
-    try {
-      ASSERT_EQ(cache.prefill(0, block.queries, block.keys, block.values, std::span(outputs)),
-                Status::ok);
-    } catch (const std::bad_alloc&) {
-      threw = true;
-    }
-    allocations.fail_after = AllocationCounter::never;
-    if (!threw) break;
+  const auto prefill = [&] {
+    ASSERT_EQ(cache.prefill(0, block.queries, block.keys, block.values, std::span(outputs)),
+              Status::ok);
+  };
+  const auto unchanged = [&](std::size_t failures) {
     ASSERT_EQ(state_of(cache), state_of(before)) << "allocation " << failures;
     ASSERT_EQ(cache.next_position(0), before.next_position(0));
     ASSERT_EQ(cache.memory(), before.memory());
-    if (failures % 5 == 0) {
-      auto went_on = cache;
-      auto expected = before;
-      ASSERT_EQ(script.decode(went_on, 12), script.decode(expected, 12));
-      ASSERT_EQ(state_of(went_on), state_of(expected));
-    }
-  }
-  EXPECT_GT(failures, 10U);
+    if (failures % 5 != 0) return;
+    auto went_on = cache;
+    auto expected = before;
+    ASSERT_EQ(script.decode(went_on, 12), script.decode(expected, 12));
+    ASSERT_EQ(state_of(went_on), state_of(expected));
+  };
+  EXPECT_GT(fail_each_allocation(prefill, unchanged), 10U);
   auto expected = before;
   (void)script.prefill(expected, tokens);
   ASSERT_EQ(state_of(cache), state_of(expected));
   ASSERT_EQ(script.decode(cache, 20), script.decode(expected, 20));
+}
+
+/// Constructions and copies, which allocate, and steps, which do not.
+template <class Cache, class Make>
+void expect_faultless(const Make& make, bool has_history = true, bool reset_allocates = false) {
+  const Script script;
+  EXPECT_GT(fail_each_allocation([&] { (void)make(); }, nothing_to_check), 3U);
+
+  Cache cache = make();
+  (void)script.decode(cache, 30);
+  const Cache& origin = cache;
+  EXPECT_GT(fail_each_allocation([&] { const Cache copy(origin); }, nothing_to_check), 3U);
+
+  Cache other = make();
+  (void)Script(9).decode(other, 25);
+  const auto before = state_of(other);
+  const auto unchanged = [&](std::size_t which) {
+    ASSERT_EQ(state_of(other), before) << "allocation " << which;
+  };
+  EXPECT_GT(fail_each_allocation([&] { other.copy_from(origin); }, unchanged), 3U);
+  ASSERT_EQ(state_of(other), state_of(cache));
+  ASSERT_EQ(script.decode(other, 10), script.decode(cache, 10));
+
+  const Tokens token = script.at(shape, 0, cache.next_position(0));
+  std::vector<float> output(token.queries.size());
+  const auto steps = [&] {
+    ASSERT_EQ(cache.append(0, token.keys, token.values, cache.next_position(0)), Status::ok);
+    ASSERT_EQ(cache.attend(0, token.queries, std::span(output)), Status::ok);
+    ASSERT_EQ(cache.rollback(1), has_history ? Status::ok : Status::too_far_back);
+  };
+  EXPECT_EQ(fail_each_allocation(steps, nothing_to_check), 0U);
+
+  const auto at_the_end = state_of(cache);
+  const auto kept_all = [&](std::size_t which) {
+    ASSERT_EQ(state_of(cache), at_the_end) << "allocation " << which;
+  };
+  EXPECT_EQ(fail_each_allocation([&] { cache.reset(); }, kept_all) > 0, reset_allocates);
+  Cache fresh = make();
+  ASSERT_EQ(script.decode(cache, 10), script.decode(fresh, 10));
 }
 
 template <class Contender>
@@ -65,6 +121,47 @@ TYPED_TEST(AllocationFailureTest, LeavesTheCacheAsItWas) {
   expect_all_or_nothing(cache, protects ? 5 : 30);
   (void)Script().decode(cache, 5);
   expect_all_or_nothing(cache, protects ? 2 : 9);
+}
+
+TYPED_TEST(AllocationFailureTest, LosesNothingInConstructionsCopiesAndSteps) {
+  using Cache = KVCache<float, typename TypeParam::Policy>;
+  expect_faultless<Cache>([] {
+    return Cache(shape,
+                 TypeParam::options(
+                     {.capacity = 20, .window = 4, .sinks = 2, .max_tokens = 90, .history = 2}));
+  });
+}
+
+TEST(AllocationFailure, LosesNothingOfSharedSlots) {
+  using Cache = KVCache<float, DecayedMax, SharedStorage<float>>;
+  expect_faultless<Cache>(
+      [] { return Cache(shape, {.capacity = 20, .recent = 4}, SharedBudget{}); }, false, true);
+}
+
+TEST(AllocationFailure, LosesNothingOfAnAdaptiveBudget) {
+  using Cache = KVCache<float, MorphKV>;
+  expect_faultless<Cache>(
+      [] { return Cache(shape, {.capacity = 20, .window = 4}, Budget::adaptive()); }, false, true);
+}
+
+TEST(AllocationFailure, LosesNothingOfAPool) {
+  using Pool = SequencePool<float, MorphKV>;
+  const MorphKV::Options options{.capacity = 20, .window = 4, .history = 2};
+  std::vector<float> memory(3 * Pool::elements(shape, options));
+  const auto make = [&] { return Pool(shape, options, memory); };
+  EXPECT_GT(fail_each_allocation([&] { (void)make(); }, nothing_to_check), 3U);
+  Pool pool = make();
+  const Pool::Id first = *pool.create();
+  (void)Script().prefill(pool[first], 30);
+  const auto live = [&] {
+    const Pool::Id second = *pool.create();
+    const Pool::Id third = *pool.fork(first);
+    pool[second].copy_from(pool[third]);
+    ASSERT_EQ(pool.fork(first), std::nullopt);
+    pool.release(second);
+    pool.release(third);
+  };
+  EXPECT_EQ(fail_each_allocation(live, nothing_to_check), 0U);
 }
 
 TEST(AllocationFailure, LeavesAnAdaptiveBudgetUndivided) {

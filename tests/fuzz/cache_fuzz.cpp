@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// A KVCache through random calls, in lockstep with a model in double of each of its heads: what is
-// kept, what is stored, and what attention gives. Calls with wrong arguments change nothing.
+// A KVCache through random calls, on any instruction set and for any kind of logits, in lockstep
+// with a model in double of each of its heads: what is kept, what is stored, and what attention
+// gives; and with a cache over pages on another executor, which must not differ by a bit. Calls
+// with wrong arguments change nothing.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -19,6 +24,27 @@ struct Drawn {
   Setting setting;
 };
 
+/// A scale, a soft cap and sinks, or none.
+void draw_logits(CacheShape& shape, std::vector<float>& sinks, FuzzBytes& bytes) {
+  constexpr float scales[] = {0, 0.25F, 0.5F, 1};
+  constexpr float soft_caps[] = {0, 0, 0.5F, 20};
+  constexpr float all_sinks[] = {-std::numeric_limits<float>::infinity(), -2, 0, 5};
+  const std::size_t code = bytes.byte();
+  shape.scale = scales[code % 4] / std::sqrt(static_cast<float>(shape.head_dim));
+  shape.soft_cap = soft_caps[code / 4 % 4];
+  if (code / 16 % 2 == 0) return;
+  sinks.resize(shape.layers * shape.query_heads);
+  for (float& sink : sinks) sink = all_sinks[bytes.below(4)];
+  shape.sinks = sinks.data();
+}
+
+/// The kernels that run from now on.
+void draw_isa(FuzzBytes& bytes) {
+  using kernels::Isa;
+  constexpr Isa isas[] = {Isa::avx512_bf16, Isa::avx512, Isa::avx2, Isa::portable};
+  kernels::limit_isa(isas[bytes.below(std::size(isas))]);
+}
+
 Drawn draw(FuzzBytes& bytes) {
   constexpr std::size_t head_dims[] = {1, 3, 8, 17, 64};
   CacheShape shape{.layers = 1 + bytes.below(2), .kv_heads = 1 + bytes.below(2)};
@@ -28,7 +54,7 @@ Drawn draw(FuzzBytes& bytes) {
   s.window = 1 + bytes.below(20);
   s.sinks = bytes.below(5);
   s.capacity = s.window + s.sinks + 1 + bytes.below(40);
-  s.max_tokens = 4096;
+  s.max_tokens = 1024;
   s.history = bytes.below(7);
   s.group = bytes.byte() % 2 == 0 ? GroupFusion::max : GroupFusion::mean;
   return {shape, s};
@@ -63,10 +89,16 @@ void refuse(Cache& cache, FuzzBytes& bytes) {
 
 template <Scalar T, class Contender>
 void play(FuzzBytes& bytes) {
-  const Drawn drawn = draw(bytes);
+  Drawn drawn = draw(bytes);
+  std::vector<float> sinks;
+  draw_logits(drawn.shape, sinks, bytes);
+  draw_isa(bytes);
   SCOPED_TRACE(::testing::Message() << drawn.setting);
-  CacheDuel<T, Contender> duel(drawn.shape, drawn.setting, bytes.below(65'536));
+  CacheDuel<T, Contender, float, true> duel(drawn.shape, drawn.setting, bytes.below(65'536));
+  const auto last = static_cast<Position>(drawn.setting.max_tokens - 100);  // SnapKV grows
   for (int call = 0; call < 120 && !bytes.empty() && !duel.over(); ++call) {
+    if (duel.cache().next_position(0) > last) break;
+    ++operations;
     const std::size_t code = bytes.byte();
     switch (code % 12) {
       case 0:

@@ -96,6 +96,7 @@ class Play {
     for (int call = 0; call < 300 && !bytes.empty() && rows_ < max_rows; ++call) {
       const std::size_t code = bytes.byte();
       const Weights kind = all_weights[code / 16 % all_weights.size()];
+      ++operations;
       switch (code % 16) {
         case 0:
           block(kind, 1 + bytes.below(70));

@@ -19,6 +19,9 @@
 
 namespace morphkv::testing {
 
+/// Calls of what is tested so far.
+inline std::uint64_t operations = 0;
+
 /// Ends the fuzzer, which then saves the input.
 [[noreturn]] inline void fuzz_failure(const std::string& what) {
   std::fprintf(stderr, "%s\n", what.c_str());

@@ -104,9 +104,10 @@ def main():
     write("llama2c", [llama2c()])
     write("tokenizer", [tokenizer(TOKENIZERS / f"{name}.json")
                         for name in ("digits", "llama3", "metaspace", "qwen2", "sentencepiece")])
-    draw = random.Random(1)
-    for name, policies in (("eviction", 18), ("cache", 6)):
-        write(name, [bytes([policy]) + draw.randbytes(160) for policy in range(policies)])
+    # Each folder and seed has random bytes of its own: one more changes no other.
+    for name, policies in (("eviction", 18), ("cache", 12)):
+        write(name, [bytes([policy]) + random.Random(f"{name} {policy}").randbytes(160)
+                     for policy in range(policies)])
 
 
 main()

@@ -9,11 +9,16 @@
 #include <cstddef>
 #include <limits>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "morphkv/core/logits.hpp"
 #include "morphkv/core/types.hpp"
 
 namespace morphkv::oracle {
+
+// Rows are read by pointers: without optimisation, operators of std::vector take most of a test's
+// time.
 
 /// The keys and values of one KV head, every token that ever came, by position.
 struct Sequence {
@@ -37,9 +42,10 @@ inline std::vector<double> logits_over(std::span<const float> query, const Seque
                                        std::span<const Position> tokens) {
   std::vector<double> logits;
   for (const Position token : tokens) {
-    const std::vector<double>& key = sequence.keys.at(static_cast<std::size_t>(token));
+    const double* key = sequence.keys.at(static_cast<std::size_t>(token)).data();
+    const float* q = query.data();
     double dot = 0;
-    for (std::size_t d = 0; d < sequence.head_dim; ++d) dot += double{query[d]} * key[d];
+    for (std::size_t d = 0; d < sequence.head_dim; ++d) dot += double{q[d]} * key[d];
     logits.push_back(dot / std::sqrt(static_cast<double>(sequence.head_dim)));
   }
   return logits;
@@ -51,14 +57,31 @@ inline std::vector<double> weights_over(std::span<const float> query, const Sequ
   return softmax(logits_over(query, sequence, tokens));
 }
 
+/// The same with the scale and the soft cap of a model, and the sink of its query head `head`.
+inline std::vector<double> weights_over(std::span<const float> query, const Sequence& sequence,
+                                        std::span<const Position> tokens, const Logits& model,
+                                        std::size_t head) {
+  std::vector<double> logits = logits_over(query, sequence, tokens);
+  for (double& logit : logits) {
+    logit *= std::sqrt(static_cast<double>(sequence.head_dim)) * double{model.scale};
+    if (model.soft_cap > 0) logit = model.soft_cap * std::tanh(logit / model.soft_cap);
+  }
+  logits.push_back(model.sink(head));
+  std::vector<double> weights = softmax(std::move(logits));
+  weights.pop_back();
+  return weights;
+}
+
 /// The values of these tokens, weighted.
 inline std::vector<double> weighted_values(const std::vector<double>& weights,
                                            const Sequence& sequence,
                                            std::span<const Position> tokens) {
   std::vector<double> output(sequence.values.front().size(), 0.0);
   for (std::size_t t = 0; t < tokens.size(); ++t) {
-    const std::vector<double>& value = sequence.values.at(static_cast<std::size_t>(tokens[t]));
-    for (std::size_t d = 0; d < output.size(); ++d) output[d] += weights[t] * value[d];
+    const double* value = sequence.values.at(static_cast<std::size_t>(tokens[t])).data();
+    const double weight = weights[t];
+    double* sum = output.data();
+    for (std::size_t d = 0; d < output.size(); ++d) sum[d] += weight * value[d];
   }
   return output;
 }
@@ -69,8 +92,10 @@ inline std::vector<double> weighted_magnitudes(const std::vector<double>& weight
                                                std::span<const Position> tokens) {
   std::vector<double> output(sequence.values.front().size(), 0.0);
   for (std::size_t t = 0; t < tokens.size(); ++t) {
-    const std::vector<double>& value = sequence.values.at(static_cast<std::size_t>(tokens[t]));
-    for (std::size_t d = 0; d < output.size(); ++d) output[d] += weights[t] * std::abs(value[d]);
+    const double* value = sequence.values.at(static_cast<std::size_t>(tokens[t])).data();
+    const double weight = weights[t];
+    double* sum = output.data();
+    for (std::size_t d = 0; d < output.size(); ++d) sum[d] += weight * std::abs(value[d]);
   }
   return output;
 }

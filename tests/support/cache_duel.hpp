@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -19,6 +21,7 @@
 #include "oracle/eviction_oracle.hpp"
 #include "support/contenders.hpp"
 #include "support/duel.hpp"
+#include "support/engine_memory.hpp"
 #include "support/random.hpp"
 #include "support/script.hpp"
 #include "support/weights.hpp"
@@ -47,18 +50,33 @@ inline constexpr double unit_roundoff<Eigen::half> = 0x1p-11;
 template <>
 inline constexpr double unit_roundoff<Eigen::bfloat16> = 0x1p-8;
 
-/// Elements that callers pass, E, are the cache's scalar or float.
-template <Scalar T, class Contender, class E = float>
+/// The heads of a layer, the last first.
+struct BackwardsExecutor {
+  template <class Body>
+  void operator()(std::size_t count, Body&& body) const {
+    while (count > 0) body(--count);
+  }
+};
+
+/// Elements that callers pass, E, are the cache's scalar or float. With a twin, a cache over pages
+/// of an engine takes the same calls on another executor, and not a bit of it may differ.
+template <Scalar T, class Contender, class E = float, bool has_twin = false>
 class CacheDuel {
  public:
   using Policy = typename Contender::Policy;
+  using Twin = KVCache<T, Policy, EngineStorage<T>>;
 
   CacheDuel(const CacheShape& shape, const Setting& setting, std::uint64_t seed)
       : cache_(shape, Contender::options(setting)),
         group_fusion_(setting.group),
         history_(setting.history),
         heads_(shape.heads(), {Contender::reference(setting), {shape.head_dim, {}, {}}}),
-        random_(seed) {}
+        random_(seed) {
+    if constexpr (has_twin) {
+      memory_.emplace(shape, cache_.policy(0, 0).slots(), MemoryKind{"pages", HeadOrder::hnd, 7});
+      twin_.emplace(shape, Contender::options(setting), memory_->storage());
+    }
+  }
 
   [[nodiscard]] KVCache<T, Policy>& cache() { return cache_; }
   [[nodiscard]] Random& random() { return random_; }
@@ -77,6 +95,9 @@ class CacheDuel {
       std::vector<E> outputs(queries.size());
       const Position first = cache_.next_position(layer);
       ASSERT_EQ(cache_.prefill(layer, queries, keys, values, outputs), Status::ok);
+      twin_does(outputs, [&](Twin& twin, std::span<E> to) {
+        return twin.prefill(layer, queries, keys, values, to, BackwardsExecutor{});
+      });
       for (std::size_t head = 0; head < shape().kv_heads; ++head) {
         follow_block(
             layer, head, first,
@@ -93,10 +114,13 @@ class CacheDuel {
       const std::vector<float> query = append(layer);
       std::vector<E> output(query.size());
       ASSERT_EQ(cache_.attend(layer, converted<E>(query), output), Status::ok);
+      twin_does(output, [&](Twin& twin, std::span<E> to) {
+        return twin.attend(layer, converted<E>(query), to, BackwardsExecutor{});
+      });
       for (std::size_t head = 0; head < shape().kv_heads; ++head) {
         Head& truth = at(layer, head);
         const std::vector<Position> seen = truth.oracle.kept();
-        const auto rows = weights(truth, head, query, seen);
+        const auto rows = weights(truth, layer, head, query, seen);
         check_outputs(truth, head, rows, seen, converted<float>(output));
         truth.oracle.attend(by_position(oracle::fuse(rows, group_fusion_), seen));
       }
@@ -115,6 +139,7 @@ class CacheDuel {
         observe_head(layer, head, kind, weights, stride);
       }
       ASSERT_EQ(cache_.observe(layer, weights, stride), Status::ok);
+      twin_does({}, [&](Twin& twin, auto) { return twin.observe(layer, weights, stride); });
     }
     compare();
   }
@@ -127,6 +152,9 @@ class CacheDuel {
       tokens += past_[past_.size() - 1 - i].tokens;
     }
     ASSERT_EQ(cache_.rollback(tokens), reaches ? Status::ok : Status::too_far_back);
+    if constexpr (has_twin) {
+      ASSERT_EQ(twin_->rollback(tokens), reaches ? Status::ok : Status::too_far_back);
+    }
     for (; reaches && count > 0; --count) {
       heads_ = std::move(past_.back().heads);
       past_.pop_back();
@@ -145,6 +173,7 @@ class CacheDuel {
   /// Begins another sequence.
   void reset() {
     cache_.reset();
+    if constexpr (has_twin) twin_->reset();
     for (Head& head : heads_) {
       head = {oracle::EvictionOracle(head.oracle.options()), {shape().head_dim, {}, {}}};
     }
@@ -202,6 +231,7 @@ class CacheDuel {
     const auto value = converted<E>(token.values);
     const Position position = cache_.next_position(layer);
     EXPECT_EQ(cache_.append(layer, key, value, position), Status::ok);
+    twin_does({}, [&](Twin& twin, auto) { return twin.append(layer, key, value, position); });
     const std::vector<float> keys = converted<float>(key);
     const std::vector<float> values = converted<float>(value);
     for (std::size_t head = 0; head < shape().kv_heads; ++head) {
@@ -217,13 +247,14 @@ class CacheDuel {
   }
 
   /// [query head of the group][seen]
-  [[nodiscard]] std::vector<std::vector<double>> weights(const Head& truth, std::size_t head,
+  [[nodiscard]] std::vector<std::vector<double>> weights(const Head& truth, std::size_t layer,
+                                                         std::size_t head,
                                                          std::span<const float> query,
                                                          std::span<const Position> seen) const {
     std::vector<std::vector<double>> rows;
     for (std::size_t g = 0; g < shape().group(); ++g) {
-      rows.push_back(
-          oracle::weights_over(of_head(query, head * shape().group() + g), truth.sequence, seen));
+      rows.push_back(oracle::weights_over(of_head(query, head * shape().group() + g),
+                                          truth.sequence, seen, shape().logits(layer, head), g));
     }
     return rows;
   }
@@ -248,7 +279,7 @@ class CacheDuel {
       seen.push_back(first + static_cast<Position>(t));
       remember(truth, seen.back(), of_head(token(block.keys), head),
                of_head(token(block.values), head));
-      const auto row = weights(truth, head, token(block.queries), seen);
+      const auto row = weights(truth, layer, head, token(block.queries), seen);
       check_outputs(truth, head, row, seen, token(outputs));
       rows.push_back(by_position(oracle::fuse(row, group_fusion_), seen));
     }
@@ -303,7 +334,21 @@ class CacheDuel {
     truth.oracle.attend(fused);
   }
 
+  /// The twin takes the same call: do(twin, its output).
+  template <class Do>
+  void twin_does(const std::vector<E>& output, const Do& call) {
+    if constexpr (has_twin) {
+      std::vector<E> same(output.size());
+      ASSERT_EQ(call(*twin_, std::span<E>(same)), Status::ok);
+      if (output.empty()) return;
+      ASSERT_EQ(std::memcmp(same.data(), output.data(), output.size() * sizeof(E)), 0);
+    }
+  }
+
   void compare() {
+    if constexpr (has_twin) {
+      ASSERT_EQ(state_of(*twin_), state_of(cache_));
+    }
     for (std::size_t layer = 0; layer < shape().layers && !over_; ++layer) {
       for (std::size_t head = 0; head < shape().kv_heads && !over_; ++head) {
         compare_kept(layer, head);
@@ -347,6 +392,8 @@ class CacheDuel {
   }
 
   KVCache<T, Policy> cache_;
+  std::optional<EngineMemory<T>> memory_;  ///< of the twin
+  std::optional<Twin> twin_;
   GroupFusion group_fusion_;
   std::size_t history_;
   std::vector<Head> heads_;  ///< [layers][kv_heads]

@@ -259,7 +259,8 @@ class KVCache {
     return Status::ok;
   }
 
-  /// Removes all tokens; memory and options stay. It allocates where heads share memory.
+  /// Removes all tokens; memory and options stay. It allocates where heads share memory or
+  /// an adaptive budget; if that fails, nothing has changed.
   void reset() {
     if constexpr (shares_slots) {
       *this = KVCache(shape_, options_, shared_);
