@@ -83,7 +83,9 @@ class Layers {
 
   [[nodiscard]] std::size_t slots() const { return slots_; }
   [[nodiscard]] std::size_t count() const { return count_; }
-  [[nodiscard]] std::size_t layer_bytes() const { return 2 * kv_heads * slots_ * row_blocks * sizeof(T); }
+  [[nodiscard]] std::size_t layer_bytes() const {
+    return 2 * kv_heads * slots_ * row_blocks * sizeof(T);
+  }
   [[nodiscard]] T* keys(std::size_t layer, std::size_t head) const {
     return keys_.data() + (layer * kv_heads + head) * slots_ * row_blocks;
   }
