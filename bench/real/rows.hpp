@@ -114,7 +114,7 @@ inline void add_format_rows(const Results& results, const Plan& plan, std::vecto
              {}};
     more.met = more.value.mean <= 5;
     rows.push_back(more);
-    Row less{"recommended, q8_0 against 16 bits, the bytes of" + at(slots) + ": KL less, %",
+    Row less{"recommended, q8_0 with the bytes of 16 bits" + at(slots) + ": KL less, %",
              change(find_format(format_name<Q8_0>("recommended"), slots), -1),
              "at least 30",
              {}};
