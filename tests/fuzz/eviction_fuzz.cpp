@@ -155,7 +155,9 @@ class Play {
     const Oracle before = oracle_;
     const std::vector<std::byte> bytes = state();
     const Status status = append_block(policy_, first, rows);
-    if constexpr (has_oracle) ASSERT_EQ(status, oracle_.block(first, rows));
+    if constexpr (has_oracle) {
+      ASSERT_EQ(status, oracle_.block(first, rows));
+    }
     if (status != Status::ok) {
       ASSERT_TRUE(state() == bytes) << "a block that is refused changes nothing";
       return;
@@ -177,7 +179,9 @@ class Play {
     ASSERT_EQ(placement.status, of_team.status);
     ASSERT_EQ(placement.slot, of_team.slot);
     ASSERT_EQ(placement.evicted, of_team.evicted);
-    if constexpr (has_oracle) ASSERT_EQ(placement.status, oracle_.arrive(position));
+    if constexpr (has_oracle) {
+      ASSERT_EQ(placement.status, oracle_.arrive(position));
+    }
     if (placement.status != Status::ok) return;
     ASSERT_EQ(policy_.positions()[placement.slot], position);
     ++rows_;
@@ -239,7 +243,9 @@ class Play {
       rows.resize(rows.size() - count);
       count = 0;
       if (rows.empty()) continue;
-      if constexpr (has_oracle) ASSERT_EQ(oracle_.block(last.first, rows), Status::ok);
+      if constexpr (has_oracle) {
+        ASSERT_EQ(oracle_.block(last.first, rows), Status::ok);
+      }
       events_.push_back({last.before, last.first, rows, true});
     }
   }
@@ -260,7 +266,9 @@ class Play {
   void compare() {
     ASSERT_TRUE(std::ranges::equal(team_.state_bytes(), policy_.state_bytes()));
     ASSERT_LE(policy_.size(), policy_.slots());
-    if constexpr (has_oracle) ASSERT_EQ(kept(policy_), oracle_.kept());
+    if constexpr (has_oracle) {
+      ASSERT_EQ(kept(policy_), oracle_.kept());
+    }
   }
 
   [[nodiscard]] std::vector<std::byte> state() const {
