@@ -112,6 +112,7 @@ class CacheDuel {
     record_past(1);
     for (std::size_t layer = 0; layer < shape().layers && !over_; ++layer) {
       const std::vector<float> query = append(layer);
+      if (over_) return;
       std::vector<E> output(query.size());
       ASSERT_EQ(cache_.attend(layer, converted<E>(query), output), Status::ok);
       twin_does(output, [&](Twin& twin, std::span<E> to) {
@@ -133,6 +134,7 @@ class CacheDuel {
     record_past(1);
     for (std::size_t layer = 0; layer < shape().layers && !over_; ++layer) {
       (void)append(layer);
+      if (over_) return;
       const std::size_t stride = cache_.size(layer, 0) + 3;
       std::vector<float> weights(shape().query_heads * stride, -1.0F);  // padding is never read
       for (std::size_t head = 0; head < shape().kv_heads; ++head) {
@@ -224,7 +226,7 @@ class CacheDuel {
     truth.sequence.values.push_back(stored(value));
   }
 
-  /// Appends a random token to the cache and the oracles. \return its query
+  /// Appends a random token to the cache and the oracles, which may part here. \return its query
   std::vector<float> append(std::size_t layer) {
     const Tokens token = draw_tokens(shape(), 1, random_);
     const auto key = converted<E>(token.keys);
@@ -238,6 +240,7 @@ class CacheDuel {
       Head& truth = at(layer, head);
       EXPECT_EQ(truth.oracle.arrive(position), Status::ok);
       remember(truth, position, of_head(keys, head), of_head(values, head));
+      if (!over_) compare_kept(layer, head);
     }
     return converted<float>(converted<E>(token.queries));
   }
