@@ -29,7 +29,7 @@ inline constexpr std::size_t group = 4;
 inline constexpr std::size_t head_dim = 128;
 inline constexpr std::size_t cold_bytes = std::size_t{160} << 20U;
 
-template <Stored T>
+template <Storable T>
 constexpr const char* type_name() {
   if constexpr (std::same_as<T, float>) return "float";
   if constexpr (std::same_as<T, Q8_0>) return "q8_0";
@@ -52,7 +52,7 @@ class Numbers {
 };
 
 /// Keys and values of one layer when hot, of so many that no cache holds them when cold.
-template <Stored T>
+template <Storable T>
 class Layers {
  public:
   Layers(std::size_t slots, bool cold)

@@ -16,7 +16,7 @@
 namespace morphkv::bench {
 
 /// The layers one after the other, one at every call.
-template <Stored T>
+template <Storable T>
 class EndlessLayers {
  public:
   EndlessLayers(std::size_t slots, bool cold) : layers_(slots, cold) {}

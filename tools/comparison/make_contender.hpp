@@ -123,7 +123,7 @@ template <class Policy, class Cache = KVCache<Stored, Policy>, class MakeSetting
     if (name == "pin_half_life" && options.at("pins") == 0) continue;
     if (!text.empty()) text += ", ";
     text += name;
-    if (!value.is_boolean()) text += " " + policies::text_of(value);
+    if (!value.is_boolean()) (text += " ") += policies::text_of(value);
   }
   return text;
 }

@@ -43,7 +43,7 @@ class DecodeWorkspace {
   /// \return wrong_size, out_of_step if no token was placed since the last row, or bad_row if a
   ///         weight is not finite; and `output` is untouched. The policy does not change.
   /// O(slots x group x head_dim); it neither allocates nor throws.
-  template <Stored T, ElementOf<T> E, EvictionPolicy Policy>
+  template <Storable T, ElementOf<T> E, EvictionPolicy Policy>
   Status attend(std::size_t layer, std::size_t head, kernels::DecodeAttention<T> attention,
                 const Policy& policy, std::span<const E> query, std::span<E> output) noexcept {
     Status& status = heads_[head].status;

@@ -22,7 +22,7 @@ namespace morphkv { inline namespace v0 {
 
 /// What one KV head holds, and the part of a block that belongs to it. Nothing is owned. Elements
 /// of the block's token t begin at t * stride.
-template <Stored T, ElementOf<T> E>
+template <Storable T, ElementOf<T> E>
 struct PrefillHead {
   std::span<const Position> positions;  ///< of the slots in use
   KvView<const T> keys;                 ///< [slots]
@@ -64,7 +64,7 @@ struct PrefillHead {
 /// Memory: a copy of the head's keys and of the block's, and of the values where outputs are
 /// asked for; for rows 320 to 512 bytes per column. Complexity: O(slots + tokens) x head_dim x
 /// group per query. Thread safety: none.
-template <Stored T, ElementOf<T> E>
+template <Storable T, ElementOf<T> E>
 class PrefillAttention {
   /// What keys and values are copied to: what is stored, or the numbers of its blocks.
   using Computed = std::conditional_t<Quantised<T>, float, T>;

@@ -19,7 +19,7 @@ namespace morphkv { inline namespace v0 {
 /// For every head, what its newest tokens have replaced: a ring of as many tokens as the policy's
 /// history. Heads are numbered through all layers. Memory: two keys and two values per token,
 /// since a token of a block may be written again. It allocates in its constructor alone.
-template <Stored T>
+template <Storable T>
 class DraftHistory {
  public:
   DraftHistory(std::size_t heads, std::size_t tokens, const RowSizes& row)

@@ -35,7 +35,7 @@ struct MemoryStrides {
 
 /// The keys and values of one layer. Without pages they begin at this sequence's first slot; with
 /// pages, at the pool's first page. `values` is not read where they lie in the keys.
-template <Stored T>
+template <Storable T>
 struct LayerMemory {
   T* keys = nullptr;
   T* values = nullptr;
@@ -98,7 +98,7 @@ struct PagedBatch {
 /// to outlive the cache, and only the slots in use are ever written. It moves but does not copy,
 /// since two caches over one memory would overwrite each other; to fork a sequence, give the fork
 /// other memory and call KVCache::copy_from.
-template <Stored T>
+template <Storable T>
 class EngineStorage {
  public:
   /// Memory in one piece per layer.

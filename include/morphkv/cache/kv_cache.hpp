@@ -65,7 +65,7 @@ namespace morphkv { inline namespace v0 {
 ///
 /// Thread safety: calls for one cache must not overlap; within `prefill` and `attend` the heads of
 /// a layer run on the executor that the caller passes, and the result does not depend on it.
-template <Stored T, EvictionPolicy Policy, CacheStorage<T> Storage = OwnedStorage<T>>
+template <Storable T, EvictionPolicy Policy, CacheStorage<T> Storage = OwnedStorage<T>>
 class KVCache {
   /// Whether callers may also pass what is stored, and not floats alone.
   static constexpr bool is_16_bit = Scalar<T> && !std::same_as<T, float>;

@@ -20,7 +20,7 @@ namespace morphkv { inline namespace v0 {
 /// One allocation for the keys of all layers and one for the values, unless these lie in the keys.
 /// A head's slots lie in one piece, [slot][head_dim], and begin on a cache line. Copies are
 /// independent. Thread safety: that of a container.
-template <Stored T>
+template <Storable T>
 class OwnedStorage {
  public:
   static constexpr bool is_contiguous = true;

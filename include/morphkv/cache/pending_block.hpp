@@ -37,7 +37,7 @@ struct LayerBlock {
 
 /// Takes a block through score(), divide() where heads share a budget, select() and commit(). Until
 /// commit(), which neither fails nor allocates, no head has changed.
-template <Stored T, EvictionPolicy Policy, CacheStorage<T> Storage, ElementOf<T> E>
+template <Storable T, EvictionPolicy Policy, CacheStorage<T> Storage, ElementOf<T> E>
 class PendingBlock {
  public:
   /// \param heads the policies of the layer, [kv_heads]

@@ -38,7 +38,7 @@ namespace morphkv { inline namespace v0 {
 ///
 /// Thread safety: calls for one pool must not overlap, but for calls on different sequences
 /// (`pool[id]`), which are independent.
-template <Stored T, EvictionPolicy Policy>
+template <Storable T, EvictionPolicy Policy>
 class SequencePool {
  public:
   using Options = typename Policy::Options;

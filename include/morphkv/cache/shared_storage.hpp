@@ -40,7 +40,7 @@ struct SharedBudget {
 ///
 /// Memory beside the rows: at most a page less one row per head (3 % of the rows), 4 bytes per page
 /// and 4 per page that a head may have. Copies are independent.
-template <Stored T>
+template <Storable T>
 class SharedStorage {
  public:
   /// \param capacity rows that every head has at first

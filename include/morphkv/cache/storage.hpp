@@ -22,7 +22,7 @@ namespace morphkv { inline namespace v0 {
 /// strides and pages. OwnedStorage, EngineStorage and SharedStorage are the library's own.
 template <class S, class T>
 concept CacheStorage =
-    Stored<T> && std::movable<S> &&
+    Storable<T> && std::movable<S> &&
     requires(S storage, const S& constant, std::size_t layer, std::size_t head) {
       { storage.keys(layer, head) } noexcept -> std::same_as<KvView<T>>;
       { storage.values(layer, head) } noexcept -> std::same_as<KvView<T>>;

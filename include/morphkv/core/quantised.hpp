@@ -16,7 +16,7 @@
 namespace morphkv { inline namespace v0 {
 
 /// 32 numbers as bytes times a scale, 8.5 bits each: q8_0 of ggml, byte for byte.
-struct Q8_0 {
+struct Q8_0 {  // NOLINT(readability-identifier-naming): as ggml calls it
   static constexpr std::size_t numbers = 32;
 
   Eigen::half scale{};              ///< the greatest magnitude / 127
@@ -28,7 +28,7 @@ struct Q8_0 {
 };
 
 /// 32 numbers as four bits times a scale, 4.5 bits each: q4_0 of ggml, byte for byte.
-struct Q4_0 {
+struct Q4_0 {  // NOLINT(readability-identifier-naming): as ggml calls it
   static constexpr std::size_t numbers = 32;
 
   Eigen::half scale{};  ///< the number of the greatest magnitude / -8
@@ -48,10 +48,10 @@ concept Quantised = std::same_as<T, Q8_0> || std::same_as<T, Q4_0>;
 
 /// What a cache can store.
 template <class T>
-concept Stored = Scalar<T> || Quantised<T>;
+concept Storable = Scalar<T> || Quantised<T>;
 
 /// A number for each type, in files.
-template <Stored T>
+template <Storable T>
 inline constexpr std::uint32_t element_kind = std::same_as<T, float>             ? 0
                                               : std::same_as<T, Eigen::half>     ? 1
                                               : std::same_as<T, Eigen::bfloat16> ? 2
@@ -59,7 +59,7 @@ inline constexpr std::uint32_t element_kind = std::same_as<T, float>            
                                                                                  : 4;
 
 /// Elements of a row of `dim` numbers. \pre a whole number of blocks
-template <Stored T>
+template <Storable T>
 [[nodiscard]] constexpr std::size_t row_size(std::size_t dim) noexcept {
   if constexpr (Quantised<T>)
     return dim / T::numbers;
@@ -73,7 +73,7 @@ struct RowSizes {
   std::size_t value = 0;  ///< 0 where it lies in the key
 };
 /// \throws std::invalid_argument if the shape is not valid, or its dimensions are no whole blocks
-template <Stored T>
+template <Storable T>
 [[nodiscard]] RowSizes row_sizes(const CacheShape& shape) {
   validate(shape);
   if constexpr (Quantised<T>) {

@@ -28,7 +28,7 @@ using PrefetchHints = std::array<PrefetchHint, 4>;
 
 /// The arguments of decode_attention. Nothing is owned. Rows of keys and values lie as KvView says;
 /// where they have pages, both have the same.
-template <Stored T>
+template <Storable T>
 struct DecodeAttention {
   const float* query = nullptr;  ///< [group][head_dim]
   KvView<const T> keys;          ///< [tokens]

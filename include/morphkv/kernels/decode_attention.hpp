@@ -30,7 +30,7 @@ namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUIL
 /// A logit of minus infinity is a weight of 0. One pass over keys and values; no memory but the
 /// arguments'. O(tokens group head_dim).
 /// \return whether every weight is finite; if not, `output` and `row` hold no meaning.
-template <Stored T>
+template <Storable T>
 [[nodiscard]] bool decode_attention(const DecodeAttention<T>& a) noexcept {
   MORPHKV_DISPATCH(decode_attention(a));
 }

@@ -20,7 +20,7 @@
 namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::portable {
 
 /// Number `d` of a row.
-template <Stored T>
+template <Storable T>
 [[nodiscard]] float number_at(const T* row, std::size_t d) noexcept {
   if constexpr (Quantised<T>)
     return row[d / T::numbers].number(d % T::numbers);
@@ -29,7 +29,7 @@ template <Stored T>
 }
 
 /// Sum of products. Sixteen partial sums, which compilers turn into vectors without -ffast-math.
-template <Stored T>
+template <Storable T>
 [[nodiscard]] float dot(const float* a, const T* b, std::size_t size) noexcept {
   constexpr std::size_t width = 16;
   float partial[width] = {};
@@ -85,7 +85,7 @@ inline void fuse_group(const float* weights, std::size_t weight_stride, std::siz
 }
 
 /// See kernels::decode_attention.
-template <Stored T>
+template <Storable T>
 [[nodiscard]] bool decode_attention(const DecodeAttention<T>& a) noexcept {
   for (std::size_t t = 0; t < a.tokens; ++t) {
     for (std::size_t g = 0; g < a.group; ++g) {

@@ -13,7 +13,7 @@ inline constexpr std::size_t max_heads = 4;  ///< of the group that one pass ser
 inline constexpr std::size_t max_group = 128;
 
 /// Values between two looks ahead: each fetches as many bytes whatever the type.
-template <Stored T>
+template <Storable T>
 inline constexpr std::size_t read_block = Quantised<T> ? 8 : 16 / sizeof(T);
 
 /// What meets each of `Heads` query heads in registers at once: tokens' keys, vectors of a value.
@@ -44,7 +44,7 @@ MORPHKV_VECTOR_WORD void store_logits(const Floats (&sums)[Heads][Tokens], float
 
 /// Logits of `Tokens` tokens from `token` on, whose keys are those at `keys`, for `Heads` query
 /// heads.
-template <std::size_t Heads, std::size_t Tokens, Stored T>
+template <std::size_t Heads, std::size_t Tokens, Storable T>
 MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, std::size_t head,
                                   std::size_t token) noexcept {
   const float* query = a.query + head * a.head_dim;
@@ -94,7 +94,7 @@ inline void cap_pass(float* logits, std::size_t tokens, float soft_cap) noexcept
 
 /// Turns logits into exp(logit - greatest), in place. \return their sum and that of the sink, which
 /// is a logit too; `logarithm` receives log(sum of exp(logit)), NaN if there is none.
-template <Stored T>
+template <Storable T>
 float softmax_pass(float* logits, std::size_t tokens, float sink, ReadAhead<T>& ahead,
                    float& logarithm) noexcept {
   Floats highest = broadcast(logits[0]);
@@ -129,7 +129,7 @@ float softmax_pass(float* logits, std::size_t tokens, float sink, ReadAhead<T>& 
 
 /// sums += a token's weights for `Heads` query heads * `Chunks` vectors of its value from dimension
 /// `d` on. With Partial there is one chunk, of the dimensions that are left.
-template <bool Partial, std::size_t Heads, std::size_t Chunks, Stored T>
+template <bool Partial, std::size_t Heads, std::size_t Chunks, Storable T>
 MORPHKV_VECTOR_WORD void add_value(const T* from, std::size_t d, std::size_t rest,
                                    const float* weights, std::size_t weight_stride,
                                    Floats (&sums)[Heads][Chunks]) noexcept {
@@ -149,7 +149,7 @@ MORPHKV_VECTOR_WORD void add_value(const T* from, std::size_t d, std::size_t res
 
 /// output += weights * values, for `Heads` query heads, `Chunks` vectors of the values from
 /// dimension `d` on and `tokens` tokens from `token` on, where the cursor stands.
-template <std::size_t Heads, std::size_t Chunks, bool Partial, Stored T>
+template <std::size_t Heads, std::size_t Chunks, bool Partial, Storable T>
 void value_step(const DecodeAttention<T>& a, KvCursor<T> cursor, std::size_t head,
                 std::size_t token, std::size_t tokens, std::size_t d, std::size_t lines,
                 ReadAhead<T>& ahead) noexcept {
@@ -190,7 +190,7 @@ void value_step(const DecodeAttention<T>& a, KvCursor<T> cursor, std::size_t hea
 /// The two products of attention, in float: what decode_with asks for.
 struct FloatProducts {
   /// Logits of `Heads` query heads over all tokens.
-  template <std::size_t Heads, Stored T>
+  template <std::size_t Heads, Storable T>
   void logits(const DecodeAttention<T>& arguments, std::size_t head, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
     const DecodeAttention<T> a = arguments;  // a copy, which no store can change
@@ -212,7 +212,7 @@ struct FloatProducts {
 
   /// output += weights * values for `Heads` query heads and a tile of tokens, where the cursor
   /// stands.
-  template <std::size_t Heads, Stored T>
+  template <std::size_t Heads, Storable T>
   void values(const DecodeAttention<T>& a, const KvCursor<T>& cursor, std::size_t head,
               std::size_t token, std::size_t tokens, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
@@ -251,7 +251,7 @@ struct FloatProducts {
 };
 
 /// row = the group's weights times their shares, fused.
-template <bool Greatest, Stored T>
+template <bool Greatest, Storable T>
 void fuse_group(const DecodeAttention<T>& arguments, const float* shares) noexcept {
   const DecodeAttention<T> a = arguments;  // a copy, which no store can change
   const auto fused = [&](std::size_t t, auto whole) noexcept {
@@ -288,7 +288,7 @@ void for_each_pass(std::size_t group, const Use& use) noexcept {
 }
 
 /// Decode attention by some way of computing its two products.
-template <class Products, Stored T>
+template <class Products, Storable T>
 bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept {
   ReadAhead<T> ahead(a);
   ahead.lines(tuning.prefetch_bytes / 64);
@@ -330,7 +330,7 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
 }
 
 /// See kernels::decode_attention.
-template <Stored T>
+template <Storable T>
 bool decode_attention(const DecodeAttention<T>& a) noexcept {
   return a.group > max_group ? portable::decode_attention(a) : decode_with(FloatProducts(), a);
 }

@@ -18,7 +18,7 @@ namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUIL
 /// next, in this order: the way that a decode step goes, walked by prefetches some lines ahead of
 /// it. The lead does not shrink between keys and values, nor in the softmax, so the memory never
 /// waits for the arithmetic.
-template <Stored T>
+template <Storable T>
 class ReadAhead {
  public:
   explicit ReadAhead(const DecodeAttention<T>& a) noexcept : attention_(a) { enter(); }
