@@ -52,11 +52,12 @@ inline constexpr std::uint32_t max_weight_bits = 0x3f802000U;  ///< its pattern
 inline constexpr std::uint64_t max_units = std::uint64_t{1} << 62U;
 
 /// The number behind the binary16 pattern of a finite non-negative weight, in units of 2^-24:
-/// exact, since that is the spacing of binary16's denormals. 1.0 is 2^24 units.
+/// exact, since that is the spacing of binary16's denormals. 1.0 is 2^24 units. Of another pattern,
+/// which only a state from outside can hold, some number.
 [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t half_units(std::uint16_t bits) noexcept {
   const std::uint32_t exponent = bits >> 10U;
   const std::uint32_t mantissa = bits & 0x3ffU;
-  return exponent == 0 ? mantissa : (0x400U | mantissa) << (exponent - 1U);
+  return exponent == 0 ? mantissa : (0x400U | mantissa) << ((exponent - 1U) & 31U);
 }
 
 /// A weight in units of 2^-40, rounded half up. Never a call: see the namespaces of the kernels.
