@@ -367,7 +367,8 @@ class EvictionHead {
     const auto in_use = [&](Slot slot) { return slot < s.size; };
     if (s.size > slots() || s.quota > slots() || s.size > s.arrived || s.pins > plan_.rules.pins ||
         s.pinned_at > s.arrived || s.newest > max_position ||
-        (s.newest == no_position) != (s.size == 0) || s.status != Status::ok) {
+        (s.newest == no_position) != (s.size == 0) || s.status != Status::ok ||
+        s.awaits_row > (plan_.rules.evicts() ? 1U : 0U) || s.generates > 1) {
       return false;
     }
     if ((s.victim != no_slot && !in_use(s.victim)) || (s.hole != no_slot && !in_use(s.hole)) ||
