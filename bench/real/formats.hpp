@@ -30,6 +30,11 @@ template <class T>
   return format_name<T>("recommended") + "_same_slots";
 }
 
+/// Whether the model's heads can be quantised at all.
+[[nodiscard]] inline bool fills_blocks(const CacheShape& shape) {
+  return shape.head_dim % Q8_0::numbers == 0;
+}
+
 namespace detail {
 
 /// \param slots of the 16-bit cache

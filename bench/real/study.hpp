@@ -66,7 +66,7 @@ class Study {
       results_.presses.insert(results_.presses.begin(), full_cache(shape));
       prompt_cut_ = {"cut prompts", texts, plan_.prompt, plan_.response};
     }
-    if (plan_.has(Measure::formats)) {
+    if (plan_.has(Measure::formats) && fills_blocks(shape)) {
       results_.formats = format_contenders(shape, plan_.format_slots);
       formats_ = {"texts in 16, 8 and 4 bits", texts, plan_.prompt, plan_.response};
     }
