@@ -99,20 +99,20 @@ int main() {
   project(prompt_values, longest, kv_heads, stream);
   auto* kept = allocate<std::uint32_t>(rows);
   auto* counts = allocate<std::uint32_t>(sequences * kv_heads);
-  void* workspace =
-      allocate<std::byte>(device::admit_workspace(policy, sequences, kv_heads, longest));
   constexpr std::size_t query = std::size_t{kv_heads} * group * head_dim;
-  check(device::admit_prompts<T, head_dim>({.prompts = {.queries = prompt_queries,
-                                                        .query_sequence_stride = longest * query,
-                                                        .query_stride = query,
-                                                        .keys = prompt_rows(prompt_keys),
-                                                        .values = prompt_rows(prompt_values),
-                                                        .tokens = tokens,
-                                                        .max_tokens = longest,
-                                                        .sequences = sequences,
-                                                        .kv_heads = kv_heads,
-                                                        .group = group,
-                                                        .scale = scale},
+  const device::Prompts<T> prompts{.queries = prompt_queries,
+                                   .query_sequence_stride = longest * query,
+                                   .query_stride = query,
+                                   .keys = prompt_rows(prompt_keys),
+                                   .values = prompt_rows(prompt_values),
+                                   .tokens = tokens,
+                                   .max_tokens = longest,
+                                   .sequences = sequences,
+                                   .kv_heads = kv_heads,
+                                   .group = group,
+                                   .scale = scale};
+  void* workspace = allocate<std::byte>(device::admit_workspace(policy, prompts));
+  check(device::admit_prompts<T, head_dim>({.prompts = prompts,
                                             .policy = policy,
                                             .state = state,
                                             .cache_keys = cache_rows(cache_keys),

@@ -52,14 +52,20 @@ class Decoding {
     return 2.0 * sizeof(T) * static_cast<double>(cells()) * slots_ * head_dim;
   }
 
-  /// States of all layers in which every slot is taken.
+  /// States of all layers in which every slot is taken: that of the first, copied.
   std::vector<Buffer<std::byte>> fill(const cuda::Policy& policy) const {
     std::vector<Buffer<std::byte>> states;
     for (std::size_t l = 0; l < layers(); ++l) {
       states.emplace_back(cuda::state_bytes(policy, sequences_, kv_heads));
-      check(cuda::reset_state(policy, states[l].data(), 0, sequences_, kv_heads, stream_), "reset");
-      for (std::uint32_t t = 0; t < slots_ + policy.window; ++t) {
-        step(policy, states[l].data(), l, t, true);
+      if (l > 0) {
+        check(cudaMemcpyAsync(states[l].data(), states[0].data(), states[0].size(),
+                              cudaMemcpyDeviceToDevice, stream_),
+              "copy");
+        continue;
+      }
+      check(cuda::reset_state(policy, states[0].data(), 0, sequences_, kv_heads, stream_), "reset");
+      for (std::uint32_t t = 0; t < slots_ + policy.rules.recent; ++t) {
+        step(policy, states[0].data(), 0, t, true);
       }
     }
     check(cudaStreamSynchronize(stream_), "fill");

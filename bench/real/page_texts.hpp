@@ -16,7 +16,7 @@ const named = policy => make("span", {},
 function divergencePlot(place, compared) {
   const capacities = [...new Set(compared.map(c => c.slots))];
   const policies = [...new Set(compared.map(c => c.policy))];
-  const width = 992, height = 460, top = 20, bottom = 56, left = 64, right = 150;
+  const width = 992, height = 460, top = 20, bottom = 56, left = 64, right = 190;
   const all = compared.flatMap(c => [c.kl.low, c.kl.high]).filter(v => v > 0);
   const least = Math.min(...all) / 1.1, largest = Math.max(...all) * 1.1;
   const bytesOf = slots => compared.find(c => c.slots === slots).bytes;

@@ -31,7 +31,12 @@ if [[ ! -x "$programs/cuda_device_tests" || ! -x "$programs/cuda_bench" ]]; then
     --target cuda_device_tests cuda_bench cuda_decode
 fi
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem --format=csv
-step tests "$programs/cuda_device_tests" --gtest_brief=1
+
+each_test() { # in a process of its own, since the oracles take most of the time
+  "$programs/cuda_device_tests" --gtest_list_tests | awk '/^[^ ]/ { suite = $1 } /^ / { print suite $1 }' |
+    grep -v '^Running' | xargs -P "$(nproc)" -I{} "$programs/cuda_device_tests" --gtest_brief=1 --gtest_filter={}
+}
+step tests each_test
 for tool in memcheck racecheck synccheck initcheck; do
   step "$tool" compute-sanitizer --tool "$tool" --error-exitcode 9 \
     "$programs/cuda_device_tests" --gtest_brief=1 --gtest_filter='*Briefly*'

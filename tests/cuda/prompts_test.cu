@@ -57,8 +57,7 @@ class PromptMatch {
   void play() {
     rows_of_all_queries();
     if (::testing::Test::HasFatalFailure()) return;
-    DeviceBuffer<std::byte> workspace(
-        cuda::admit_workspace(policy_, sequences_, kv_heads, longest_));
+    DeviceBuffer<std::byte> workspace(cuda::admit_workspace(policy_, prompts(gives_log_sum_exp_)));
     MORPHKV_EXPECT_CUDA(
         (cuda::admit_prompts<Half, head_dim>({.prompts = prompts(gives_log_sum_exp_),
                                               .policy = policy_,
@@ -143,7 +142,14 @@ class PromptMatch {
     log_sum_exp_.upload(logs);
     DeviceBuffer<float> rows(cells_ * longest_ * longest_);
     DeviceBuffer<std::uint32_t> bad(std::vector<std::uint32_t>(cells_, 0));
-    MORPHKV_EXPECT_CUDA((cuda::detail::prompt_rows<Half, head_dim>(prompts(gives_log_sum_exp_),
+    cuda::Prompts<Half> with_sums = prompts(gives_log_sum_exp_);
+    DeviceBuffer<float> sums(log_sum_exp_.size());
+    if (!gives_log_sum_exp_) {
+      MORPHKV_EXPECT_CUDA(
+          (cuda::detail::prompt_sums<Half, head_dim>(with_sums, longest_, sums.data(), nullptr)));
+      with_sums.log_sum_exp = sums.data();
+    }
+    MORPHKV_EXPECT_CUDA((cuda::detail::prompt_rows<Half, head_dim>(with_sums,
                                                                    {.scoring = longest_,
                                                                     .first = 0,
                                                                     .rows = longest_,

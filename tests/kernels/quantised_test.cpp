@@ -141,7 +141,7 @@ struct Rows {
     }
   }
   [[nodiscard]] double number(std::size_t t, std::size_t d) const {
-    return double{view[t][d / T::numbers].number(d % T::numbers)};
+    return double{number_at<T>(view[t], d)};
   }
 
   std::size_t blocks;

@@ -12,7 +12,6 @@
 #include <span>
 #include <string>
 
-#include "support/crc32.hpp"
 #include "tools/temporary_folder.hpp"
 
 namespace morphkv::testing::state_file_test { namespace {
@@ -113,12 +112,6 @@ TEST_F(LlamaCppState, ContentThatCannotBeIsRefused) {
          "slots: must name each of the 3 cells once");
   expect([](StateFile& s) { s.cells.slots[1][0] = -1; }, "slots: must name");
   expect([](StateFile& s) { s.cells.slots[0][1] = 2; }, "slots: must name");
-}
-
-TEST(Crc32, IsThatOfZip) {
-  const std::string text = "123456789";
-  EXPECT_EQ(support::crc32(std::as_bytes(std::span(text))), 0xCBF43926U);
-  EXPECT_EQ(support::crc32({}), 0U);
 }
 
 }  // namespace

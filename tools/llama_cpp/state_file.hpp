@@ -15,9 +15,9 @@
 #include <string_view>
 #include <vector>
 
+#include "morphkv/core/crc32.hpp"
 #include "morphkv/core/types.hpp"
 #include "policies/registry.hpp"
-#include "support/crc32.hpp"
 #include "support/input_file.hpp"
 #include "support/json_file.hpp"
 #include "support/output_file.hpp"
@@ -131,7 +131,7 @@ inline void StateFile::write(const std::filesystem::path& path) const {
   detail::append(body, std::span(policies));
   detail::append(body, std::span(memory));
   detail::StateMark mark{
-      .kind = {}, .version = detail::StateMark::current_version, .checksum = support::crc32(body)};
+      .kind = {}, .version = detail::StateMark::current_version, .checksum = crc32(body)};
   std::copy(detail::StateMark::expected_kind.begin(), detail::StateMark::expected_kind.end(),
             mark.kind.begin());
   support::OutputFile file(path);
@@ -152,7 +152,7 @@ inline StateFile StateFile::read(const std::filesystem::path& path) {
   support::expect(mark.version == StateMark::current_version, path, "version", mark.version,
                   std::to_string(StateMark::current_version));
   const auto body = file.read<std::byte>(file.left(), "the state");
-  const std::uint32_t checksum = support::crc32(body);
+  const std::uint32_t checksum = crc32(body);
   support::expect(
       checksum == mark.checksum, path, "checksum", checksum,
       std::to_string(mark.checksum) + ", as written: the file is cut off or was changed");

@@ -145,7 +145,7 @@ class EngineStorage {
     require_stride("a page of values", value_strides.page, row.value);
     keys_.rows.page_rows = values_.rows.page_rows = table.page_size;
     keys_.rows.page_stride = key_strides.page;
-    values_.rows.page_stride = values_in_keys_ ? key_strides.page : value_strides.page;
+    values_.rows.page_stride = value_strides.page;
     set_pages(table.pages);
   }
 
@@ -177,7 +177,7 @@ class EngineStorage {
     return keys_.of_head(layers_[layer].keys, head);
   }
   [[nodiscard]] KvView<T> values(std::size_t layer, std::size_t head) const noexcept {
-    return values_.of_head(values_in_keys_ ? layers_[layer].keys : layers_[layer].values, head);
+    return values_in_keys_ ? keys(layer, head) : values_.of_head(layers_[layer].values, head);
   }
   /// Slots that every head has memory for.
   [[nodiscard]] std::size_t slots(std::size_t, std::size_t) const noexcept { return slots_; }
@@ -206,7 +206,6 @@ class EngineStorage {
         keys_{key_strides.head, {.data = nullptr, .stride = key_strides.slot}},
         values_{value_strides.head, {.data = nullptr, .stride = value_strides.slot}} {
     const RowSizes row = row_sizes<T>(shape);
-    if (values_in_keys_) values_ = keys_;
     require(layers.size() == shape.layers, "layers of memory", layers.size(),
             "as many as the shape's: " + std::to_string(shape.layers));
     require_stride("a slot", key_strides.slot, row.key);
@@ -241,7 +240,7 @@ class EngineStorage {
   bool values_in_keys_;
   std::size_t slots_ = 0;
   Layout keys_;
-  Layout values_;
+  Layout values_;  ///< not used where they lie in the keys
 };
 
 }}  // namespace morphkv::v0

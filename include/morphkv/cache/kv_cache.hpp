@@ -334,9 +334,9 @@ class KVCache {
 
   /// Continues where the saved cache was, bit for bit. No token can be taken back at first.
   /// \throws std::invalid_argument if the bytes are not what save() gave, or were saved by a cache
-  ///         of another shape, element type, options or budget, naming what differs (the numbers of
-  ///         a score are not compared: a half-life may differ); or this one's pages are too few;
-  ///         std::bad_alloc. Nothing has changed then.
+  ///         of another shape, element type, capacity or kind of policy, naming what differs (not
+  ///         every option is compared: sinks, protection and a half-life may differ); or this one's
+  ///         pages are too few; std::bad_alloc. Nothing has changed then.
   void restore(std::span<const std::byte> saved) requires SavablePolicy<Policy> &&(!shares_slots) {
     SnapshotReader in(saved);
     for_each_property([&](const char* name, std::uint64_t value) { in.expect(name, value); });

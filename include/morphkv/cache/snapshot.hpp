@@ -5,38 +5,18 @@
 #define MORPHKV_CACHE_SNAPSHOT_HPP
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
 #include <string>
-#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "morphkv/core/crc32.hpp"
 #include "morphkv/core/error.hpp"
 
 namespace morphkv { inline namespace v0 {
-
-/// CRC-32 of ISO-HDLC: that of zlib and of PNG.
-[[nodiscard]] inline std::uint32_t crc32(std::span<const std::byte> bytes) noexcept {
-  static constexpr auto table = [] {
-    std::array<std::uint32_t, 256> entries{};
-    for (std::uint32_t i = 0; i < 256; ++i) {
-      std::uint32_t entry = i;
-      for (int bit = 0; bit < 8; ++bit) {
-        entry = (entry & 1U) != 0 ? 0xedb88320U ^ (entry >> 1U) : entry >> 1U;
-      }
-      entries[i] = entry;
-    }
-    return entries;
-  }();
-  std::uint32_t crc = ~std::uint32_t{0};
-  for (const std::byte byte : bytes) {
-    crc = table[(crc ^ static_cast<std::uint32_t>(byte)) & 0xffU] ^ (crc >> 8U);
-  }
-  return ~crc;
-}
 
 /// The layout of a snapshot, in the byte order of the machine that wrote it:
 ///

@@ -67,6 +67,15 @@ template <Storable T>
     return dim;
 }
 
+/// Number `d` of a row.
+template <Storable T>
+[[nodiscard]] float number_at(const T* row, std::size_t d) noexcept {
+  if constexpr (Quantised<T>)
+    return row[d / T::numbers].number(d % T::numbers);
+  else
+    return static_cast<float>(row[d]);
+}
+
 /// Elements that a cache of T stores of a head's key and of its value.
 struct RowSizes {
   std::size_t key = 0;

@@ -27,13 +27,14 @@ concept Scalar =
 template <class T, class Stored>
 concept ElementOf = std::same_as<T, Stored> || std::same_as<T, float>;
 
-/// Whether every number is finite once it is rounded to T; a block of quantised numbers is finite
-/// if its scale is. By bits and without a branch, so that compilers use vectors.
+/// Whether every number is finite once it is rounded to T; for quantised numbers, below 524,032 in
+/// magnitude, so that the scale of any block is. By bits and without a branch, so that compilers
+/// use vectors.
 template <class T, ElementOf<T> E>
 [[nodiscard]] bool are_finite(std::span<const E> numbers) noexcept {
   using Bits = std::conditional_t<std::same_as<E, float>, std::int32_t, std::int16_t>;
   // The least magnitude that becomes infinity: for floats half a step above the greatest T. The
-  // greatest scale of a block is 65504.
+  // greatest scale is 65504, and the scale of a block at most an eighth of its numbers.
   constexpr auto limit =
       static_cast<Bits>(std::same_as<E, Eigen::half>       ? 0x7c00
                         : std::same_as<E, Eigen::bfloat16> ? 0x7f80

@@ -21,9 +21,8 @@ struct CacheShape {
   std::size_t layers = 1;
   std::size_t query_heads = 1;
   std::size_t kv_heads = 1;
-  std::size_t head_dim = 1;  ///< of queries and keys
-  std::size_t value_dim =
-      0;  ///< of values and outputs, where it is not head_dim (DeepSeek); 0: it is
+  std::size_t head_dim = 1;   ///< of queries and keys
+  std::size_t value_dim = 0;  ///< of values and outputs (DeepSeek); 0: head_dim
   /// A token's value is the first value_dim elements of its key, which is stored once: the latent
   /// cache of MLA in its absorbed form, where one KV head serves all query heads.
   bool values_in_keys = false;

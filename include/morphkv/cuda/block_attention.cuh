@@ -89,11 +89,11 @@ struct QueryPart {
 template <int heads>
 inline constexpr int rows_in_flight = heads > 4 ? 2 : 4;
 
-/// Reads the rows from `begin` to `end`, by all warps of a block, in turn. Calls use(token, rows)
-/// with the lane's elements of the rows token, token + RowLanes::rows, ...; those past the end are
-/// the last one, read once more.
+/// Reads the rows from `begin` to `end`, by all warps of a block, in turn.
+/// Calls use(token, rows) with the lane's elements of the rows token, token + RowLanes::rows, ...;
+/// those past the end are the last one, read once more.
 template <int loads, Element T, int head_dim, class Use>
-__device__ void for_each_tile(const KvView<T>& rows, std::uint32_t begin, std::uint32_t end,
+__device__ void for_each_tile(const RowsToRead<T>& rows, std::uint32_t begin, std::uint32_t end,
                               const Use& use) {
   using Lanes = RowLanes<T, head_dim>;
   constexpr std::uint32_t tile = loads * Lanes::rows;
@@ -116,7 +116,7 @@ __device__ void for_each_tile(const KvView<T>& rows, std::uint32_t begin, std::u
 /// `store(token, head, logit)` is called once for each of them, by one lane.
 template <Element T, int head_dim, int heads, class Store>
 __device__ void block_logits(const QueryPart<heads, RowLanes<T, head_dim>::elements>& query,
-                             const KvView<T>& keys, std::uint32_t begin, std::uint32_t end,
+                             const RowsToRead<T>& keys, std::uint32_t begin, std::uint32_t end,
                              const Store& store) {
   using Lanes = RowLanes<T, head_dim>;
   constexpr int loads = rows_in_flight<heads>;
@@ -276,7 +276,7 @@ struct OutputPart {
 
   /// Over the tokens from `begin` to `end`, by all warps of a block, in turn.
   /// \param exponentials [end - begin]
-  __device__ void accumulate(const PerHead<heads>* exponentials, const KvView<T>& values,
+  __device__ void accumulate(const PerHead<heads>* exponentials, const RowsToRead<T>& values,
                              std::uint32_t begin, std::uint32_t end) {
     constexpr int loads = rows_in_flight<heads>;
 #pragma unroll
@@ -328,12 +328,13 @@ struct OutputPart {
 };
 
 /// output = the sum of all warps and blocks, as weights. All threads; it begins and ends with a
-/// barrier of the cluster.
+/// barrier of the cluster. Between them it calls use_peers(), which may read the peers' memory.
 /// \param sums [warps][heads][head_dim] of shared memory, which the warps have stored
 /// \param count heads to store
-template <Element T, int head_dim, int heads>
+template <Element T, int head_dim, int heads, class Use>
 __device__ void store_output(const Cluster& cluster, float* sums,
-                             const SoftmaxStorage<heads>& shared, std::uint32_t count, T* output) {
+                             const SoftmaxStorage<heads>& shared, std::uint32_t count, T* output,
+                             const Use& use_peers) {
   constexpr std::uint32_t size = heads * head_dim;
   __syncthreads();
   for (std::uint32_t i = threadIdx.x; i < size; i += blockDim.x) {
@@ -349,6 +350,7 @@ __device__ void store_output(const Cluster& cluster, float* sums,
     for (std::uint32_t r = 0; r < cluster.blocks(); ++r) total += *cluster.peer(&sums[i], r);
     assign(output[i], total);
   }
+  use_peers();
   cluster.sync();
 }
 

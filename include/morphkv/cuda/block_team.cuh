@@ -100,6 +100,30 @@ class BlockTeam {
   mutable unsigned turn_ = 0;
 };
 
+/// One warp of a block, for all slots of the block.
+class WarpTeam {
+ public:
+  /// \param slots of the block
+  __device__ WarpTeam(std::uint32_t first_slot, std::uint32_t slots)
+      : first_(first_slot), slots_(slots) {}
+
+  [[nodiscard]] __device__ std::uint32_t begin() const { return first_ + threadIdx.x % warp_lanes; }
+  [[nodiscard]] __device__ std::uint32_t end(std::uint32_t slots) const {
+    return min(first_ + slots_, slots);
+  }
+  [[nodiscard]] __device__ static std::uint32_t stride() { return warp_lanes; }
+
+  template <class T>
+  [[nodiscard]] __device__ T least(T x) const {
+    namespace cg = cooperative_groups;
+    return cg::reduce(cg::tiled_partition<warp_lanes>(cg::this_thread_block()), x, cg::less<T>());
+  }
+
+ private:
+  std::uint32_t first_;
+  std::uint32_t slots_;
+};
+
 }}}  // namespace morphkv::v0::cuda
 
 #endif  // MORPHKV_CUDA_BLOCK_TEAM_CUH

@@ -72,6 +72,18 @@ template <class T>
          (slot - index * page_rows) * rows.stride;
 }
 
+/// Rows to read, one of which, the newest, may not have been written to the cache yet.
+template <class T>
+struct RowsToRead {
+  KvView<T> rows{};
+  const T* newest = nullptr;  ///< row `slot`
+  std::uint32_t slot = ~std::uint32_t{0};
+};
+template <class T>
+[[nodiscard]] __device__ const T* row_of(const RowsToRead<T>& rows, std::uint32_t slot) {
+  return slot == rows.slot ? rows.newest : row_of(rows.rows, slot);
+}
+
 /// What a cache on the device stores.
 template <class T>
 concept Element =
@@ -125,11 +137,11 @@ struct Elements {
   }
 };
 
-/// Copies a row of `count` elements, by the threads of a block. \pre both lie on 16 bytes
+/// Copies a row of `count` elements, by a warp. \pre both lie on 16 bytes
 template <Element T>
 __device__ void copy_row(const T* from, T* to, std::uint32_t count) {
   const std::uint32_t words = count * sizeof(T) / 16;
-  for (std::uint32_t w = threadIdx.x; w < words; w += blockDim.x) {
+  for (std::uint32_t w = threadIdx.x % 32; w < words; w += 32) {
     reinterpret_cast<uint4*>(to)[w] = __ldcg(reinterpret_cast<const uint4*>(from) + w);
   }
 }

@@ -15,6 +15,7 @@
 #include "morphkv/cuda/block_attention.cuh"
 #include "morphkv/cuda/block_team.cuh"
 #include "morphkv/cuda/cache_rows.cuh"
+#include "morphkv/cuda/matrix_attention.cuh"
 #include "morphkv/cuda/policy.hpp"
 #include "morphkv/eviction/step.hpp"
 
@@ -71,6 +72,29 @@ struct DecodeMemory {
   return memory;
 }
 
+/// Records the token that place_in() gave `slot`. One thread.
+template <Score S>
+__device__ void record_token(const EvictionPlan<S>& plan, const HeadView& view, Slot slot,
+                             Position position) {
+  HeadState state = *view.head;
+  (void)place_in(plan, view, true, slot, position, state);
+}
+
+/// What the warps of all blocks found. A warp; between two barriers of the cluster.
+template <unsigned warps>
+__device__ Lowest lowest_of_all(const Cluster& cluster, Lowest (&of_warp)[warps]) {
+  namespace cg = cooperative_groups;
+  Lowest lowest;
+  for (unsigned i = threadIdx.x; i < warps * cluster.blocks(); i += warp_lanes) {
+    const Lowest other = *cluster.peer(&of_warp[i % warps], i / warps);
+    if (other.goes_before(lowest)) lowest = other;
+  }
+  const auto lanes = cg::tiled_partition<warp_lanes>(cg::this_thread_block());
+  const std::uint64_t value = cg::reduce(lanes, lowest.value, cg::less<std::uint64_t>());
+  const std::uint64_t age = lowest.value == value ? lowest.age : Lowest{}.age;
+  return {value, cg::reduce(lanes, age, cg::less<std::uint64_t>())};
+}
+
 /// A cell is a KV head of a sequence: one block, or a cluster of `blocks`. `heads` query heads of
 /// its group are served at once.
 template <Element T, int head_dim, int heads, Score S>
@@ -78,9 +102,13 @@ __global__ void __launch_bounds__(decode_threads, 2)
     decode_kernel(const __grid_constant__ DecodeArguments<T, S> a,
                   const __grid_constant__ HeadLayout layout, const DecodeMemory memory,
                   const std::uint32_t blocks) {
+  constexpr unsigned warps = decode_threads / warp_lanes;
   extern __shared__ __align__(16) unsigned char dynamic[];
   __shared__ TeamStorage team_storage;
   __shared__ SoftmaxStorage<heads> softmax;
+  __shared__ Lowest lowest[warps];
+  __shared__ HeadState after;  // of the leader, where it does not fill registers
+  __shared__ std::uint32_t next_tile;
   auto* weights = reinterpret_cast<PerHead<heads>*>(dynamic);
   auto* fused = reinterpret_cast<float*>(dynamic + memory.row);
 
@@ -92,26 +120,50 @@ __global__ void __launch_bounds__(decode_threads, 2)
   const Position position = a.positions == nullptr ? state.newest + 1 : a.positions[sequence];
   if (position < 0) return;  // so do all threads of the cluster
 
+  if (threadIdx.x == 0) next_tile = warps;
+  __syncthreads();
   const Cluster cluster(blocks);
   const BlockTeam team(team_storage, cluster, memory.slots_per_block);
   const bool appends = a.keys != nullptr;
-  const Placement placement =
-      appends ? morphkv::place(team, a.policy, view, position, state) : Placement{Status::ok};
-  state.status = placement.status;
-  if (placement.status == Status::ok) {
-    const KvView<T> keys = a.cache_keys.head(sequence, head);
-    const KvView<T> values = a.cache_values.head(sequence, head);
+  // The first warp keeps the books: where the slot is known it records the token while the others
+  // begin with the keys.
+  const unsigned warp = threadIdx.x / warp_lanes;
+  const bool keeps_books = warp == 0;
+  Placement placement{Status::ok};
+  bool records = false;
+  if (appends) {
+    placement.status = can_place(a.policy.rules, view, position, state);
+    records = placement.status == Status::ok && knows_slot(state);
+    if (records) {
+      placement.slot = known_slot(state);
+      (void)place_in(a.policy, view, false, placement.slot, position, state);
+    } else {
+      placement = morphkv::place(team, a.policy, view, position, state);
+    }
+  }
+  Status status = placement.status;
+  if (team.is_leader()) after = state;
+  if (status == Status::ok) {
+    RowsToRead<T> keys{.rows = a.cache_keys.head(sequence, head)};
+    RowsToRead<T> values{.rows = a.cache_values.head(sequence, head)};
     const std::uint32_t begin = team.first_slot();
     const std::uint32_t end = max(begin, team.end(state.size));
     const std::uint32_t tokens = end - begin;
-    if (appends && placement.slot >= begin && placement.slot < end) {
-      const auto write = [&](const T* from, const KvView<T>& rows) {
-        copy_row(from + cell * head_dim, row_of(rows, placement.slot), head_dim);
-      };
-      write(a.keys, keys);
-      write(a.values, values);
+    if (appends) {
+      keys.newest = a.keys + cell * head_dim;
+      values.newest = a.values + cell * head_dim;
+      keys.slot = values.slot = placement.slot;
     }
-    __syncthreads();
+    if (appends && keeps_books) {
+      if (records && team.is_leader()) {
+        record_token(a.policy, view, placement.slot, position);
+      }
+      if (placement.slot >= begin && placement.slot < end) {
+        copy_row(keys.newest, row_of(keys.rows, placement.slot), head_dim);
+        copy_row(values.newest, row_of(values.rows, placement.slot), head_dim);
+      }
+      __syncwarp();
+    }
 
     const std::uint32_t column =
         threadIdx.x % 32 % RowLanes<T, head_dim>::lanes * RowLanes<T, head_dim>::elements;
@@ -120,11 +172,23 @@ __global__ void __launch_bounds__(decode_threads, 2)
       const std::size_t query_head = cell * a.group + first;
       {
         constexpr float log2_e = 1.44269504088896341F;
-        QueryPart<heads, RowLanes<T, head_dim>::elements> query;
-        query.load(a.queries + query_head * head_dim, count, head_dim, column, a.scale * log2_e);
-        block_logits<T, head_dim, heads>(
-            query, keys, begin, end,
-            [&](std::uint32_t token, int h, float logit) { weights[token - begin].x[h] = logit; });
+        const T* queries = a.queries + query_head * head_dim;
+        const float scale = a.scale * log2_e;
+        if constexpr (sizeof(T) == 2) {
+          MatrixQueries<T, head_dim> query;
+          query.load(queries, count);
+          query.template multiply<heads>(keys, begin, end, next_tile,
+                                         [&](std::uint32_t token, int h, float x) {
+                                           weights[token - begin].x[h] = x * scale;
+                                         });
+        } else {
+          QueryPart<heads, RowLanes<T, head_dim>::elements> query;
+          query.load(queries, count, head_dim, column, scale);
+          block_logits<T, head_dim, heads>(query, keys, begin, end,
+                                           [&](std::uint32_t token, int h, float logit) {
+                                             weights[token - begin].x[h] = logit;
+                                           });
+        }
       }
       block_softmax<heads>(cluster, weights, tokens, softmax);
       fuse_heads<heads>(weights, tokens, softmax, first, a.group, a.policy.rules.group, fused);
@@ -132,34 +196,55 @@ __global__ void __launch_bounds__(decode_threads, 2)
         a.log_sum_exp[query_head + threadIdx.x] = softmax.log_sum_exp[threadIdx.x];
       }
       for (std::uint32_t h = 0; h < count; ++h) {
-        if (!is_finite(softmax.log_sum_exp[h])) state.status = Status::bad_row;
+        if (!is_finite(softmax.log_sum_exp[h])) status = Status::bad_row;
       }
-      OutputPart<T, head_dim, heads> output;
-      output.accumulate(weights, values, begin, end);
-      __syncthreads();  // the weights have been read
+      const bool observes =
+          first + count == a.group && appends && status == Status::ok && a.policy.rules.evicts();
+      if (observes) {
+        __syncthreads();  // the fused row is complete
+        const std::uint32_t share = memory.slots_per_block / warps;
+        const Lowest found = push_weights(WarpTeam(begin + warp * share, share), a.policy, view,
+                                          HeadState{.size = state.size, .rows = state.rows},
+                                          [&](Slot slot) { return fused[slot - begin]; });
+        if (threadIdx.x % warp_lanes == 0) lowest[warp] = found;
+      }
       auto* sums = reinterpret_cast<float*>(dynamic);
-      output.store(sums + threadIdx.x / warp_lanes * (heads * head_dim));
-      store_output<T, head_dim, heads>(cluster, sums, softmax, count,
-                                       a.outputs + query_head * head_dim);
+      float* sums_of_warp = sums + warp * (heads * head_dim);
+      const auto weights_are_read = [] { __syncthreads(); };
+      if constexpr (sizeof(T) == 2) {
+        MatrixOutputs<T, head_dim, heads>::sum(weights, values, begin, end, sums_of_warp,
+                                               weights_are_read);
+      } else {
+        OutputPart<T, head_dim, heads> output;
+        output.accumulate(weights, values, begin, end);
+        weights_are_read();
+        output.store(sums_of_warp);
+      }
+      if (threadIdx.x == 0) next_tile = warps;
+      store_output<T, head_dim, heads>(
+          cluster, sums, softmax, count, a.outputs + query_head * head_dim, [&] {
+            if (!observes || !keeps_books || cluster.rank() != 0) return;
+            const Lowest found = lowest_of_all(cluster, lowest);
+            if (threadIdx.x == 0) finish_row(true, a.policy.rules, view, found.slot(), after);
+          });
     }
     if (a.rows != nullptr) {
       for (std::uint32_t t = threadIdx.x; t < tokens; t += blockDim.x) {
         a.rows[cell * a.policy.rules.slots + begin + t] = fused[t];
       }
     }
-    if (appends && state.status == Status::ok && a.policy.rules.evicts()) {
-      morphkv::observe(team, a.policy, view, state, [&](Slot slot) { return fused[slot - begin]; });
-    }
+  } else {
+    cluster.sync();  // no block reads a peer's memory any more; store_output ended with it
   }
-  cluster.sync();  // no block reads the state or a peer's memory any more
   if (!team.is_leader()) return;
   if (appends && placement.status == Status::ok) {
-    *view.head = state;
+    after.status = status;
+    *view.head = after;
     if (a.slots != nullptr) a.slots[cell] = placement.slot;
   } else {
-    view.head->status = state.status;
+    view.head->status = status;
   }
-  if (a.statuses != nullptr) a.statuses[cell] = state.status;
+  if (a.statuses != nullptr) a.statuses[cell] = status;
 }
 
 /// Blocks of a cluster: one, if the cells fill the device and two blocks' memory fits a

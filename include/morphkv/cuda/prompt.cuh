@@ -19,33 +19,13 @@
 #include "morphkv/cuda/cache_rows.cuh"
 #include "morphkv/cuda/gather.cuh"
 #include "morphkv/cuda/policy.hpp"
+#include "morphkv/cuda/prompt_rows.cuh"
 #include "morphkv/cuda/top_k.cuh"
 #include "morphkv/eviction/block.hpp"
 #include "morphkv/eviction/head_state.hpp"
 #include "morphkv/eviction/pins.hpp"
 
 namespace morphkv { inline namespace v0 { namespace cuda {
-
-/// Prompts of a batch. All pointers are of the device; nothing is owned. Query t of sequence i is
-/// [kv_heads * group][head_dim] at queries + i * query_sequence_stride + t * query_stride, on 16
-/// bytes.
-template <Element T>
-struct Prompts {
-  const T* queries = nullptr;
-  std::size_t query_sequence_stride = 0;
-  std::size_t query_stride = 0;
-  CacheRows<T> keys{};                    ///< slot t is token t; each row on 16 bytes
-  CacheRows<T> values{};                  ///< likewise
-  const std::uint32_t* tokens = nullptr;  ///< [sequences]
-  std::uint32_t max_tokens = 0;           ///< at least every one of them
-  std::uint32_t sequences = 0;
-  std::uint32_t kv_heads = 0;
-  std::uint32_t group = 1;
-  float scale = 1;  ///< of the logits
-  /// [sequences][kv_heads * group][max_tokens]: the natural log-sum-exp of each query, as attention
-  /// kernels return it, or null; without it every logit is computed twice.
-  const float* log_sum_exp = nullptr;
-};
 
 /// The first prompts of a batch, whose attention the engine has computed, and the caches that take
 /// them in. All pointers are of the device; nothing is owned.
@@ -67,155 +47,6 @@ struct AdmitArguments {
 
 namespace detail {
 
-// --- What single queries of a prompt paid to its tokens: their fused attention rows
-
-inline constexpr unsigned prompt_threads = 256;
-/// Tokens whose logits a block of prompt_rows_kernel holds at once.
-inline constexpr std::uint32_t prompt_tile = 1024;
-
-/// Calls `use(token, logits)` for the tokens below `end`, each by the same thread in every call.
-/// All threads.
-template <Element T, int head_dim, int heads, class Use>
-__device__ void for_each_logit(const QueryPart<heads, RowLanes<T, head_dim>::elements>& query,
-                               const KvView<T>& keys, std::uint32_t end, PerHead<heads>* tile,
-                               const Use& use) {
-  for (std::uint32_t begin = 0; begin < end; begin += prompt_tile) {
-    const std::uint32_t tile_end = min(begin + prompt_tile, end);
-    block_logits<T, head_dim, heads>(
-        query, keys, begin, tile_end,
-        [&](std::uint32_t token, int h, float logit) { tile[token - begin].x[h] = logit; });
-    __syncthreads();
-    for (std::uint32_t t = begin + threadIdx.x; t < tile_end; t += blockDim.x) {
-      use(t, tile[t - begin]);
-    }
-    __syncthreads();
-  }
-}
-
-/// Each head's log2 of the sum of its powers of two, in `out`; not finite if no weight can be
-/// given. All threads; it ends with a barrier.
-template <Element T, int head_dim, int heads>
-__device__ void log_sums(const QueryPart<heads, RowLanes<T, head_dim>::elements>& query,
-                         const KvView<T>& keys, std::uint32_t end, PerHead<heads>* tile,
-                         SoftmaxStorage<heads>& shared, float (&out)[heads]) {
-  namespace cg = cooperative_groups;
-  constexpr float infinity = __builtin_huge_valf();
-  float greatest[heads];
-  float sum[heads];
-#pragma unroll
-  for (int h = 0; h < heads; ++h) {
-    greatest[h] = -infinity;
-    sum[h] = 0;
-  }
-  for_each_logit<T, head_dim, heads>(
-      query, keys, end, tile, [&](std::uint32_t, const PerHead<heads>& logit) {
-#pragma unroll
-        for (int h = 0; h < heads; ++h) {
-          if (logit.x[h] == -infinity) continue;  // a weight of 0
-          const float higher = fmaxf(greatest[h], logit.x[h]);
-          sum[h] = sum[h] * exp2f(greatest[h] - higher) + exp2f(logit.x[h] - higher);
-          greatest[h] = higher;
-        }
-      });
-  reduce_heads<heads>(greatest, -infinity, cg::greater<float>(), shared.of_warp, shared.greatest);
-#pragma unroll
-  for (int h = 0; h < heads; ++h) {
-    if (greatest[h] != -infinity) sum[h] *= exp2f(greatest[h] - shared.greatest[h]);
-  }
-  reduce_heads<heads>(sum, 0.0F, cg::plus<float>(), shared.of_warp, shared.sum);
-#pragma unroll
-  for (int h = 0; h < heads; ++h) out[h] = shared.greatest[h] + log2f(shared.sum[h]);
-  __syncthreads();
-}
-
-/// Fused rows of the scoring queries from `first` on, counted among the last `scoring` queries of
-/// each prompt. Grid: (rows, cells).
-struct RowBlock {
-  std::uint32_t scoring = 0;
-  std::uint32_t first = 0;
-  std::uint32_t rows = 0;
-  GroupFusion fusion = GroupFusion::mean;
-  float* out = nullptr;          ///< [cells][rows][max_tokens]; 0 for tokens after the query
-  std::uint32_t* bad = nullptr;  ///< [cells]: set where a weight is not from 0 to 1
-};
-
-/// A block serves one query of one cell.
-template <Element T, int head_dim, int heads>
-__global__ void __launch_bounds__(prompt_threads)
-    prompt_rows_kernel(const __grid_constant__ Prompts<T> a, const __grid_constant__ RowBlock b) {
-  __shared__ PerHead<heads> tile[prompt_tile];
-  __shared__ SoftmaxStorage<heads> softmax;
-  const std::size_t cell = blockIdx.y;
-  const std::size_t sequence = cell / a.kv_heads;
-  const std::size_t head = cell % a.kv_heads;
-  const std::uint32_t tokens = a.tokens[sequence];
-  const std::uint32_t scoring = min(b.scoring, tokens);
-  const std::uint32_t rank = b.first + blockIdx.x;
-  if (rank >= scoring) return;
-  const std::uint32_t token = tokens - scoring + rank;
-  const std::uint32_t visible = token + 1;
-  const KvView<T> keys = a.keys.head(sequence, head);
-  const std::uint32_t column =
-      threadIdx.x % 32 % RowLanes<T, head_dim>::lanes * RowLanes<T, head_dim>::elements;
-  float* row = b.out + (cell * b.rows + blockIdx.x) * a.max_tokens;
-  for (std::uint32_t first = 0; first < a.group; first += heads) {
-    const std::uint32_t count = min(a.group - first, static_cast<std::uint32_t>(heads));
-    const std::size_t query_head = head * a.group + first;  // of the sequence
-    constexpr float log2_e = 1.44269504088896341F;
-    QueryPart<heads, RowLanes<T, head_dim>::elements> query;
-    query.load(a.queries + sequence * a.query_sequence_stride + token * a.query_stride +
-                   query_head * head_dim,
-               count, head_dim, column, a.scale * log2_e);
-    float logarithm[heads];
-    if (a.log_sum_exp == nullptr) {
-      log_sums<T, head_dim, heads>(query, keys, visible, tile, softmax, logarithm);
-    } else {
-      const std::size_t heads_of_sequence = std::size_t{a.kv_heads} * a.group;
-      const float* given =
-          a.log_sum_exp + (sequence * heads_of_sequence + query_head) * a.max_tokens + token;
-#pragma unroll
-      for (int h = 0; h < heads; ++h) {
-        logarithm[h] =
-            h < static_cast<int>(count) ? log2_e * given[h * std::size_t{a.max_tokens}] : 0.0F;
-      }
-    }
-    const bool last = first + count == a.group;
-    const float factor =
-        b.fusion == GroupFusion::max || !last ? 1.0F : 1.0F / static_cast<float>(a.group);
-    for_each_logit<T, head_dim, heads>(
-        query, keys, visible, tile, [&](std::uint32_t t, const PerHead<heads>& logit) {
-          float fused = first == 0 ? 0.0F : row[t];
-#pragma unroll
-          for (int h = 0; h < heads; ++h) {
-            if (h >= static_cast<int>(count)) continue;
-            const float weight = exp2f(logit.x[h] - logarithm[h]);
-            if (!(weight >= 0.0F && weight <= max_weight)) b.bad[cell] = 1;
-            fused = b.fusion == GroupFusion::max ? fmaxf(fused, weight) : fused + weight;
-          }
-          row[t] = factor * fused;
-        });
-  }
-  for (std::uint32_t t = visible + threadIdx.x; t < tokens; t += blockDim.x) row[t] = 0;
-}
-
-template <Element T, int head_dim, int heads>
-[[nodiscard]] cudaError_t launch_prompt_rows(const Prompts<T>& a, const RowBlock& b,
-                                             cudaStream_t stream) {
-  prompt_rows_kernel<T, head_dim, heads>
-      <<<dim3(b.rows, a.sequences * a.kv_heads), prompt_threads, 0, stream>>>(a, b);
-  return cudaGetLastError();
-}
-
-template <Element T, int head_dim>
-[[nodiscard]] cudaError_t prompt_rows(const Prompts<T>& a, const RowBlock& b, cudaStream_t stream) {
-  if (a.group == 1) return launch_prompt_rows<T, head_dim, 1>(a, b, stream);
-  if (a.group == 2) return launch_prompt_rows<T, head_dim, 2>(a, b, stream);
-  if (a.group <= 4) return launch_prompt_rows<T, head_dim, 4>(a, b, stream);
-  return launch_prompt_rows<T, head_dim, 8>(a, b, stream);
-}
-
-// --- Scores and selection
-
 /// Last queries of a prompt whose rows are needed.
 template <Score S>
 [[nodiscard]] __host__ __device__ std::uint32_t row_queries(const EvictionPlan<S>& plan,
@@ -236,6 +67,7 @@ struct PromptScores {
   const Position* first_positions = nullptr;
   std::uint32_t rows = 0;           ///< attention rows that are held at once
   std::uint32_t stride = 0;         ///< columns of a row of the scores
+  std::uint32_t sums_per_cell = 0;  ///< query heads whose log-sum-exp is to be found
   std::size_t cell_bytes = 0;       ///< of the numbers of one cell's columns
   std::byte* scores = nullptr;      ///< [cells][cell_bytes]
   std::uint64_t* values = nullptr;  ///< [cells][max_tokens]
@@ -243,6 +75,8 @@ struct PromptScores {
   Position* positions = nullptr;    ///< [cells][max_tokens]
   float* weights = nullptr;         ///< [cells][rows][max_tokens]
   std::uint32_t* bad = nullptr;     ///< [cells]
+  /// [cells][group][max_tokens], where the prompts have none and the matrix units want one.
+  float* log_sum_exp = nullptr;
   // Where tokens pin; else null.
   double* attention = nullptr;         ///< [cells][max_tokens], of the last queries
   float* norms = nullptr;              ///< [cells][max_tokens], of the values
@@ -253,7 +87,9 @@ struct PromptScores {
 
   /// Lays the parts out in `memory`, each on 128 bytes. \return the bytes of all of them
   std::size_t lay_out(std::byte* memory, std::size_t cells) {
-    constexpr std::uint32_t max_rows = 32;
+    // Rows enough to fill a device, which its second-level cache still holds.
+    const auto max_rows =
+        static_cast<std::uint32_t>(std::clamp<std::size_t>(1024 / cells, 32, 128));
     rows = (std::min)(row_queries(plan, max_tokens), max_rows);
     stride = score_stride(max_tokens);
     cell_bytes = plan.score.memory().bytes(stride);
@@ -268,6 +104,7 @@ struct PromptScores {
     place(positions, cells * max_tokens);
     place(weights, cells * rows * max_tokens);
     place(bad, cells);
+    place(log_sum_exp, cells * sums_per_cell * max_tokens);
     if (plan.rules.pins == 0) return bytes;
     place(attention, cells * max_tokens);
     place(norms, cells * max_tokens);
@@ -285,6 +122,15 @@ struct PromptScores {
   }
 };
 
+template <Element T, Score S>
+[[nodiscard]] PromptScores<S> scores_of(const EvictionPlan<S>& policy, const Prompts<T>& prompts) {
+  return {.plan = policy,
+          .tokens = prompts.tokens,
+          .max_tokens = prompts.max_tokens,
+          .kv_heads = prompts.kv_heads,
+          .sums_per_cell = sizeof(T) == 2 && prompts.log_sum_exp == nullptr ? prompts.group : 0};
+}
+
 inline constexpr int score_threads = 256;
 
 /// Pushes a block of rows, from the scoring query `first` on. Grid: (tiles of tokens, cells). A
@@ -301,19 +147,36 @@ __global__ void __launch_bounds__(score_threads)
   const std::uint32_t rows = first < queries ? min(a.rows, queries - first) : 0;
   const std::uint32_t distance = distance_of(a.plan.score);
   const ScoreView columns = a.columns(cell);
-  for (std::uint32_t r = 0; r < rows; ++r) {
-    const std::uint32_t query = tokens - queries + first + r;
-    const float weight = a.weights[(cell * a.rows + r) * a.max_tokens + token];
-    if (a.attention != nullptr && tokens - query <= pin_queries) {
-      a.attention[cell * a.max_tokens + token] += static_cast<double>(weight);
+  const auto push = [&](const auto& score) {
+    constexpr std::uint32_t at_once = 8;  // rows that are on their way
+    for (std::uint32_t begin = 0; begin < rows; begin += at_once) {
+      float weights[at_once];
+#pragma unroll
+      for (std::uint32_t i = 0; i < at_once; ++i) {
+        const std::size_t row = cell * a.rows + min(begin + i, rows - 1);
+        weights[i] = __ldcg(a.weights + row * a.max_tokens + token);
+      }
+#pragma unroll
+      for (std::uint32_t i = 0; i < at_once; ++i) {
+        if (begin + i >= rows) break;
+        const std::uint32_t query = tokens - queries + first + begin + i;
+        if (a.attention != nullptr && tokens - query <= pin_queries) {
+          a.attention[cell * a.max_tokens + token] += static_cast<double>(weights[i]);
+        }
+        if (tokens - query > scoring) continue;
+        const std::uint32_t scored = query - (tokens - scoring);  // rows before this one
+        if (token + distance == query) score.start(columns, token, scored);
+        (void)with_block_row(score, columns, scored, [&](const auto& row) {
+          (void)row.push(token, weights[i], row.fetch(token));
+          return no_slot;
+        });
+      }
     }
-    if (tokens - query > scoring) continue;
-    const std::uint32_t scored = query - (tokens - scoring);  // rows before this one
-    if (token + distance == query) a.plan.score.start(columns, token, scored);
-    (void)with_block_row(a.plan.score, columns, scored, [&](const auto& row) {
-      (void)row.push(token, weight, row.fetch(token));
-      return no_slot;
-    });
+  };
+  if constexpr (requires { a.plan.score.with_score(push); }) {
+    a.plan.score.with_score(push);  // once, and not once per row
+  } else {
+    push(a.plan.score);
   }
 }
 
@@ -494,12 +357,13 @@ template <Element T, Score S>
 
 }  // namespace detail
 
-/// Bytes of device memory that admit_prompts works in; they begin on 128 bytes.
-template <Score S>
-[[nodiscard]] std::size_t admit_workspace(const EvictionPlan<S>& policy, std::size_t sequences,
-                                          std::size_t kv_heads, std::uint32_t max_tokens) {
-  detail::PromptScores<S> parts{.plan = policy, .max_tokens = max_tokens};
-  return parts.lay_out(nullptr, sequences * kv_heads);
+/// Bytes of device memory that admit_prompts works in, for these prompts; they begin on 128 bytes.
+/// Of the prompts, no memory is read.
+template <Element T, Score S>
+[[nodiscard]] std::size_t admit_workspace(const EvictionPlan<S>& policy,
+                                          const Prompts<T>& prompts) {
+  auto parts = detail::scores_of(policy, prompts);
+  return parts.lay_out(nullptr, std::size_t{prompts.sequences} * prompts.kv_heads);
 }
 
 /// Takes the first prompts of a batch in: KVCache::prefill of the portable library, but for the
@@ -512,7 +376,7 @@ template <Score S>
 ///
 /// On the stream; it neither allocates nor synchronises; kernels are launched by max_tokens, so
 /// that a CUDA graph may capture it. A policy whose scores come from all queries costs max_tokens /
-/// 32 launches of 2 kernels and the square of the prompt's length. At most 65,535 heads in all.
+/// 128 launches of 2 kernels and the square of the prompt's length. At most 65,535 heads in all.
 /// \param workspace admit_workspace() bytes, used until the stream has passed
 template <Element T, int head_dim, Score S = AnyScore>
 [[nodiscard]] cudaError_t admit_prompts(const AdmitArguments<T, S>& a, void* workspace,
@@ -529,11 +393,8 @@ template <Element T, int head_dim, Score S = AnyScore>
     return cudaErrorMisalignedAddress;
   }
   const std::uint32_t cells = p.sequences * p.kv_heads;
-  detail::PromptScores<S> scores{.plan = a.policy,
-                                 .tokens = p.tokens,
-                                 .max_tokens = p.max_tokens,
-                                 .kv_heads = p.kv_heads,
-                                 .first_positions = a.first_positions};
+  detail::PromptScores<S> scores = detail::scores_of(a.policy, p);
+  scores.first_positions = a.first_positions;
   scores.lay_out(static_cast<std::byte*>(workspace), cells);
 
   cudaError_t error = cudaMemsetAsync(scores.bad, 0, sizeof(*scores.bad) * cells, stream);
@@ -559,9 +420,18 @@ template <Element T, int head_dim, Score S = AnyScore>
   }
   const std::uint32_t queries = detail::row_queries(a.policy, ~std::uint32_t{0});
   const std::uint32_t max_queries = detail::row_queries(a.policy, p.max_tokens);
+  Prompts<T> with_sums = p;
+  if constexpr (sizeof(T) == 2) {
+    if (p.log_sum_exp == nullptr && max_queries > 0) {
+      after([&] {
+        return detail::prompt_sums<T, head_dim>(p, max_queries, scores.log_sum_exp, stream);
+      });
+      with_sums.log_sum_exp = scores.log_sum_exp;
+    }
+  }
   for (std::uint32_t first = 0; first < max_queries; first += scores.rows) {
     after([&] {
-      return detail::prompt_rows<T, head_dim>(p,
+      return detail::prompt_rows<T, head_dim>(with_sums,
                                               {.scoring = queries,
                                                .first = first,
                                                .rows = scores.rows,

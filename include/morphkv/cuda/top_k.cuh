@@ -18,6 +18,9 @@ namespace morphkv { inline namespace v0 { namespace cuda {
 namespace detail {
 
 inline constexpr int top_k_threads = 1024;
+/// Neighbouring keys that a thread holds.
+inline constexpr std::uint32_t top_k_items = 8;
+inline constexpr std::uint32_t top_k_tile = top_k_threads * top_k_items;
 
 /// Shared memory of block_top_k.
 template <class Key>
@@ -29,47 +32,79 @@ struct TopKStorage {
   std::uint32_t equals;
 };
 
-/// How often each digit occurs among the keys that agree with the search. Lanes with the same
-/// digit add once: scores share their highest digits.
+/// The keys of a thread. One tile of keys is read once and stays in registers; more are read again
+/// at every pass.
 template <class Key, class KeyAt>
-__device__ void count_digits(std::uint32_t count, const DigitSearch<Key>& search,
-                             const KeyAt& key_at, std::uint32_t (&bins)[256]) {
+class ThreadKeys {
+ public:
+  __device__ ThreadKeys(std::uint32_t count, const KeyAt& key_at) : count_(count), key_at_(key_at) {
+    if (count_ <= top_k_tile) load(0);
+  }
+
+  /// Calls use(first, keys) for every tile: the keys from index `first` on, top_k_items of them,
+  /// some of which may lie past the count. All threads.
+  template <class Use>
+  __device__ void for_each_tile(const Use& use) {
+    for (std::uint32_t base = 0; base < count_; base += top_k_tile) {
+      if (count_ > top_k_tile) load(base);
+      use(base + threadIdx.x * top_k_items, keys_);
+    }
+  }
+
+ private:
+  __device__ void load(std::uint32_t base) {
+    const std::uint32_t first = base + threadIdx.x * top_k_items;
+#pragma unroll
+    for (std::uint32_t i = 0; i < top_k_items; ++i) {
+      keys_[i] = first + i < count_ ? key_at_(first + i) : Key{0};
+    }
+  }
+
+  std::uint32_t count_;
+  const KeyAt& key_at_;
+  Key keys_[top_k_items];
+};
+
+/// How often each digit occurs among the keys that agree with the search. All threads.
+template <class Key, class Keys>
+__device__ void count_digits(std::uint32_t count, const DigitSearch<Key>& search, Keys& keys,
+                             std::uint32_t (&bins)[256]) {
   for (std::uint32_t i = threadIdx.x; i < 256; i += blockDim.x) bins[i] = 0;
   __syncthreads();
-  for (std::uint32_t base = 0; base < count; base += blockDim.x) {
-    const std::uint32_t i = base + threadIdx.x;
-    const Key key = i < count ? key_at(i) : Key{0};
-    const bool counts = i < count && search.agrees(key);
-    const std::uint32_t digit = counts ? search.digit(key) : 256;
-    const unsigned same = __match_any_sync(0xffffffffU, digit);
-    const bool first = (same & ((1U << (threadIdx.x % 32)) - 1)) == 0;
-    if (counts && first) atomicAdd(&bins[digit], static_cast<unsigned>(__popc(same)));
-  }
+  keys.for_each_tile([&](std::uint32_t first, const Key(&key)[top_k_items]) {
+#pragma unroll
+    for (std::uint32_t i = 0; i < top_k_items; ++i) {
+      if (first + i < count && search.agrees(key[i])) atomicAdd(&bins[search.digit(key[i])], 1U);
+    }
+  });
   __syncthreads();
 }
 
-/// The least key that stays, and how many keys equal it. All threads of a block; it ends with a
-/// barrier.
-/// \pre 0 < k <= count
-template <class Key, class KeyAt>
-__device__ void find_least_kept(std::uint32_t count, std::uint32_t k, const KeyAt& key_at,
-                                TopKStorage<Key>& shared) {
-  auto search = DigitSearch<Key>::of(k);
-  while (!search.is_done()) {
-    search.next_digit();
-    count_digits(count, search, key_at, shared.bins);
-    // Thread i looks at digit 255 - i, so that the scan counts from the highest.
-    const std::uint32_t digit = 255 - threadIdx.x;
-    const std::uint64_t here = threadIdx.x < 256 ? shared.bins[digit] : 0;
-    std::uint64_t above = 0;
-    typename TopKStorage<Key>::Scan(shared.scan).ExclusiveSum(here, above);
-    if (above < search.k && search.k <= above + here) {  // of one thread
+/// Finds the digit of the least key that stays, from how often each occurs. By the first warp:
+/// lane l looks at digits 255 - 8 l and the seven below, so that it counts from the highest.
+template <class Key>
+__device__ void find_digit(const DigitSearch<Key>& search, TopKStorage<Key>& shared) {
+  const unsigned lane = threadIdx.x;
+  if (lane >= 32) return;
+  std::uint32_t here[8];
+  std::uint32_t sum = 0;
+#pragma unroll
+  for (unsigned i = 0; i < 8; ++i) sum += here[i] = shared.bins[255 - (8 * lane + i)];
+  std::uint32_t above = sum;  // with those of this lane
+#pragma unroll
+  for (unsigned distance = 1; distance < 32; distance *= 2) {
+    const std::uint32_t other = __shfl_up_sync(0xffffffffU, above, distance);
+    if (lane >= distance) above += other;
+  }
+  above -= sum;
+#pragma unroll
+  for (unsigned i = 0; i < 8; ++i) {
+    if (above < search.k && search.k <= above + here[i]) {  // of one lane
       shared.search = search;
-      shared.search.found(digit, static_cast<std::uint32_t>(above));
-      shared.equals = static_cast<std::uint32_t>(here);
+      shared.search.found(255 - (8 * lane + i), above);
+      shared.equals = here[i];
     }
-    __syncthreads();
-    search = shared.search;
+    above += here[i];
   }
 }
 
@@ -80,27 +115,43 @@ template <class Key, class KeyAt, class Emit>
 __device__ void block_top_k(std::uint32_t count, std::uint32_t k, const KeyAt& key_at,
                             const Emit& emit, TopKStorage<Key>& shared) {
   if (k == 0) return;
-  find_least_kept(count, k, key_at, shared);
-  const DigitSearch<Key> search = shared.search;
+  ThreadKeys<Key, KeyAt> keys(count, key_at);
+  auto search = DigitSearch<Key>::of(k);
+  while (!search.is_done()) {
+    search.next_digit();
+    count_digits(count, search, keys, shared.bins);
+    find_digit(search, shared);
+    __syncthreads();
+    search = shared.search;
+  }
   const std::uint32_t equals = shared.equals;
   std::uint64_t before = 0;  // keys equal to the least that stays, and in the low half those above
-  for (std::uint32_t base = 0; base < count; base += blockDim.x) {
-    const std::uint32_t i = base + threadIdx.x;
-    const Key key = i < count ? key_at(i) : Key{0};
-    const bool above = i < count && key > search.prefix;
-    const bool equal = i < count && key == search.prefix;
-    const std::uint64_t own = std::uint64_t{equal} << 32U | std::uint64_t{above};
+  keys.for_each_tile([&](std::uint32_t first, const Key(&key)[top_k_items]) {
+    const auto seen = [&](std::uint32_t i) {
+      const bool exists = first + i < count;
+      return std::uint64_t{exists && key[i] == search.prefix} << 32U |
+             std::uint64_t{exists && key[i] > search.prefix};
+    };
+    std::uint64_t own = 0;
+#pragma unroll
+    for (std::uint32_t i = 0; i < top_k_items; ++i) own += seen(i);
     std::uint64_t rank = 0;
     std::uint64_t total = 0;
     typename TopKStorage<Key>::Scan(shared.scan).ExclusiveSum(own, rank, total);
     __syncthreads();  // the scan's memory is used again
     rank += before;
     before += total;
-    const auto high = static_cast<std::uint32_t>(rank >> 32U);
-    const auto low = static_cast<std::uint32_t>(rank);
-    const bool stays = above || (equal && high >= equals - search.k);
-    if (stays) emit(kept_before(low, high, equals, search.k), i);
-  }
+#pragma unroll
+    for (std::uint32_t i = 0; i < top_k_items; ++i) {
+      const std::uint64_t one = seen(i);
+      const auto high = static_cast<std::uint32_t>(rank >> 32U);
+      const auto low = static_cast<std::uint32_t>(rank);
+      const bool equal = one >> 32U != 0;
+      const bool stays = (one & 1U) != 0 || (equal && high >= equals - search.k);
+      if (stays) emit(kept_before(low, high, equals, search.k), first + i);
+      rank += one;
+    }
+  });
 }
 
 }  // namespace detail
@@ -143,9 +194,9 @@ __global__ void __launch_bounds__(top_k_threads)
 }  // namespace detail
 
 /// Writes the indices of the highest scores of every segment, ascending: kernels::top_k of the
-/// portable library, with the same ties (the higher index stays). One block a segment; it reads the
-/// scores five times (uint64: nine), mostly from the caches. On the stream; no allocation, no
-/// synchronisation.
+/// portable library, with the same ties (the higher index stays). One block per segment; up to
+/// 8,192 scores are read once, more of them five times (uint64: nine). On the stream; no
+/// allocation, no synchronisation.
 template <class Score>
 [[nodiscard]] cudaError_t top_k(const TopKArguments<Score>& a, cudaStream_t stream) {
   if (a.segments == 0 || a.k == 0) return cudaSuccess;

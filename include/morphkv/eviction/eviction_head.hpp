@@ -236,7 +236,7 @@ class EvictionHead {
     const Slot victim = plan_.score.with_row(view().scores, state().rows, [&](const auto& pushed) {
       return push(pushed, row, view().candidates(state().size));
     });
-    finish_row(SequentialTeam{}, plan_.rules, view(), victim, state());
+    finish_row(true, plan_.rules, view(), victim, state());
     return Status::ok;
   }
 
@@ -424,9 +424,9 @@ class EvictionHead {
     } else {
       LowestSeen<Value> seen;
       for (Slot slot = 0; slot < weights.size(); ++slot) {
-        seen.see(candidates, slot, row.push(slot, weights[slot], row.fetch(slot)));
+        seen.see(slot, candidates.contain(slot), row.push(slot, weights[slot], row.fetch(slot)));
       }
-      return lowest_slot(SequentialTeam{}, candidates, row, seen);
+      return lowest_slot(SequentialTeam{}, candidates, row, seen).slot();
     }
   }
   /// Pushes the row of a block's query to the columns.

@@ -50,8 +50,7 @@ void convert(const From* from, std::size_t count, Block* to) noexcept {
 /// The numbers of whole blocks.
 template <Quantised Block>
 void convert(const Block* from, std::size_t count, float* to) noexcept {
-  for (std::size_t i = 0; i < count; ++i)
-    to[i] = from[i / Block::numbers].number(i % Block::numbers);
+  for (std::size_t i = 0; i < count; ++i) to[i] = number_at(from, i);
 }
 
 #ifdef MORPHKV_KERNEL_INSTANCE

@@ -88,6 +88,12 @@ class OneScoreOf {
     return visit(
         [&](const auto& score) { return morphkv::with_block_row(score, view, rows, function); });
   }
+  /// Calls function(score) with the score that this one was made from.
+  MORPHKV_CALLS_FUNCTION
+  template <class Function>
+  MORPHKV_HOST_DEVICE auto with_score(const Function& function) const {
+    return visit(function);
+  }
   MORPHKV_HOST_DEVICE void start(const ScoreView& view, Slot slot, std::uint32_t rows) const {
     visit([&](const auto& score) { score.start(view, slot, rows); });
   }

@@ -19,15 +19,6 @@
 
 namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::portable {
 
-/// Number `d` of a row.
-template <Storable T>
-[[nodiscard]] float number_at(const T* row, std::size_t d) noexcept {
-  if constexpr (Quantised<T>)
-    return row[d / T::numbers].number(d % T::numbers);
-  else
-    return static_cast<float>(row[d]);
-}
-
 /// Sum of products. Sixteen partial sums, which compilers turn into vectors without -ffast-math.
 template <Storable T>
 [[nodiscard]] float dot(const float* a, const T* b, std::size_t size) noexcept {
