@@ -109,8 +109,8 @@ MORPHKV_HOST_DEVICE Lowest lowest_slot(const Team& team, const Candidates& candi
         if (row.value(slot) == lowest && candidates.contain(slot)) key[i] = age;
       }
       MORPHKV_CUDA_UNROLL
-      for (unsigned i = 0; i < slots_at_once; ++i) {
-        if (key[i] < oldest) oldest = key[i];
+      for (const std::uint64_t age : key) {
+        if (age < oldest) oldest = age;
       }
     }
   }
