@@ -89,17 +89,18 @@ StepTimes time_steps(const Decoding& decoding, const std::vector<Timed>& policie
   const std::size_t steps = std::max<std::size_t>(decoding.layers(), 8);
   std::vector<std::vector<Buffer<std::byte>>> states;
   std::vector<std::unique_ptr<Graph>> graphs;
+  const auto capture = [&](const Timed& timed, bool appends) {
+    graphs.push_back(std::make_unique<Graph>(stream, [&] {
+      for (std::size_t s = 0; s < steps; ++s) {
+        const std::size_t layer = s % decoding.layers();
+        decoding.step(timed.policy, states.back()[layer].data(), layer, s, appends);
+      }
+    }));
+  };
   for (const Timed& timed : policies) {
     states.push_back(decoding.fill(timed.policy));
-    for (const bool appends : {false, true}) {
-      if (!appends && !graphs.empty()) continue;  // plain attention is that of any policy
-      graphs.push_back(std::make_unique<Graph>(stream, [&] {
-        for (std::size_t s = 0; s < steps; ++s) {
-          const std::size_t layer = s % decoding.layers();
-          decoding.step(timed.policy, states.back()[layer].data(), layer, s, appends);
-        }
-      }));
-    }
+    if (graphs.empty()) capture(timed, false);  // plain attention, which is that of any policy
+    capture(timed, true);
   }
   std::vector<const Graph*> all;
   for (const auto& graph : graphs) all.push_back(graph.get());

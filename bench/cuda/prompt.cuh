@@ -40,8 +40,9 @@ class Prompt {
     draw(queries_, 1.0F, 1);
     draw(keys_, 1.0F, 2);
     draw(values_, 1.0F, 3);
-    // Logits are normal with a deviation of 1: the logarithm of the sum of t exponentials is about
-    // log(t) + 1/2; a last bit of it changes no time.
+    // Logits are about normal with a deviation of 1, so that the logarithm of the sum of t of their
+    // exponentials is about log(t) + 1/2. A little more, since a weight above 1 would be refused;
+    // the time does not depend on it.
     std::vector<float> logs(log_sum_exp_.size());
     for (std::size_t i = 0; i < logs.size(); ++i) {
       logs[i] = std::log(static_cast<float>(i % tokens + 1)) + 1.0F;

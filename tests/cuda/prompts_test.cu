@@ -277,6 +277,13 @@ TEST_F(PromptsOnDevice, WhatStaysIsWhatThePortableLibraryKeeps) {
   }
 }
 
+/// Rows of weights that lie on 4 bytes alone.
+TEST_F(PromptsOnDevice, AnOddNumberOfTokens) {
+  PromptMatch(cuda::policy_of<MorphKV>({.capacity = 40, .window = 8, .fusion = Fusion::max}), 4,
+              {131, 64}, false)
+      .play();
+}
+
 TEST_F(PromptsOnDevice, Briefly) {
   PromptMatch(cuda::policy_of<MorphKV>({.capacity = 40, .window = 8, .fusion = Fusion::max}), 2,
               {60, 1}, false)

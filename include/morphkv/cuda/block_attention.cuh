@@ -19,6 +19,9 @@
 
 namespace morphkv { inline namespace v0 { namespace cuda {
 
+inline constexpr float log2_e = 1.44269504088896341F;
+inline constexpr float ln_2 = 0.693147180559945309F;
+
 /// Sums each of `count` values over the lanes that share a row, all of them at once: at every
 /// exchange a lane hands half of its values over and keeps the sums of the other half, so that
 /// count values cost count - 1 exchanges where one by one they would cost count * log2(lanes).
@@ -237,7 +240,6 @@ __device__ void block_softmax(const Cluster& cluster, PerHead<heads>* logits, st
              exp2f(*cluster.peer(&shared.greatest[h], r) - greatest);
     }
     shared.share[h] = exp2f(shared.greatest[h] - greatest) / sum;
-    constexpr float ln_2 = 0.693147180559945309F;
     shared.log_sum_exp[h] = ln_2 * (greatest + log2f(sum));
   }
   __syncthreads();

@@ -165,13 +165,10 @@ __global__ void __launch_bounds__(decode_threads, 2)
       __syncwarp();
     }
 
-    const std::uint32_t column =
-        threadIdx.x % 32 % RowLanes<T, head_dim>::lanes * RowLanes<T, head_dim>::elements;
     for (std::uint32_t first = 0; first < a.group; first += heads) {
       const std::uint32_t count = min(a.group - first, static_cast<std::uint32_t>(heads));
       const std::size_t query_head = cell * a.group + first;
       {
-        constexpr float log2_e = 1.44269504088896341F;
         const T* queries = a.queries + query_head * head_dim;
         const float scale = a.scale * log2_e;
         if constexpr (sizeof(T) == 2) {
@@ -182,7 +179,9 @@ __global__ void __launch_bounds__(decode_threads, 2)
                                            weights[token - begin].x[h] = x * scale;
                                          });
         } else {
-          QueryPart<heads, RowLanes<T, head_dim>::elements> query;
+          using Lanes = RowLanes<T, head_dim>;
+          const std::uint32_t column = threadIdx.x % 32 % Lanes::lanes * Lanes::elements;
+          QueryPart<heads, Lanes::elements> query;
           query.load(queries, count, head_dim, column, scale);
           block_logits<T, head_dim, heads>(query, keys, begin, end,
                                            [&](std::uint32_t token, int h, float logit) {

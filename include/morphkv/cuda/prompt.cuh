@@ -4,7 +4,6 @@
 #ifndef MORPHKV_CUDA_PROMPT_CUH
 #define MORPHKV_CUDA_PROMPT_CUH
 
-#include <cooperative_groups/reduce.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -12,8 +11,6 @@
 #include <cstdint>
 
 #include "morphkv/core/types.hpp"
-#include "morphkv/core/weight_units.hpp"
-#include "morphkv/cuda/block_attention.cuh"
 #include "morphkv/cuda/block_team.cuh"
 #include "morphkv/cuda/bookkeeping.cuh"
 #include "morphkv/cuda/cache_rows.cuh"

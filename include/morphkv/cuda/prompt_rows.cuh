@@ -112,7 +112,7 @@ struct RowBlock {
   std::uint32_t* bad = nullptr;  ///< [cells]: set where a weight is not from 0 to 1
 };
 
-/// A block serves one query of one cell.
+/// For elements of 32 bits. A block serves one query of one cell.
 template <Element T, int head_dim, int heads>
 __global__ void __launch_bounds__(prompt_threads)
     prompt_rows_kernel(const __grid_constant__ Prompts<T> a, const __grid_constant__ RowBlock b) {
@@ -134,7 +134,6 @@ __global__ void __launch_bounds__(prompt_threads)
   for (std::uint32_t first = 0; first < a.group; first += heads) {
     const std::uint32_t count = min(a.group - first, static_cast<std::uint32_t>(heads));
     const std::size_t query_head = head * a.group + first;  // of the sequence
-    constexpr float log2_e = 1.44269504088896341F;
     QueryPart<heads, RowLanes<T, head_dim>::elements> query;
     query.load(a.queries + sequence * a.query_sequence_stride + token * a.query_stride +
                    query_head * head_dim,
@@ -199,7 +198,6 @@ __global__ void __launch_bounds__(prompt_threads, 2)
                        std::uint32_t first_head, float* log_sum_exp) {
   using Logits = MatrixLogits<T, head_dim, heads>;
   constexpr float infinity = __builtin_huge_valf();
-  constexpr float log2_e = 1.44269504088896341F;
   extern __shared__ __align__(128) unsigned char shared[];
   __shared__ float other[2][Logits::queries * heads];
   const std::size_t cell = blockIdx.y;
@@ -267,7 +265,6 @@ __global__ void __launch_bounds__(prompt_threads, 2)
     const std::uint32_t at = Logits::query_of(s) * heads + Logits::head_of(s);
     join(s, other[0][at], other[1][at]);
     if (queries(Logits::query_of(s), Logits::head_of(s)) == nullptr) continue;
-    constexpr float ln_2 = 0.693147180559945309F;
     const std::size_t query_head =
         cell * a.group + first_head + static_cast<std::size_t>(Logits::head_of(s));
     log_sum_exp[query_head * a.max_tokens + first_token + Logits::query_of(s)] =
@@ -278,15 +275,14 @@ __global__ void __launch_bounds__(prompt_threads, 2)
 /// Keys that a block of prompt_weights_kernel serves.
 inline constexpr std::uint32_t prompt_chunk = 1024;
 
-/// The rows of prompt_rows_kernel by the matrix units, where the log-sum-exp is known. Grid: (tiles
-/// of queries, chunks of keys, cells).
+/// The same rows by the matrix units, for elements of 16 bits, where the log-sum-exp is known.
+/// Grid: (tiles of queries, chunks of keys, cells).
 template <Element T, int head_dim, int heads>
 __global__ void __launch_bounds__(prompt_threads, 2)
     prompt_weights_kernel(const __grid_constant__ Prompts<T> a, const __grid_constant__ RowBlock b,
                           std::uint32_t first_head) {
   using Logits = MatrixLogits<T, head_dim, heads>;
   constexpr float infinity = __builtin_huge_valf();
-  constexpr float log2_e = 1.44269504088896341F;
   extern __shared__ __align__(128) unsigned char shared[];
   const std::size_t cell = blockIdx.z;
   const std::size_t sequence = cell / a.kv_heads;
@@ -388,7 +384,7 @@ __global__ void __launch_bounds__(prompt_threads, 2)
   if (bad) b.bad[cell] = 1;
 }
 
-/// Query heads that a block serves at once.
+/// Calls use.operator()<heads>() with the query heads that a block serves at once.
 template <Element T, class Use>
 [[nodiscard]] cudaError_t with_heads(const Prompts<T>& a, const Use& use) {
   if (a.group == 1) return use.template operator()<1>();
