@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A KVCache through random calls, on any instruction set and for any kind of logits, in lockstep
 // with a model in double of each of its heads: what is kept, what is stored, and what attention
-// gives; and with a cache over pages on another executor, which must not differ by a bit. Calls
-// with wrong arguments change nothing.
+// gives; and with a cache over pages on another executor, which must not differ by a bit. Layers
+// that slide, values of their own dimension or in the keys, and quantised numbers are among them.
+// Calls with wrong arguments change nothing.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -22,10 +23,13 @@ namespace morphkv::testing { namespace {
 struct Drawn {
   CacheShape shape;
   Setting setting;
+  std::vector<std::size_t> windows;
+  std::vector<float> sinks;
 };
 
 /// A scale, a soft cap and sinks, or none.
-void draw_logits(CacheShape& shape, std::vector<float>& sinks, FuzzBytes& bytes) {
+void draw_logits(Drawn& drawn, FuzzBytes& bytes) {
+  CacheShape& shape = drawn.shape;
   constexpr float scales[] = {0, 0.25F, 0.5F, 1};
   constexpr float soft_caps[] = {0, 0, 0.5F, 20};
   constexpr float all_sinks[] = {-std::numeric_limits<float>::infinity(), -2, 0, 5};
@@ -33,9 +37,27 @@ void draw_logits(CacheShape& shape, std::vector<float>& sinks, FuzzBytes& bytes)
   shape.scale = scales[code % 4] / std::sqrt(static_cast<float>(shape.head_dim));
   shape.soft_cap = soft_caps[code / 4 % 4];
   if (code / 16 % 2 == 0) return;
-  sinks.resize(shape.layers * shape.query_heads);
-  for (float& sink : sinks) sink = all_sinks[bytes.below(4)];
-  shape.sinks = sinks.data();
+  drawn.sinks.resize(shape.layers * shape.query_heads);
+  for (float& sink : drawn.sinks) sink = all_sinks[bytes.below(4)];
+  shape.sinks = drawn.sinks.data();
+}
+
+/// Values like keys, of their own dimension, or in the keys.
+void draw_values(CacheShape& shape, std::span<const std::size_t> dims, FuzzBytes& bytes) {
+  const std::size_t code = bytes.byte();
+  if (code % 2 == 0) return;
+  shape.value_dim = dims[bytes.below(dims.size())];
+  shape.values_in_keys = code % 4 == 1 && shape.value_dim <= shape.head_dim;
+}
+
+/// Half of the caches have layers that slide.
+void draw_windows(Drawn& drawn, FuzzBytes& bytes) {
+  if (bytes.byte() % 2 == 0) return;
+  for (std::size_t layer = 0; layer < drawn.shape.layers; ++layer) {
+    const std::size_t code = bytes.byte();
+    drawn.windows.push_back(code % 3 == 0 ? 0 : 1 + code / 3 % 40);
+  }
+  drawn.shape.windows = drawn.windows.data();
 }
 
 /// The kernels that run from now on.
@@ -45,53 +67,63 @@ void draw_isa(FuzzBytes& bytes) {
   kernels::limit_isa(isas[bytes.below(std::size(isas))]);
 }
 
+template <Storable T>
 Drawn draw(FuzzBytes& bytes) {
-  constexpr std::size_t head_dims[] = {1, 3, 8, 17, 64};
-  CacheShape shape{.layers = 1 + bytes.below(2), .kv_heads = 1 + bytes.below(2)};
+  constexpr std::size_t scalar_dims[] = {1, 3, 8, 17, 64};
+  constexpr std::size_t block_dims[] = {32, 64, 96};
+  const std::span<const std::size_t> dims =
+      Scalar<T> ? std::span<const std::size_t>(scalar_dims) : block_dims;
+  Drawn drawn;
+  CacheShape& shape = drawn.shape;
+  shape = {.layers = 1 + bytes.below(2), .kv_heads = 1 + bytes.below(2)};
   shape.query_heads = shape.kv_heads * (1 + bytes.below(4));
-  shape.head_dim = head_dims[bytes.below(std::size(head_dims))];
-  Setting s;
+  shape.head_dim = dims[bytes.below(dims.size())];
+  Setting& s = drawn.setting;
   s.window = 1 + bytes.below(20);
   s.sinks = bytes.below(5);
   s.capacity = s.window + s.sinks + 1 + bytes.below(40);
   s.max_tokens = 1024;
   s.history = bytes.below(7);
   s.group = bytes.byte() % 2 == 0 ? GroupFusion::max : GroupFusion::mean;
-  return {shape, s};
+  draw_values(shape, dims, bytes);
+  draw_windows(drawn, bytes);
+  draw_logits(drawn, bytes);
+  return drawn;
 }
 
 /// Arguments that every call must refuse.
 template <class Policy, class Cache>
 void refuse(Cache& cache, FuzzBytes& bytes) {
   const CacheShape& shape = cache.shape();
-  const std::vector<float> query(shape.query_heads * shape.head_dim, 0.5F);
-  const std::vector<float> key(shape.kv_heads * shape.head_dim, 0.5F);
-  std::vector<float> output(query.size(), 7.0F);
+  const std::vector<float> query(shape.query_width(), 0.5F);
+  const std::vector<float> key(shape.key_width(), 0.5F);
+  const std::vector<float> value(shape.value_width(), 0.5F);
+  const std::vector<float> wrong_value(value.size() + 1, 0.5F);
+  std::vector<float> output(shape.output_width(), 7.0F);
   const std::span<const float> short_key = std::span(key).first(key.size() - 1);
   const std::size_t layer = bytes.below(shape.layers);
   const Position next = cache.next_position(layer);
   const auto before = state_of(cache);
-  EXPECT_EQ(cache.append(layer, short_key, key, next), Status::wrong_size);
-  EXPECT_EQ(cache.append(layer, key, short_key, next), Status::wrong_size);
-  EXPECT_EQ(cache.append(shape.layers, key, key, next), Status::wrong_size);
-  EXPECT_EQ(cache.append(layer, key, key, -1), Status::position_backwards);
-  EXPECT_EQ(cache.append(layer, key, key, max_position + 1), Status::position_too_large);
+  EXPECT_EQ(cache.append(layer, short_key, value, next), Status::wrong_size);
+  EXPECT_EQ(cache.append(layer, key, wrong_value, next), Status::wrong_size);
+  EXPECT_EQ(cache.append(shape.layers, key, value, next), Status::wrong_size);
+  EXPECT_EQ(cache.append(layer, key, value, -1), Status::position_backwards);
+  EXPECT_EQ(cache.append(layer, key, value, max_position + 1), Status::position_too_large);
   EXPECT_EQ(cache.attend(layer, std::span(query).first(query.size() - 1), std::span(output)),
             Status::wrong_size);
-  if constexpr (!std::same_as<Policy, SnapKV>) {  // SnapKV needs no row per token
+  // SnapKV needs no row per token, and nor does a layer that slides.
+  if (!std::same_as<Policy, SnapKV> && shape.window(layer) == 0) {
     EXPECT_EQ(cache.attend(layer, query, std::span(output)), Status::out_of_step);
   }
   EXPECT_NE(cache.observe(layer, query, 0), Status::ok);
-  EXPECT_EQ(cache.prefill(layer, query, key, short_key), Status::wrong_size);
+  EXPECT_EQ(cache.prefill(layer, query, key, wrong_value), Status::wrong_size);
   EXPECT_EQ(state_of(cache), before);
   for (const float x : output) EXPECT_EQ(x, 7.0F);
 }
 
-template <Scalar T, class Contender>
+template <Storable T, class Contender>
 void play(FuzzBytes& bytes) {
-  Drawn drawn = draw(bytes);
-  std::vector<float> sinks;
-  draw_logits(drawn.shape, sinks, bytes);
+  const Drawn drawn = draw<T>(bytes);
   draw_isa(bytes);
   SCOPED_TRACE(::testing::Message() << drawn.setting);
   CacheDuel<T, Contender, float, true> duel(drawn.shape, drawn.setting, bytes.below(65'536));
@@ -100,7 +132,7 @@ void play(FuzzBytes& bytes) {
     if (duel.cache().next_position(0) > last) break;
     ++operations;
     const std::size_t code = bytes.byte();
-    switch (code % 12) {
+    switch (code % 14) {
       case 0:
         duel.prefill(1 + bytes.below(80));
         break;
@@ -120,8 +152,11 @@ void play(FuzzBytes& bytes) {
         refuse<typename Contender::Policy>(duel.cache(), bytes);
         break;
       case 6:
+        duel.save_and_restore();
+        break;
       case 7:
-        duel.observe(all_weights[code / 16 % all_weights.size()]);
+      case 8:
+        duel.observe(all_weights[code / 14 % all_weights.size()]);
         break;
       default:
         duel.step();
@@ -139,10 +174,14 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace morphkv::testing;
-  static constexpr void (*plays[])(FuzzBytes&) = {
-      play<float, MorphKVMax>,       play<float, H2OPlain>,
-      play<float, SnapKVAverage>,    play<float, DecayedMaxWithPins>,
-      play<Eigen::half, MorphKVMax>, play<Eigen::bfloat16, DecayedMaxWithPins>};
+  static constexpr void (*plays[])(FuzzBytes&) = {play<float, MorphKVMax>,
+                                                  play<float, H2OPlain>,
+                                                  play<float, SnapKVAverage>,
+                                                  play<float, DecayedMaxWithPins>,
+                                                  play<Eigen::half, MorphKVMax>,
+                                                  play<Eigen::bfloat16, DecayedMaxWithPins>,
+                                                  play<morphkv::Q8_0, DecayedMaxWithPins>,
+                                                  play<morphkv::Q4_0, MorphKVMax>};
   FuzzBytes bytes(data, size);
   plays[bytes.below(std::size(plays))](bytes);
   return 0;

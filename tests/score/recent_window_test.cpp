@@ -136,5 +136,22 @@ TEST(RecentWindowSum, IsExactForeverAtItsLimits) {
   EXPECT_EQ(value_of(score, cells.view(), row, 1), 0U);
 }
 
+TEST(RecentWindowMemory, IsAsDocumented) {
+  struct Expected {
+    std::size_t window;
+    std::size_t panes;
+    Fusion fusion;
+    std::size_t bytes;   ///< per slot
+    std::size_t scores;  ///< of these, what is no row of the window
+  };
+  for (const Expected& e :
+       {Expected{8, 8, Fusion::sum, 2 * 8 + 4, 4}, Expected{8, 4, Fusion::sum, 4 * 4 + 4, 4},
+        Expected{8, 8, Fusion::max, 2 * 8 + 4, 4}, Expected{9, 3, Fusion::max, 2 * 3 + 4 + 2, 4}}) {
+    const RecentWindow score = make_recent_window(e.window, e.panes, e.fusion);
+    EXPECT_EQ(score.memory().bytes(1), e.bytes);
+    EXPECT_EQ(score.window_memory().bytes(1), e.bytes - e.scores);
+  }
+}
+
 }  // namespace
 }  // namespace morphkv::testing::recent_window_test

@@ -35,18 +35,24 @@ inline const MemoryKind memory_kinds[] = {
 
 /// The keys and values of all layers, filled with a number that no cache writes; pages lie in any
 /// order, and every other page of the pool belongs to somebody else.
-template <Scalar T>
+template <Storable T>
 class EngineMemory {
  public:
   EngineMemory(const CacheShape& shape, std::size_t slots, const MemoryKind& kind)
       : shape_(shape), kind_(kind), slots_(slots) {
     const std::size_t rows =
         kind.page_size == 0 ? slots : 2 * pages_for(slots, kind.page_size) * kind.page_size;
-    const std::size_t elements = rows * shape.kv_heads * shape.head_dim;
-    memory_.assign(2 * shape.layers * elements, static_cast<T>(untouched));
+    const RowSizes row = row_sizes<T>(shape);
+    const std::size_t keys = rows * shape.kv_heads * row.key;
+    const std::size_t both = keys + rows * shape.kv_heads * row.value;
+    if constexpr (Scalar<T>) {
+      memory_.assign(shape.layers * both, static_cast<T>(untouched));
+    } else {
+      memory_.resize(shape.layers * both);
+    }
     for (std::size_t layer = 0; layer < shape.layers; ++layer) {
-      T* keys = memory_.data() + 2 * layer * elements;
-      layers_.push_back({keys, keys + elements});
+      T* begin = memory_.data() + layer * both;
+      layers_.push_back({begin, row.value == 0 ? nullptr : begin + keys});
     }
     if (kind.page_size == 0) return;
     pages_.resize(pages_for(slots, kind.page_size));

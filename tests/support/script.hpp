@@ -129,10 +129,10 @@ std::vector<HeadState> state_of(const Cache& cache) {
         const auto key = cache.key(layer, head, slot);
         const auto value = cache.value(layer, head, slot);
         for (std::size_t d = 0; d < key_dim; ++d) {
-          state.keys[slot * key_dim + d] = static_cast<float>(key[d]);
+          state.keys[slot * key_dim + d] = number_at(key.data(), d);
         }
         for (std::size_t d = 0; d < value_dim; ++d) {
-          state.values[slot * value_dim + d] = static_cast<float>(value[d]);
+          state.values[slot * value_dim + d] = number_at(value.data(), d);
         }
       }
       heads.push_back(std::move(state));
