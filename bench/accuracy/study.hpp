@@ -82,8 +82,8 @@ inline void add_variants(const Plan& plan, const std::vector<std::string>& polic
   FamilyRun run{family, family.make(plan.prompts, plan.seeds, family.length), {}};
   std::vector<comparison::Variant> variants = {comparison::full_variant()};
   for (const double budget : plan.budgets) {
-    detail::add_variants(plan, plan.policies, table, family, model.config.shape(), run.workload,
-                         budget, variants);
+    detail::add_variants(plan, plan.policies, table, family, model.shape(), run.workload, budget,
+                         variants);
   }
   run.outcomes = comparison::run_experiment(model, run.workload, std::move(variants), plan.effort);
   return run;
@@ -100,8 +100,8 @@ inline void add_variants(const Plan& plan, const std::vector<std::string>& polic
   for (const std::size_t length : family.lengths) {
     LengthRun run{length, family.make(plan.length_prompts, plan.seeds, length), {}};
     if (runs.empty()) {
-      detail::add_variants(plan, plan.length_policies, table, family, model.config.shape(),
-                           run.workload, plan.length_budget, variants);
+      detail::add_variants(plan, plan.length_policies, table, family, model.shape(), run.workload,
+                           plan.length_budget, variants);
     }
     run.outcomes = comparison::run_experiment(model, run.workload, variants, effort);
     runs.push_back(std::move(run));
@@ -113,7 +113,7 @@ inline void add_variants(const Plan& plan, const std::vector<std::string>& polic
 inline void tune_family(const Plan& plan, const Family& family, const llama::Model& model,
                         KnobTable& table) {
   const comparison::Workload workload = family.make(plan.prompts, plan.seeds, family.length);
-  const CacheShape shape = model.config.shape();
+  const CacheShape shape = model.shape();
   const double full = comparison::full_bytes(shape, workload);
   for (const double budget : plan.budgets) {
     std::vector<comparison::Variant> variants;

@@ -206,7 +206,7 @@ void run(Arguments& arguments, const std::string& command) {
       encode(std::move(tasks), PromptEncoder(*tokenizer, chat.get(), arguments.chat,
                                              {model.config.context, arguments.max_prompt}));
   for (const auto& choice : all) {  // refuses options before the first prompt is answered
-    (void)make_cache(choice, model.config.shape(), outcomes.front().prompt.tokens.size(), 1);
+    (void)make_cache(choice, model.shape(), outcomes.front().prompt.tokens.size(), 1);
   }
 
   const auto json = opened(arguments.json);

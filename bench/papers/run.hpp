@@ -77,7 +77,7 @@ struct Runner {
     std::vector<std::unique_ptr<comparison::AnyCache>> caches;
     for (const policies::PolicyChoice& choice : policies) {
       caches.push_back(
-          make_cache(choice, model.config.shape(), encoded.tokens.size(), encoded.max_tokens));
+          make_cache(choice, model.shape(), encoded.tokens.size(), encoded.max_tokens));
     }
     auto responses = comparison::ResponseWriter(model, prompt, std::move(caches), false).write();
     for (comparison::Response& response : responses) {

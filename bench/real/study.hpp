@@ -49,7 +49,7 @@ class Study {
   Study(const llama::Model& model, const llama::Tokenizer& tokenizer,
         const std::vector<Text>& texts, const Text& long_text, Plan plan)
       : model_(model), plan_(std::move(plan)) {
-    const CacheShape shape = model.config.shape();
+    const CacheShape shape = model.shape();
     results_.contenders.push_back(full_cache(shape));
     for (const std::size_t capacity : plan_.capacities) {
       std::ranges::move(contenders(shape, capacity), std::back_inserter(results_.contenders));
@@ -113,7 +113,7 @@ class Study {
     for (const Contender& contender : results_.contenders) {
       results_.trails.caches.push_back(
           is_watched(contender)
-              ? comparison::Lifetimes(model_.config.shape(), plan_.prompt + plan_.response)
+              ? comparison::Lifetimes(model_.shape(), plan_.prompt + plan_.response)
               : comparison::Lifetimes());
     }
     return language_->run(runner, results_.contenders, &results_.trails);

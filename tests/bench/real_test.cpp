@@ -205,7 +205,7 @@ std::vector<std::vector<float>> session_logits(const llama::Model& model,
 
 TEST(RealSideBySide, ReadsAsSessionsDo) {
   const llama::Model model = testing::random_model(testing::small_config(true), 3);
-  const CacheShape shape = model.config.shape();
+  const CacheShape shape = model.shape();
   const std::vector<std::vector<int>> texts = {{1, 5, 9, 2, 8, 7, 3, 11, 30, 4, 6, 2, 1, 19},
                                                {7, 7, 12, 3, 25, 14, 2, 9, 10, 21}};
   const std::vector<std::size_t> prompts = {9, 6};
@@ -252,7 +252,7 @@ TEST(RealSideBySide, ReadsAsSessionsDo) {
 
 TEST(RealSideBySide, ReadsWhatEachCacheWrites) {
   const llama::Model model = testing::random_model(testing::small_config(true), 3);
-  const std::vector<real::Contender> caches(2, real::full_cache(model.config.shape()));
+  const std::vector<real::Contender> caches(2, real::full_cache(model.shape()));
   const std::vector<int> prompt = {1, 5, 9};
   const std::vector<std::vector<int>> written = {{1, 5, 9, 4, 7, 2}, {1, 5, 9, 6, 6, 30}};
   std::vector<std::vector<std::vector<float>>> seen(2);

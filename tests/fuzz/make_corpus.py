@@ -38,6 +38,51 @@ def trace(tokens, query_heads, kv_heads, head_dim, prompt):
                         "v": ("BF16", [tokens, kv_heads, head_dim])}, {"prompt_length": str(prompt)})
 
 
+def as_gemma2(config, tensors, layer):
+    config.update(hidden_act="gelu_pytorch_tanh", sliding_window=4, query_pre_attn_scalar=4)
+    for side in ("pre", "post"):
+        tensors[f"{layer}{side}_feedforward_layernorm.weight"] = ("BF16", [config["hidden_size"]])
+
+
+def without(tensors, prefix):
+    for name in [name for name in tensors if name.startswith(prefix)]:
+        del tensors[name]
+
+
+def as_gpt_oss(config, tensors, layer):
+    experts, dim, hidden = 2, config["hidden_size"], config["intermediate_size"]
+    config.update(num_local_experts=experts, num_experts_per_tok=1, sliding_window=4)
+    for part, width in (("q", 8), ("k", 4), ("v", 4), ("o", dim)):
+        tensors[f"{layer}self_attn.{part}_proj.bias"] = ("BF16", [width])
+    tensors[layer + "self_attn.sinks"] = ("BF16", [config["num_attention_heads"]])
+    without(tensors, layer + "mlp.")
+    for name, shape in (("router.weight", [experts, dim]), ("router.bias", [experts]),
+                        ("experts.gate_up_proj", [experts, dim, 2 * hidden]),
+                        ("experts.gate_up_proj_bias", [experts, 2 * hidden]),
+                        ("experts.down_proj", [experts, hidden, dim]),
+                        ("experts.down_proj_bias", [experts, dim])):
+        tensors[f"{layer}mlp.{name}"] = ("BF16", shape)
+
+
+def as_deepseek_v2(config, tensors, layer):
+    experts, rank, latent, plain, rotated, value, hidden = 2, 5, 6, 3, 2, 3, 4
+    dim, heads = config["hidden_size"], config["num_attention_heads"]
+    config.update(n_routed_experts=experts, num_experts_per_tok=1, n_shared_experts=1, n_group=2, topk_group=1,
+                  topk_method="group_limited_greedy", moe_intermediate_size=hidden, q_lora_rank=rank,
+                  kv_lora_rank=latent, qk_nope_head_dim=plain, qk_rope_head_dim=rotated, v_head_dim=value)
+    without(tensors, layer + "self_attn.")
+    without(tensors, layer + "mlp.")
+    for name, shape in (("q_a_proj", [rank, dim]), ("q_a_layernorm", [rank]),
+                        ("q_b_proj", [heads * (plain + rotated), rank]),
+                        ("kv_a_proj_with_mqa", [latent + rotated, dim]), ("kv_a_layernorm", [latent]),
+                        ("kv_b_proj", [heads * (plain + value), latent]), ("o_proj", [dim, heads * value])):
+        tensors[f"{layer}self_attn.{name}.weight"] = ("BF16", shape)
+    tensors[layer + "mlp.gate.weight"] = ("BF16", [experts, dim])
+    for network in ("shared_experts", "experts.0", "experts.1"):
+        for part, shape in (("gate", [hidden, dim]), ("up", [hidden, dim]), ("down", [dim, hidden])):
+            tensors[f"{layer}mlp.{network}.{part}_proj.weight"] = ("BF16", shape)
+
+
 def model_folder(model_type):
     heads, kv_heads, head_dim, dim, hidden, vocabulary = 2, 1, 4, 8, 12, 16
     config = {"model_type": model_type, "hidden_size": dim, "intermediate_size": hidden,
@@ -63,6 +108,9 @@ def model_folder(model_type):
     if model_type == "qwen3":
         for part in "qk":
             tensors[f"{layer}self_attn.{part}_norm.weight"] = ("BF16", [head_dim])
+    change = {"gemma2": as_gemma2, "gpt_oss": as_gpt_oss, "deepseek_v2": as_deepseek_v2}.get(model_type)
+    if change:
+        change(config, tensors, layer)
     index = {"weight_map": {name: "model.safetensors" for name in tensors}}
     chat = {"chat_template": "{% for m in messages %}<|im_start|>{{ m.role }}<|im_end|>{% endfor %}"}
     parts = [json.dumps(part).encode() for part in (config, chat)]
@@ -99,7 +147,8 @@ def main():
                           safetensors({"a": ("F16", [0]), "i": ("I64", [3])}, {"key": "text"}),
                           b"\7" + struct.pack("<Q", 2) + b"{}"])
     write("trace", [trace(1, 1, 1, 1, 1), trace(5, 4, 2, 3, 3)])
-    write("model_folder", [seed for kind in ("llama", "qwen2", "qwen3", "mistral", "smollm3")
+    write("model_folder", [seed for kind in ("llama", "qwen2", "qwen3", "mistral", "smollm3", "gemma2",
+                                                    "gpt_oss", "deepseek_v2")
                            for seed in model_folder(kind)])
     write("llama2c", [llama2c()])
     write("tokenizer", [tokenizer(TOKENIZERS / f"{name}.json")

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "llama/hugging_face.hpp"
@@ -49,7 +50,8 @@ void expect_computed(const llama::Config& config, double tolerance) {
     const TemporaryFolder folder;
     write_hugging_face(model, folder.path(), type);
     const llama::Model loaded = llama::load_hugging_face(folder.path());
-    EXPECT_EQ(loaded.layers[0].query.type(), type) << "weights stay in the type of the file";
+    EXPECT_EQ(loaded.layers[0].query.weights.type(), type)
+        << "weights stay in the type of the file";
     ReferenceLlama reference(model);
     llama::Session<Full> session(loaded, {.max_tokens = tokens}, 2);
     for (const int token : some_text(config)) {
@@ -64,8 +66,21 @@ TEST(LlamaEngine, EveryFamilyAgreesWithTheReference) {
     expect_computed(family_config(family), 2e-4);
   }
   llama::Config config = small_config(false);
-  config.qkv_bias = config.output_bias = true;  // attention_bias of Llama
+  config.qkv_bias = config.output_bias = config.mlp_bias = true;  // of Llama
   expect_computed(config, 2e-4);
+}
+
+TEST(LlamaEngine, LayersSlideWhereTheConfigurationSaysSo) {
+  using Windows = std::vector<std::size_t>;
+  for (const auto& [family, windows] :
+       {std::pair("mistral", Windows{8, 8, 8}), std::pair("phi3", Windows{5, 5, 5}),
+        std::pair("qwen2", Windows{0, 0, 9}), std::pair("qwen3", Windows{7, 0, 7}),
+        std::pair("smollm3", Windows{0, 6, 0})}) {
+    SCOPED_TRACE(family);
+    llama::Config config = family_config(family);
+    config.windows = windows;
+    expect_computed(config, 2e-4);
+  }
 }
 
 TEST(LlamaEngine, EveryRopeScalingAgreesWithTheReference) {

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "llama/load.hpp"
@@ -109,20 +110,41 @@ TEST(HuggingFace, ComplaintsNameTheField) {
     }
   }
   EXPECT_TRUE(contains(complaint_about("hidden_act", "relu"), "hidden_act = relu"));
-  EXPECT_TRUE(contains(complaint_about("mlp_bias", true), "mlp_bias = true"));
+  EXPECT_TRUE(contains(complaint_about("mlp_bias", true), "no tensor model.layers.0.mlp.gate"));
   EXPECT_TRUE(contains(complaint_about("attention_bias", true), "no tensor model.layers.0."));
   EXPECT_TRUE(
-      contains(complaint_about("model_type", "gemma2"), "model_type = gemma2: must be one of"));
+      contains(complaint_about("model_type", "gemma"), "model_type = gemma: must be one of"));
   EXPECT_TRUE(contains(complaint_about("model_type", nullptr), "model_type is missing"));
-  EXPECT_TRUE(contains(complaint_about("sliding_window", 32), "sliding_window = 32"));
-  EXPECT_EQ(complaint_about("sliding_window", 64), "") << "a window as long as the context";
-  EXPECT_TRUE(contains(complaint_about("layer_types", {"sliding_attention"}), "layer_types"));
+  EXPECT_TRUE(contains(complaint_about("rms_norm_eps", nullptr), "rms_norm_eps is missing"));
   EXPECT_TRUE(contains(complaint_about("partial_rotary_factor", 0.5), "partial_rotary_factor"));
-  EXPECT_TRUE(contains(complaint_about("quantization_config", {{"bits", 4}}), "quantised"));
+  EXPECT_TRUE(contains(complaint_about("quantization_config", {{"bits", 4}}), "absent: quantised"));
+  EXPECT_TRUE(contains(complaint_about("quantization_config", {{"quant_method", "mxfp4"}}),
+                       "quant_method = mxfp4"));
   EXPECT_TRUE(contains(complaint_about("rope_theta", -1), "rope_theta = -1"));
   EXPECT_TRUE(contains(complaint_about("rope_scaling", {{"type", "longrope"}}),
                        "rope_scaling.type = longrope"));
   EXPECT_TRUE(contains(complaint_about("rope_scaling", {{"type", "yarn"}}), "factor is missing"));
+  EXPECT_TRUE(contains(
+      complaint_about("rope_scaling", {{"type", "yarn"}, {"factor", 4}, {"mscale", 1}}), "mscale"));
+}
+
+TEST(HuggingFace, FieldsThatAreNotKnownAreRefused) {
+  for (const auto& [field, value] : {std::pair<std::string, nlohmann::json>("sliding_window", 32),
+                                     {"layer_types", {"full_attention"}},
+                                     {"attn_logit_softcapping", 50.0},
+                                     {"num_local_experts", 8},
+                                     {"kv_lora_rank", 512},
+                                     {"attention_multiplier", 0.5},
+                                     {"rope_interleaved", true},
+                                     {"use_mrope", true}}) {
+    EXPECT_TRUE(contains(complaint_about(field, value), field + " = " + value.dump())) << field;
+    EXPECT_EQ(complaint_about(field, nullptr), "") << field;
+  }
+  EXPECT_TRUE(contains(complaint_about("rope_scaling", {{"mrope_section", {16, 24, 24}}}),
+                       "rope_scaling.mrope_section = [16,24,24]"));
+  for (const char* field : {"torch_dtype", "architectures", "_name_or_path", "use_cache"}) {
+    EXPECT_EQ(complaint_about(field, "x"), "") << field;
+  }
 }
 
 TEST(HuggingFace, TensorsMustFitTheConfiguration) {
@@ -137,7 +159,7 @@ TEST(HuggingFace, FieldsThatMayBeMissing) {
   const TemporaryFolder folder;
   write_hugging_face(model, folder.path(), support::TensorType::f32);
   nlohmann::json config = hugging_face_config(model.config);
-  for (const char* field : {"head_dim", "rope_theta", "rms_norm_eps", "hidden_act"}) {
+  for (const char* field : {"head_dim", "rope_theta", "hidden_act"}) {
     config[field] = nullptr;
   }
   config["eos_token_id"] = {2, 5};
@@ -192,19 +214,42 @@ TEST(HuggingFace, ATensorThatIsNotUsedIsRefusedByName) {
                        "no tensor model.layers.2.self_attn.k_proj.bias"));
 }
 
+/// The windows of a model of three layers and a context of 64.
+llama::Config config_with(const std::string& family, const nlohmann::json& more) {
+  nlohmann::json config = hugging_face_config(family_config(family));
+  config.update(more);
+  return llama::read_config({"config.json", nlohmann::json::parse(config.dump())});
+}
+
 TEST(HuggingFace, SlidingWindowsOfQwenNeedTheirSwitch) {
-  for (const bool slides : {false, true}) {
-    const llama::Model model = random_model(family_config("qwen2"), 19);
-    const TemporaryFolder folder;
-    write_hugging_face(model, folder.path(), support::TensorType::bf16);
-    nlohmann::json config = hugging_face_config(model.config);
-    config["sliding_window"] = 8;
-    config["use_sliding_window"] = slides;
-    std::ofstream(folder.file("config.json")) << config;
-    EXPECT_EQ(contains(complaint([&] { (void)llama::load_hugging_face(folder.path()); }),
-                       "sliding_window = 8"),
-              slides);
-  }
+  using Windows = std::vector<std::size_t>;
+  nlohmann::json fields = {{"sliding_window", 8}, {"max_window_layers", 1}};
+  EXPECT_EQ(config_with("qwen2", fields).windows, Windows());
+  fields["layer_types"] = {"full_attention", "sliding_attention", "full_attention"};
+  EXPECT_TRUE(contains(complaint([&] { (void)config_with("qwen2", fields); }),
+                       "layer_types = \"sliding_attention\""));
+  fields["use_sliding_window"] = true;
+  EXPECT_EQ(config_with("qwen2", fields).windows, (Windows{0, 8, 0})) << "the list decides";
+  fields.erase("layer_types");
+  EXPECT_EQ(config_with("qwen2", fields).windows, (Windows{0, 8, 8}));
+  fields["sliding_window"] = 64;
+  EXPECT_EQ(config_with("qwen2", fields).windows, Windows()) << "a window as long as the context";
+  fields["layer_types"] = {"chunked_attention", "full_attention", "full_attention"};
+  EXPECT_TRUE(contains(complaint([&] { (void)config_with("qwen2", fields); }),
+                       "layer_types = \"chunked_attention\""));
+}
+
+TEST(HuggingFace, AFieldThatIsMissingHasTheDefaultOfItsFamily) {
+  using Windows = std::vector<std::size_t>;
+  const nlohmann::json context = {{"max_position_embeddings", 8192}};
+  EXPECT_EQ(config_with("mistral", context).windows, (Windows{4096, 4096, 4096}));
+  EXPECT_EQ(config_with("phi3", context).windows, Windows());
+  nlohmann::json fields = context;
+  fields["sliding_window"] = nullptr;
+  EXPECT_EQ(config_with("mistral", fields).windows, Windows());
+  fields = {{"rope_theta", nullptr}};
+  EXPECT_EQ(config_with("smollm3", fields).rope_theta, 2e6);
+  EXPECT_EQ(config_with("llama", fields).rope_theta, 1e4);
 }
 
 TEST(HuggingFace, TheIndexSaysWhichFileHasATensor) {
@@ -258,7 +303,7 @@ TEST(Rope, LlamaThreeDividesLowFrequenciesOnly) {
     rope.move_to(64);
     std::vector<float> head(128);
     head[2 * pair] = 1;
-    rope.rotate(head);
+    rope.rotate(head, head.size());
     return std::atan2(head[2 * pair + 1], head[2 * pair]);
   };
   const float fast = rotated(20);

@@ -2,10 +2,12 @@
 #ifndef MORPHKV_TESTS_TOOLS_RANDOM_MODEL_HPP
 #define MORPHKV_TESTS_TOOLS_RANDOM_MODEL_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
@@ -64,20 +66,20 @@ namespace morphkv::testing {
   for (std::size_t i = 0; i < c.layers; ++i) {
     llama::Layer& layer = model.layers.emplace_back();
     layer.attention_norm = norm(c.dim);
-    layer.query = matrix(c.query_dim(), c.dim);
-    layer.key = matrix(c.kv_dim(), c.dim);
-    layer.value = matrix(c.kv_dim(), c.dim);
-    layer.output = matrix(c.dim, c.query_dim());
-    layer.query_bias = bias(c.qkv_bias, c.query_dim());
-    layer.key_bias = bias(c.qkv_bias, c.kv_dim());
-    layer.value_bias = bias(c.qkv_bias, c.kv_dim());
-    layer.output_bias = bias(c.output_bias, c.dim);
+    layer.query.weights = matrix(c.query_dim(), c.dim);
+    layer.key.weights = matrix(c.kv_dim(), c.dim);
+    layer.value.weights = matrix(c.kv_dim(), c.dim);
+    layer.output.weights = matrix(c.dim, c.query_dim());
+    layer.query.bias = bias(c.qkv_bias, c.query_dim());
+    layer.key.bias = bias(c.qkv_bias, c.kv_dim());
+    layer.value.bias = bias(c.qkv_bias, c.kv_dim());
+    layer.output.bias = bias(c.output_bias, c.dim);
     if (c.qk_norm) layer.query_norm = norm(c.head_dim);
     if (c.qk_norm) layer.key_norm = norm(c.head_dim);
     layer.feed_forward_norm = norm(c.dim);
-    layer.gate = matrix(c.hidden, c.dim);
-    layer.up = matrix(c.hidden, c.dim);
-    layer.down = matrix(c.dim, c.hidden);
+    layer.mlp.gate = {matrix(c.hidden, c.dim), bias(c.mlp_bias, c.hidden)};
+    layer.mlp.up = {matrix(c.hidden, c.dim), bias(c.mlp_bias, c.hidden)};
+    layer.mlp.down = {matrix(c.dim, c.hidden), bias(c.mlp_bias, c.dim)};
   }
   model.norm = norm(c.dim);
   if (!c.tied) model.untied_classifier = matrix(c.vocabulary, c.dim);
@@ -100,8 +102,13 @@ inline void write_llama2c(const llama::Model& model, const std::filesystem::path
     file.write(reinterpret_cast<const char*>(matrix.data()),
                static_cast<std::streamsize>(sizeof(float)) * matrix.size());
   };
-  const auto put_all = [&](llama::Weights llama::Layer::*member) {
-    for (const llama::Layer& layer : model.layers) put((layer.*member).to_matrix());
+  const auto put_all = [&](auto part) {
+    for (const llama::Layer& layer : model.layers) {
+      put(std::invoke(part, layer).weights.to_matrix());
+    }
+  };
+  const auto put_mlps = [&](llama::Linear llama::Mlp::*part) {
+    put_all([=](const llama::Layer& layer) -> const llama::Linear& { return layer.mlp.*part; });
   };
   put(model.embedding.to_matrix());
   for (const llama::Layer& layer : model.layers) put(layer.attention_norm);
@@ -110,9 +117,9 @@ inline void write_llama2c(const llama::Model& model, const std::filesystem::path
   put_all(&llama::Layer::value);
   put_all(&llama::Layer::output);
   for (const llama::Layer& layer : model.layers) put(layer.feed_forward_norm);
-  put_all(&llama::Layer::gate);
-  put_all(&llama::Layer::down);
-  put_all(&llama::Layer::up);
+  put_mlps(&llama::Mlp::gate);
+  put_mlps(&llama::Mlp::down);
+  put_mlps(&llama::Mlp::up);
   put(model.norm);
   put(llama::Matrix(llama::Matrix::Zero(static_cast<Eigen::Index>(c.context),
                                         static_cast<Eigen::Index>(c.head_dim))));
@@ -127,6 +134,12 @@ inline void write_llama2c(const llama::Model& model, const std::filesystem::path
 [[nodiscard]] inline support::Tensor tensor_of(const llama::RowVector& vector) {
   return {{static_cast<std::size_t>(vector.size())},
           {vector.data(), vector.data() + vector.size()}};
+}
+
+inline void add_linear(const llama::Linear& linear, const std::string& name,
+                       support::Tensors& tensors) {
+  tensors[name + ".weight"] = tensor_of(linear.weights);
+  if (linear.bias.size() > 0) tensors[name + ".bias"] = tensor_of(linear.bias);
 }
 
 /// The rows of several matrices, one after the other.
@@ -159,22 +172,21 @@ inline void write_llama2c(const llama::Model& model, const std::filesystem::path
 
 inline void add_attention_tensors(const llama::Config& c, const llama::Layer& layer,
                                   const std::string& prefix, support::Tensors& tensors) {
-  const llama::Matrix query = in_halves(layer.query.to_matrix(), c.head_dim);
-  const llama::Matrix key = in_halves(layer.key.to_matrix(), c.head_dim);
+  const llama::Matrix query = in_halves(layer.query.weights.to_matrix(), c.head_dim);
+  const llama::Matrix key = in_halves(layer.key.weights.to_matrix(), c.head_dim);
   if (c.fused) {
-    tensors[prefix + "qkv_proj.weight"] = stacked({query, key, layer.value.to_matrix()});
+    tensors[prefix + "qkv_proj.weight"] = stacked({query, key, layer.value.weights.to_matrix()});
   } else {
     tensors[prefix + "q_proj.weight"] = tensor_of(llama::Weights(query));
     tensors[prefix + "k_proj.weight"] = tensor_of(llama::Weights(key));
-    tensors[prefix + "v_proj.weight"] = tensor_of(layer.value);
+    tensors[prefix + "v_proj.weight"] = tensor_of(layer.value.weights);
   }
-  tensors[prefix + "o_proj.weight"] = tensor_of(layer.output);
+  add_linear(layer.output, prefix + "o_proj", tensors);
   if (c.qkv_bias) {
-    tensors[prefix + "q_proj.bias"] = tensor_of(in_halves(layer.query_bias, c.head_dim));
-    tensors[prefix + "k_proj.bias"] = tensor_of(in_halves(layer.key_bias, c.head_dim));
-    tensors[prefix + "v_proj.bias"] = tensor_of(layer.value_bias);
+    tensors[prefix + "q_proj.bias"] = tensor_of(in_halves(layer.query.bias, c.head_dim));
+    tensors[prefix + "k_proj.bias"] = tensor_of(in_halves(layer.key.bias, c.head_dim));
+    tensors[prefix + "v_proj.bias"] = tensor_of(layer.value.bias);
   }
-  if (c.output_bias) tensors[prefix + "o_proj.bias"] = tensor_of(layer.output_bias);
   if (c.qk_norm) {
     tensors[prefix + "q_norm.weight"] = tensor_of(in_halves(layer.query_norm, c.head_dim));
     tensors[prefix + "k_norm.weight"] = tensor_of(in_halves(layer.key_norm, c.head_dim));
@@ -194,12 +206,12 @@ inline void add_attention_tensors(const llama::Config& c, const llama::Layer& la
     tensors[prefix + "post_attention_layernorm.weight"] = tensor_of(layer.feed_forward_norm);
     if (model.config.fused) {
       tensors[prefix + "mlp.gate_up_proj.weight"] =
-          stacked({layer.gate.to_matrix(), layer.up.to_matrix()});
+          stacked({layer.mlp.gate.weights.to_matrix(), layer.mlp.up.weights.to_matrix()});
     } else {
-      tensors[prefix + "mlp.gate_proj.weight"] = tensor_of(layer.gate);
-      tensors[prefix + "mlp.up_proj.weight"] = tensor_of(layer.up);
+      add_linear(layer.mlp.gate, prefix + "mlp.gate_proj", tensors);
+      add_linear(layer.mlp.up, prefix + "mlp.up_proj", tensors);
     }
-    tensors[prefix + "mlp.down_proj.weight"] = tensor_of(layer.down);
+    add_linear(layer.mlp.down, prefix + "mlp.down_proj", tensors);
   }
   return tensors;
 }
@@ -222,6 +234,20 @@ inline void add_attention_tensors(const llama::Config& c, const llama::Layer& la
   return json;
 }
 
+/// As the family says which layers slide.
+inline void add_windows(const llama::Config& c, nlohmann::json& json) {
+  const auto slides = [](std::size_t window) { return window > 0; };
+  const auto first = std::find_if(c.windows.begin(), c.windows.end(), slides);
+  json["sliding_window"] = *first;
+  if (c.model_type == "mistral" || c.model_type == "phi3") return;
+  json["use_sliding_window"] = true;
+  if (c.model_type == "qwen2") json["max_window_layers"] = first - c.windows.begin();
+  if (c.model_type != "qwen3") return;
+  for (const std::size_t window : c.windows) {
+    json["layer_types"].push_back(slides(window) ? "sliding_attention" : "full_attention");
+  }
+}
+
 [[nodiscard]] inline nlohmann::json hugging_face_config(const llama::Config& c) {
   nlohmann::json json = {{"model_type", c.model_type},
                          {"hidden_size", c.dim},
@@ -237,8 +263,10 @@ inline void add_attention_tensors(const llama::Config& c, const llama::Layer& la
                          {"hidden_act", "silu"},
                          {"tie_word_embeddings", c.tied}};
   if (c.output_bias) json["attention_bias"] = true;
+  if (c.mlp_bias) json["mlp_bias"] = true;
   if (c.rope_scaling) json["rope_scaling"] = rope_scaling_json(*c.rope_scaling);
   for (const bool rotates : c.use_rope) json["no_rope_layers"].push_back(rotates ? 1 : 0);
+  if (!c.windows.empty()) add_windows(c, json);
   return json;
 }
 

@@ -28,15 +28,15 @@ class ReferenceLlama {
     for (std::size_t l = 0; l < model_.layers.size(); ++l) {
       const llama::Layer& layer = model_.layers[l];
       const Eigen::VectorXd attended = attention(l, norm(x, layer.attention_norm));
-      x += times(layer.output, layer.output_bias, attended);
+      x += times(layer.output, attended);
       const Eigen::VectorXd h = norm(x, layer.feed_forward_norm);
-      const Eigen::VectorXd gate = times(layer.gate, {}, h);
-      const Eigen::VectorXd up = times(layer.up, {}, h);
+      const Eigen::VectorXd gate = times(layer.mlp.gate, h);
+      const Eigen::VectorXd up = times(layer.mlp.up, h);
       const Eigen::ArrayXd silu = gate.array() / (1 + (-gate.array()).exp());
-      x += times(layer.down, {}, (silu * up.array()).matrix());
+      x += times(layer.mlp.down, (silu * up.array()).matrix());
     }
     ++position_;
-    return times(model_.classifier(), {}, norm(x, model_.norm));
+    return times({model_.classifier(), {}}, norm(x, model_.norm));
   }
 
  private:
@@ -51,11 +51,10 @@ class ReferenceLlama {
     return (x.array() * w.transpose().cast<double>().array() / std::sqrt(mean + epsilon)).matrix();
   }
 
-  [[nodiscard]] static Eigen::VectorXd times(const llama::Weights& weights,
-                                             const llama::RowVector& bias,
+  [[nodiscard]] static Eigen::VectorXd times(const llama::Linear& linear,
                                              const Eigen::VectorXd& x) {
-    Eigen::VectorXd result = weights.to_matrix().cast<double>() * x;
-    if (bias.size() > 0) result += bias.transpose().cast<double>();
+    Eigen::VectorXd result = linear.weights.to_matrix().cast<double>() * x;
+    if (linear.bias.size() > 0) result += linear.bias.transpose().cast<double>();
     return result;
   }
 
@@ -121,18 +120,21 @@ class ReferenceLlama {
     const auto place = [&](const Eigen::VectorXd& heads) {
       return use_rope.empty() || use_rope[index] ? rotated(heads) : heads;
     };
-    past.keys.push_back(place(normed_heads(times(layer.key, layer.key_bias, x), layer.key_norm)));
-    past.values.push_back(times(layer.value, layer.value_bias, x));
-    const Eigen::VectorXd queries =
-        place(normed_heads(times(layer.query, layer.query_bias, x), layer.query_norm));
+    past.keys.push_back(place(normed_heads(times(layer.key, x), layer.key_norm)));
+    past.values.push_back(times(layer.value, x));
+    const Eigen::VectorXd queries = place(normed_heads(times(layer.query, x), layer.query_norm));
     Eigen::VectorXd out = Eigen::VectorXd::Zero(queries.size());
     const auto dim = static_cast<Eigen::Index>(model_.config.head_dim);
+    const std::vector<std::size_t>& windows = model_.config.windows;
+    const std::size_t window = windows.empty() ? 0 : windows[index];
+    const std::size_t first =
+        window > 0 && past.keys.size() > window ? past.keys.size() - window : 0;
     const auto group =
         static_cast<Eigen::Index>(model_.config.query_heads / model_.config.kv_heads);
     for (Eigen::Index head = 0; head < queries.size() / dim; ++head) {
       const Eigen::VectorXd query = queries.segment(head * dim, dim);
       double sum = 0;
-      for (std::size_t t = 0; t < past.keys.size(); ++t) {
+      for (std::size_t t = first; t < past.keys.size(); ++t) {
         const double logit = past.keys[t].segment(head / group * dim, dim).dot(query);
         const double weight = std::exp(logit / std::sqrt(static_cast<double>(dim)));
         out.segment(head * dim, dim) += weight * past.values[t].segment(head / group * dim, dim);

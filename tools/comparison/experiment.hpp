@@ -118,7 +118,7 @@ inline void write_samples(const llama::Model& model, const Workload& workload,
   std::vector<std::unique_ptr<AnyCache>> caches;
   caches.reserve(writing.size());
   for (const Outcome* outcome : writing) {
-    caches.push_back(outcome->variant.make_cache(model.config.shape(), prompt));
+    caches.push_back(outcome->variant.make_cache(model.shape(), prompt));
   }
   std::vector<Response> responses =
       ResponseWriter(model, prompt, std::move(caches), prompt_index == 0).write();
@@ -153,7 +153,7 @@ inline void settle_lengths(const llama::Model& model, Workload& workload, std::s
   run_in_parallel(workload.prompts.size(), threads, [&](std::size_t index) {
     Prompt& prompt = workload.prompts[index];
     std::vector<std::unique_ptr<AnyCache>> caches;
-    caches.push_back(full.make_cache(model.config.shape(), prompt));
+    caches.push_back(full.make_cache(model.shape(), prompt));
     const auto responses = ResponseWriter(model, prompt, std::move(caches), false).write();
     prompt.response_tokens = responses.front().tokens.size();
   });

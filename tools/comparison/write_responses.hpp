@@ -78,7 +78,7 @@ class ResponseWriter {
       choosers_.push_back(prompt_.make_chooser ? prompt_.make_chooser() : llama::most_likely);
       if (record_) {
         const std::size_t positions_in_all = prompt_.tokens.size() + prompt_.response_tokens;
-        responses_[i].lifetimes = Lifetimes(model_.config.shape(), positions_in_all);
+        responses_[i].lifetimes = Lifetimes(model_.shape(), positions_in_all);
       }
       add(i, logits);
     }

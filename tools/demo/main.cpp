@@ -146,7 +146,7 @@ void run(const Arguments& arguments, const std::string& command) {
   if (!workload.is_graded()) settle_lengths(model, workload, arguments.threads);
   introduce(arguments, model.config, workload);
   const std::vector<Outcome> outcomes =
-      run_experiment(model, workload, make_variants(arguments, model.config.shape(), workload),
+      run_experiment(model, workload, make_variants(arguments, model.shape(), workload),
                      {.threads = arguments.threads});
   print_table(outcomes, workload);
   const RunFacts facts{command, files.name(), arguments.seed, arguments.threads,

@@ -71,7 +71,7 @@ struct RealTextOptions {
   const llama::Model model = files.load();
   const std::unique_ptr<llama::Tokenizer> tokenizer = files.load_tokenizer(model.config);
   const Workload workload = real_text_workload(files, *tokenizer, options, seed);
-  const CacheShape shape = model.config.shape();
+  const CacheShape shape = model.shape();
   const double full = full_bytes(shape, workload);
   std::vector<Variant> variants = {full_variant()};
   for (const comparison::Contender& contender : library_contenders()) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Continues a text with any model of the Llama family and any policy:
+// Continues a text with a model of its own engine and any policy:
 //
 //   generate --model build/models/smollm2 --chat --prompt "What is a cache?" --capacity 512
 
@@ -142,9 +142,12 @@ void run(Arguments& arguments) {
                                 ": must be below " + std::to_string(model.config.layers));
   }
   std::optional<llama::Trace> trace;
-  if (!arguments.trace.empty()) trace.emplace(arguments.trace_layer);
+  if (!arguments.trace.empty()) {
+    llama::Trace::require_plain_attention(model.shape(), arguments.trace_layer);
+    trace.emplace(arguments.trace_layer);
+  }
   const auto use = [&]<class Policy>(const typename Policy::Options& options) {
-    policies::require_cache_memory<float>(model.config.shape(), options);
+    policies::require_cache_memory<float>(model.shape(), options);
     llama::Session<Policy> session(model, options, arguments.threads);
     if (trace) session.record(&*trace);
     std::fputs(prompt.shown.c_str(), stdout);

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <string>
 #include <vector>
@@ -64,9 +65,12 @@ namespace detail {
 }
 
 /// The same matrix of all layers is contiguous.
-inline void read_layers(support::InputFile& file, Model& model, Weights Layer::*member,
-                        std::size_t rows, std::size_t columns, const std::string& what) {
-  for (Layer& layer : model.layers) layer.*member = read_matrix(file, rows, columns, what);
+template <class Part>
+void read_layers(support::InputFile& file, Model& model, Part part, std::size_t rows,
+                 std::size_t columns, const std::string& what) {
+  for (Layer& layer : model.layers) {
+    std::invoke(part, layer).weights = read_matrix(file, rows, columns, what);
+  }
 }
 
 inline void read_norms(support::InputFile& file, Model& model, RowVector Layer::*member,
@@ -95,9 +99,12 @@ inline void read_norms(support::InputFile& file, Model& model, RowVector Layer::
   detail::read_layers(file, model, &Layer::value, c.kv_dim(), c.dim, "wv");
   detail::read_layers(file, model, &Layer::output, c.dim, c.query_dim(), "wo");
   detail::read_norms(file, model, &Layer::feed_forward_norm, "rms_ffn_weight");
-  detail::read_layers(file, model, &Layer::gate, c.hidden, c.dim, "w1");
-  detail::read_layers(file, model, &Layer::down, c.dim, c.hidden, "w2");
-  detail::read_layers(file, model, &Layer::up, c.hidden, c.dim, "w3");
+  const auto of_mlp = [](Linear Mlp::*part) {
+    return [=](Layer& layer) -> Linear& { return layer.mlp.*part; };
+  };
+  detail::read_layers(file, model, of_mlp(&Mlp::gate), c.hidden, c.dim, "w1");
+  detail::read_layers(file, model, of_mlp(&Mlp::down), c.dim, c.hidden, "w2");
+  detail::read_layers(file, model, of_mlp(&Mlp::up), c.hidden, c.dim, "w3");
   model.norm = detail::read_matrix(file, 1, c.dim, "rms_final_weight").row(0);
   // Two tables of angles, which readers ignore.
   (void)file.read<float>(std::uint64_t{c.context} * c.head_dim, "freq_cis");

@@ -19,7 +19,7 @@ namespace morphkv::llama {
 class Rope {
  public:
   explicit Rope(const Config& config) : pairs_(config.rope_pairs) {
-    const std::size_t half = config.head_dim / 2;
+    const std::size_t half = config.rotated_dim() / 2;
     for (std::size_t i = 0; i < half; ++i) {
       const double exponent = static_cast<double>(i) / static_cast<double>(half);
       frequencies_.push_back(std::pow(config.rope_theta, -exponent));
@@ -38,11 +38,11 @@ class Rope {
     }
   }
 
-  /// Rotates each of the consecutive heads.
-  void rotate(std::span<float> heads) const {
+  /// Rotates the end of each of the consecutive heads of `head_dim` elements.
+  void rotate(std::span<float> heads, std::size_t head_dim) const {
     const std::size_t half = frequencies_.size();
     const bool halves = pairs_ == RopePairs::halves;
-    for (std::size_t begin = 0; begin < heads.size(); begin += 2 * half) {
+    for (std::size_t begin = head_dim - 2 * half; begin < heads.size(); begin += head_dim) {
       for (std::size_t i = 0; i < half; ++i) {
         float& a = heads[begin + (halves ? i : 2 * i)];
         float& b = heads[begin + (halves ? i + half : 2 * i + 1)];

@@ -43,7 +43,7 @@ class Session {
   /// \param threads that compute
   /// \pre `model` outlives the session.
   Session(const Model& model, const typename Policy::Options& options, std::size_t threads = 1)
-      : transformer_(model, threads), cache_(model.config.shape(), options) {}
+      : transformer_(model, threads), cache_(model.shape(), options) {}
 
   /// Reads a prompt, or a later turn. The logits after its last token, until the next call.
   std::span<const float> prefill(std::span<const int> tokens) {

@@ -6,11 +6,13 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "llama/config.hpp"
 #include "llama/model.hpp"
+#include "morphkv/core/shape.hpp"
 #include "support/safetensors.hpp"
 
 namespace morphkv::llama {
@@ -18,6 +20,19 @@ namespace morphkv::llama {
 /// Collects the queries, keys and values of a layer, after RoPE.
 class Trace {
  public:
+  /// \throws std::invalid_argument if the layer's attention is not softmax(q k^T / sqrt(head_dim))
+  /// v
+  ///         over all tokens, which is what `replay` computes
+  static void require_plain_attention(const CacheShape& shape, std::size_t layer) {
+    const bool plain = shape.scale == 0 && shape.soft_cap == 0 && shape.sinks == nullptr &&
+                       !shape.values_in_keys && shape.window(layer) == 0;
+    if (plain) return;
+    throw std::invalid_argument(
+        "layer " + std::to_string(layer) +
+        " cannot be traced: its attention has a window, a latent, sinks, a soft cap or a scale of "
+        "its own");
+  }
+
   explicit Trace(std::size_t layer) : layer_(layer) {}
 
   void add(std::size_t layer, const Matrix& queries, const Matrix& keys, const Matrix& values) {

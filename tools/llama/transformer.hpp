@@ -5,16 +5,16 @@
 #define MORPHKV_TOOLS_LLAMA_TRANSFORMER_HPP
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
-#include <functional>
 #include <span>
 #include <stdexcept>
 #include <string>
 
+#include "llama/attention_projections.hpp"
+#include "llama/feed_forward.hpp"
 #include "llama/model.hpp"
 #include "llama/multiply.hpp"
-#include "llama/rope.hpp"
+#include "llama/norm.hpp"
 #include "support/workers.hpp"
 
 namespace morphkv::llama {
@@ -23,17 +23,6 @@ namespace morphkv::llama {
 [[nodiscard]] inline int most_likely(std::span<const float> logits) {
   return static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
-
-/// The inputs and outputs of a layer's attention, one row per token.
-struct AttentionBlock {
-  std::size_t layer = 0;
-  const Matrix& queries;  ///< [tokens, query_heads x head_dim], after RoPE
-  const Matrix& keys;     ///< [tokens, kv_heads x head_dim], after RoPE
-  const Matrix& values;   ///< [tokens, kv_heads x head_dim]
-  Matrix& outputs;        ///< [tokens, query_heads x head_dim]
-};
-
-using Attend = std::function<void(const AttentionBlock&)>;
 
 /// Runs tokens through a model; the caller computes attention. The tokens may be a block of one
 /// sequence, or one of each of several sequences.
@@ -44,16 +33,21 @@ class Transformer {
   /// \param threads for the products
   /// \pre `model` outlives the transformer.
   explicit Transformer(const Model& model, std::size_t threads = 1)
-      : model_(&model), rope_(model.config), workers_(threads) {}
+      : model_(&model), attention_(model), workers_(threads) {}
 
   /// \param positions of the tokens, one each
   /// \param attend    called for every layer
   void forward(std::span<const int> tokens, std::span<const std::size_t> positions,
                const Attend& attend) {
     embed(tokens);
-    for (std::size_t layer = 0; layer < model_->layers.size(); ++layer) {
-      attention(layer, positions, attend);
-      feed_forward(model_->layers[layer]);
+    for (std::size_t index = 0; index < model_->layers.size(); ++index) {
+      const Layer& layer = model_->layers[index];
+      normalise(x_, layer.attention_norm, epsilon(), normed_);
+      attention_(index, normed_, positions, attend, added_, workers_);
+      add(layer.attention_post_norm);
+      normalise(x_, layer.feed_forward_norm, epsilon(), normed_);
+      feed_forward_(model_->config, layer, normed_, added_, workers_);
+      add(layer.feed_forward_post_norm);
     }
   }
 
@@ -83,94 +77,36 @@ class Transformer {
       embedding.read_row(static_cast<std::size_t>(tokens[t]),
                          x_.row(static_cast<Eigen::Index>(t)).data());
     }
+    const auto scale = static_cast<float>(model_->config.embedding_scale);
+    if (scale != 1) x_ *= scale;
   }
 
-  void attention(std::size_t index, std::span<const std::size_t> positions, const Attend& attend) {
-    const Layer& layer = model_->layers[index];
-    normalise(x_, layer.attention_norm);
-    project(normed_, layer.query, layer.query_bias, queries_);
-    project(normed_, layer.key, layer.key_bias, keys_);
-    project(normed_, layer.value, layer.value_bias, values_);
-    normalise_heads(queries_, layer.query_norm);
-    normalise_heads(keys_, layer.key_norm);
-    const std::vector<bool>& use_rope = model_->config.use_rope;
-    if (use_rope.empty() || use_rope[index]) rotate_heads(positions);
-    attended_.resize(queries_.rows(), queries_.cols());
-    attend(AttentionBlock{index, queries_, keys_, values_, attended_});
-    project(attended_, layer.output, layer.output_bias, added_);
+  /// added_ to x_. \param norm of what is added; empty: none
+  void add(const RowVector& norm) {
+    normalise_heads(added_, added_.cols(), norm, epsilon());
     x_ += added_;
-  }
-
-  void feed_forward(const Layer& layer) {
-    normalise(x_, layer.feed_forward_norm);
-    multiply(normed_, layer.gate, gate_, workers_);
-    multiply(normed_, layer.up, up_, workers_);
-    gate_.array() *= up_.array() / (1 + (-gate_.array()).exp());  // SwiGLU: silu(gate) * up
-    multiply(gate_, layer.down, added_, workers_);
-    x_ += added_;
-  }
-
-  void project(const Matrix& x, const Weights& weights, const RowVector& bias, Matrix& out) {
-    multiply(x, weights, out, workers_);
-    if (bias.size() > 0) out.rowwise() += bias;
   }
 
   template <class Rows>
   const Matrix& classify(const Rows& rows) {
-    normalise(rows, model_->norm);
+    normalise(rows, model_->norm, epsilon(), normed_);
     multiply(normed_, model_->classifier(), logits_, workers_);
+    const auto cap = static_cast<float>(model_->config.final_soft_cap);
+    if (cap > 0) logits_.array() = cap * (logits_.array() / cap).tanh();
     return logits_;
   }
 
-  /// What RMSNorm (arXiv 1910.07467) multiplies a vector by, besides its weight.
-  template <class Vector>
-  [[nodiscard]] float norm_scale(const Vector& x) const {
-    const float mean = x.squaredNorm() / static_cast<float>(x.size());
-    return 1 / std::sqrt(mean + model_->config.norm_epsilon);
-  }
-
-  /// Into normed_.
-  template <class Rows>
-  void normalise(const Rows& rows, const RowVector& weight) {
-    normed_.resize(rows.rows(), rows.cols());
-    for (Eigen::Index t = 0; t < rows.rows(); ++t) {
-      normed_.row(t) = (rows.row(t) * norm_scale(rows.row(t))).cwiseProduct(weight);
-    }
-  }
-
-  /// Each head of each token, in place. \param weight empty: nothing is done
-  void normalise_heads(Matrix& rows, const RowVector& weight) const {
-    if (weight.size() == 0) return;
-    for (Eigen::Index t = 0; t < rows.rows(); ++t) {
-      for (Eigen::Index begin = 0; begin < rows.cols(); begin += weight.size()) {
-        auto head = rows.row(t).segment(begin, weight.size());
-        head = (head * norm_scale(head)).cwiseProduct(weight).eval();
-      }
-    }
-  }
-
-  void rotate_heads(std::span<const std::size_t> positions) {
-    for (Eigen::Index t = 0; t < queries_.rows(); ++t) {
-      rope_.move_to(positions[static_cast<std::size_t>(t)]);
-      rope_.rotate({queries_.row(t).data(), static_cast<std::size_t>(queries_.cols())});
-      rope_.rotate({keys_.row(t).data(), static_cast<std::size_t>(keys_.cols())});
-    }
-  }
+  [[nodiscard]] float epsilon() const noexcept { return model_->config.norm_epsilon; }
 
   const Model* model_;
-  Rope rope_;
+  AttentionProjections attention_;
+  FeedForward feed_forward_;
   support::Workers workers_;
 
   // Activations, kept so that a step does not allocate. [tokens, ...]
   Matrix x_;
   Matrix normed_;
-  Matrix queries_;
-  Matrix keys_;
-  Matrix values_;
-  Matrix attended_;
   Matrix added_;
-  Matrix gate_;
-  Matrix up_;
   Matrix logits_;
 };
 

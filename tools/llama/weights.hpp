@@ -52,6 +52,20 @@ class Weights {
     return {type_, count, columns_, row(begin), owner_};
   }
 
+  /// A copy whose rows are the columns begin, begin + step, ... of this.
+  [[nodiscard]] Weights transposed(std::size_t begin = 0, std::size_t step = 1) const {
+    const std::size_t count = (columns_ - begin + step - 1) / step;
+    const std::size_t bytes = support::element_bytes(type_);
+    const auto copy = std::make_shared<std::vector<std::byte>>(rows_ * count * bytes);
+    for (std::size_t r = 0; r < rows_; ++r) {
+      for (std::size_t i = 0; i < count; ++i) {
+        std::memcpy(copy->data() + (i * rows_ + r) * bytes, row(r) + (begin + i * step) * bytes,
+                    bytes);
+      }
+    }
+    return {type_, count, rows_, copy->data(), copy};
+  }
+
   /// A row as float32, to out[columns()].
   void read_row(std::size_t index, float* out) const {
     support::to_float(type_, row(index), columns_, out);

@@ -90,10 +90,12 @@ class GgufWriter {
 };
 
 void write_shape(const llama::Config& config, GgufWriter& file) {
-  if (config.rope_scaling || config.qkv_bias || config.qk_norm || !config.use_rope.empty()) {
+  if (config.rope_scaling || config.qkv_bias || config.mlp_bias || config.qk_norm ||
+      !config.use_rope.empty() || !config.windows.empty() || config.latent || config.mixture ||
+      config.post_norms) {
     throw std::runtime_error(
-        "a model with RoPE scaling, biases, QK-norm or layers without RoPE is "
-        "not converted");
+        "a model with RoPE scaling, biases, QK-norm, layers without RoPE or with a window, latent "
+        "attention, experts or norms of outputs is not converted");
   }
   file.set("general.architecture", std::string("llama"));
   file.set("llama.context_length", config.context);
@@ -130,14 +132,14 @@ void write_weights(const llama::Model& model, GgufWriter& file) {
     const llama::Layer& layer = model.layers[i];
     const std::string prefix = "blk." + std::to_string(i) + '.';
     file.add(prefix + "attn_norm.weight", layer.attention_norm);
-    file.add(prefix + "attn_q.weight", layer.query);
-    file.add(prefix + "attn_k.weight", layer.key);
-    file.add(prefix + "attn_v.weight", layer.value);
-    file.add(prefix + "attn_output.weight", layer.output);
+    file.add(prefix + "attn_q.weight", layer.query.weights);
+    file.add(prefix + "attn_k.weight", layer.key.weights);
+    file.add(prefix + "attn_v.weight", layer.value.weights);
+    file.add(prefix + "attn_output.weight", layer.output.weights);
     file.add(prefix + "ffn_norm.weight", layer.feed_forward_norm);
-    file.add(prefix + "ffn_gate.weight", layer.gate);
-    file.add(prefix + "ffn_down.weight", layer.down);
-    file.add(prefix + "ffn_up.weight", layer.up);
+    file.add(prefix + "ffn_gate.weight", layer.mlp.gate.weights);
+    file.add(prefix + "ffn_down.weight", layer.mlp.down.weights);
+    file.add(prefix + "ffn_up.weight", layer.mlp.up.weights);
   }
   file.add("output_norm.weight", model.norm);
   if (!model.config.tied) file.add("output.weight", model.untied_classifier);
@@ -215,8 +217,8 @@ void convert(const std::filesystem::path& from, const std::filesystem::path& to)
   const llama::ModelFiles files(from);
   llama::Model model = files.load();
   for (llama::Layer& layer : model.layers) {
-    pair_neighbours(model.config, layer.query);
-    pair_neighbours(model.config, layer.key);
+    pair_neighbours(model.config, layer.query.weights);
+    pair_neighbours(model.config, layer.key.weights);
   }
   GgufWriter file;
   write_shape(model.config, file);

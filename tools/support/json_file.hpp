@@ -8,9 +8,11 @@
 #include <cstddef>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "support/input_file.hpp"
 
@@ -49,7 +51,8 @@ namespace morphkv::support {
   return object;
 }
 
-/// A JSON object and the file that it came from.
+/// A JSON object and the file that it came from. It notes which fields were asked for, so that a
+/// reader can refuse what it does not know; therefore it is not for several threads.
 class JsonFile {
  public:
   explicit JsonFile(const std::filesystem::path& path) : path_(path) {
@@ -64,6 +67,7 @@ class JsonFile {
 
   /// A field that is there and is not null.
   [[nodiscard]] bool has(const std::string& field) const {
+    asked_.insert(field);
     const auto found = object_.find(field);
     return found != object_.end() && !found->is_null();
   }
@@ -98,6 +102,15 @@ class JsonFile {
     return at(field).get<std::string>();
   }
 
+  /// The names of fields that are not null and that no call has asked for.
+  [[nodiscard]] std::vector<std::string> unasked() const {
+    std::vector<std::string> names;
+    for (const auto& [name, value] : object_.items()) {
+      if (!value.is_null() && !asked_.contains(name)) names.push_back(name);
+    }
+    return names;
+  }
+
   [[nodiscard]] JsonFile part(const std::string& field) const {
     expect(at(field).is_object(), path_, field, at(field).dump(), "an object");
     return {path_, at(field)};
@@ -111,6 +124,7 @@ class JsonFile {
 
   std::filesystem::path path_;
   nlohmann::json object_;
+  mutable std::set<std::string> asked_;
 };
 
 }  // namespace morphkv::support
