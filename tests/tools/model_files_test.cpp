@@ -247,6 +247,7 @@ TEST(HuggingFace, AFieldThatIsMissingHasTheDefaultOfItsFamily) {
   nlohmann::json fields = context;
   fields["sliding_window"] = nullptr;
   EXPECT_EQ(config_with("mistral", fields).windows, Windows());
+  EXPECT_EQ(config_with("smollm3", {{"max_window_layers", 28}}).windows, Windows());
   fields = {{"rope_theta", nullptr}};
   EXPECT_EQ(config_with("smollm3", fields).rope_theta, 2e6);
   EXPECT_EQ(config_with("llama", fields).rope_theta, 1e4);

@@ -56,10 +56,11 @@ class AttentionProjections {
     attended_.resize(x.rows(), query_heads * static_cast<Eigen::Index>(output_dim));
     attend(AttentionBlock{index, queries_, keys_, values_, attended_});
     if (latent) {
-      heads_.resize(x.rows(), query_heads * static_cast<Eigen::Index>(config.latent->value_dim));
-      project_heads_(attended_, layer.value_up, heads_, workers);
+      values_of_heads_.resize(x.rows(),
+                              query_heads * static_cast<Eigen::Index>(config.latent->value_dim));
+      raise_values_(attended_, layer.value_up, values_of_heads_, workers);
     }
-    project(latent ? heads_ : attended_, layer.output, out, workers);
+    project(latent ? values_of_heads_ : attended_, layer.output, out, workers);
   }
 
  private:
@@ -97,7 +98,7 @@ class AttentionProjections {
     const Eigen::Index from = heads_.cols() / query_heads;
     const auto to = static_cast<Eigen::Index>(config.head_dim);
     queries_.resize(heads_.rows(), query_heads * to);
-    project_heads_(heads_, layer.query_up, queries_, workers);
+    raise_queries_(heads_, layer.query_up, queries_, workers);
     for (Eigen::Index head = 1; head <= query_heads; ++head) {
       queries_.middleCols(head * to - rotated, rotated) =
           heads_.middleCols(head * from - rotated, rotated);
@@ -111,13 +112,15 @@ class AttentionProjections {
 
   const Model* model_;
   Rope rope_;
-  HeadProjection project_heads_;
+  HeadProjection raise_queries_;
+  HeadProjection raise_values_;
   Matrix down_;
-  Matrix heads_;
+  Matrix heads_;  ///< queries, before they are raised
   Matrix queries_;
   Matrix keys_;
   Matrix values_;
   Matrix attended_;
+  Matrix values_of_heads_;
 };
 
 }  // namespace morphkv::llama

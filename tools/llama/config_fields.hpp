@@ -65,6 +65,7 @@ inline constexpr std::array harmless_fields = std::to_array<std::string_view>({
     // a second name of a field that is read
     "experts_per_token",
     "initial_context_length",
+    "sliding_window_size",
 });
 
 /// \param prefix of the names in messages

@@ -52,7 +52,7 @@ inline void expect_false(const support::JsonFile& json, const char* field) {
                                                       const ModelType& type, const Config& config) {
   std::vector<bool> slides(config.layers, type.sliding == Sliding::all);
   if (type.sliding == Sliding::never || type.sliding == Sliding::all) return slides;
-  const std::size_t first = type.sliding == Sliding::from_max_layer && json.has("max_window_layers")
+  const std::size_t first = json.has("max_window_layers")
                                 ? json.count("max_window_layers", 0, largest_size)
                                 : 28;  // as transformers has it
   const bool asked = type.sliding == Sliding::even || json.flag("use_sliding_window", false);

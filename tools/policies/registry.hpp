@@ -302,13 +302,16 @@ template <class Options>
 /// \throws std::invalid_argument naming the slots
 template <Scalar T, class Options>
 void require_cache_memory(const CacheShape& shape, const Options& o) {
-  const auto slots = static_cast<double>(slots_of(o));
-  double bytes = 2.0 * static_cast<double>(shape.head_dim * sizeof(T));  // per slot
+  std::size_t slots = 0;  // of a KV head in all layers; a layer that slides holds its window
+  for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+    slots += shape.window(layer) > 0 ? shape.window(layer) : slots_of(o);
+  }
+  double bytes = static_cast<double>((shape.head_dim + shape.stored_value_dim()) * sizeof(T));
   if constexpr (std::same_as<Options, MorphKV::Options>) {
     const MorphKV::Options m = MorphKV::resolved(o);
     bytes += 2.0 * static_cast<double>(m.panes == 0 ? m.window : m.panes);
   }
-  support::require_memory(slots * bytes * static_cast<double>(shape.heads()),
+  support::require_memory(static_cast<double>(slots * shape.kv_heads) * bytes,
                           "a cache of " + std::to_string(slots_of(o)) + " slots per head");
 }
 
