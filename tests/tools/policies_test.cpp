@@ -10,6 +10,7 @@
 #include "morphkv/morphkv.hpp"
 #include "policies/command_line.hpp"
 #include "policies/registry.hpp"
+#include "support/available_memory.hpp"
 #include "tools/temporary_folder.hpp"
 
 namespace morphkv::testing::policies_test { namespace {
@@ -123,6 +124,24 @@ TEST(PolicyRegistry, ACacheThatNoMachineHoldsIsRefused) {
                                                    : OptionTexts{{"capacity", "2000000000"}};
     expect_words(refusal({policy, options}), {"2000000000 slots per head", "GiB"});
   }
+}
+
+/// Two layers of 2 KiB per slot with values and 1 KiB without; slots of this machine's memory.
+TEST(PolicyRegistry, OnlyWhatACacheHoldsIsCounted) {
+  CacheShape shape{.layers = 2, .head_dim = 128};
+  const auto slots = static_cast<std::size_t>(support::total_memory() / 1500);
+  const auto refusal = [&] {
+    return complaint([&] {
+      policies::require_cache_memory<float>(shape, StreamingLLM::Options{.capacity = slots});
+    });
+  };
+  expect_words(refusal(), {std::to_string(slots) + " slots per head", "GiB"});
+  shape.values_in_keys = true;
+  EXPECT_EQ(refusal(), "");
+  shape.values_in_keys = false;
+  const std::vector<std::size_t> windows = {64, 0};
+  shape.windows = windows.data();
+  EXPECT_EQ(refusal(), "") << "a layer that slides holds its window";
 }
 
 TEST(PolicyCommandLine, TakesTheOptionsOfAllPolicies) {
