@@ -210,6 +210,27 @@ TYPED_TEST(AdaptiveBudgetTest, HeadsOfOneDimension) {
   this->matches(shape, {.capacity = 15, .window = 4, .sinks = 0, .max_tokens = 30}, 0.2);
 }
 
+/// Ages are the same in all heads, and draws are each head's own.
+TEST(AdaptiveBudget, OfScoresThatNoRowChanges) {
+  const CacheShape shape{.layers = 2, .query_heads = 3, .kv_heads = 3, .head_dim = 4};
+  KVCache<float, StreamingLLM> newest(shape, {.capacity = 24, .sinks = 0}, Budget::adaptive(0));
+  (void)Script().prefill(newest, 60);
+  KVCache<float, morphkv::Random> drawn(shape, {.capacity = 24, .recent = 6, .sinks = 0},
+                                        Budget::adaptive(0));
+  (void)Script().prefill(drawn, 60);
+  for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+    std::size_t slots = 0;
+    for (std::size_t head = 0; head < shape.kv_heads; ++head) {
+      const std::vector<Position> held = kept(newest.policy(layer, head));
+      EXPECT_EQ(held.size(), 24U);
+      EXPECT_EQ(held.front(), 36);
+      slots += drawn.size(layer, head);
+    }
+    EXPECT_EQ(slots, 3U * 24U);
+    EXPECT_NE(kept(drawn.policy(layer, 0)), kept(drawn.policy(layer, 1)));
+  }
+}
+
 TEST(AdaptiveBudget, AShortPromptIsUniform) {
   const CacheShape shape{.layers = 1, .query_heads = 2, .kv_heads = 2, .head_dim = 4};
   KVCache<float, MorphKV> cache(shape, {.capacity = 24, .window = 6}, Budget::adaptive());

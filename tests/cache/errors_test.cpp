@@ -123,6 +123,20 @@ TYPED_TEST(CacheErrorsTest, PositionsThatGoBackwards) {
   this->expect_untouched(before);
 }
 
+TYPED_TEST(CacheErrorsTest, PositionsBeyondTheGreatest) {
+  auto& cache = this->cache_;
+  const std::vector<float> x(16, 0.5F);
+  for (const std::size_t layer : {0U, 1U}) {
+    ASSERT_EQ(cache.append(layer, Span(x).first(8), Span(x).first(8), max_position), Status::ok);
+  }
+  const auto before = state_of(cache);
+  const Position beyond = max_position + 1;
+  EXPECT_EQ(cache.append(0, Span(x).first(8), Span(x).first(8), beyond),
+            Status::position_too_large);
+  EXPECT_EQ(cache.prefill(0, x, Span(x).first(8), Span(x).first(8)), Status::position_too_large);
+  EXPECT_EQ(state_of(cache), before);
+}
+
 TYPED_TEST(CacheErrorsTest, AttendingNothing) {
   typename TestFixture::Cache empty(shape, TypeParam::options(this->setting()));
   std::vector<float> out(16);

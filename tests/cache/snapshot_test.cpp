@@ -45,6 +45,15 @@ TEST(Snapshot, ChecksumIsThatOfZlib) {
   EXPECT_EQ(crc32({}), 0U);
 }
 
+/// Sums in panes: 32 bits per pane and slot.
+struct MorphKVPanes : MorphKVSum {
+  static MorphKV::Options options(const Setting& setting) {
+    MorphKV::Options result = MorphKVSum::options(setting);
+    result.panes = result.window / 2;
+    return result;
+  }
+};
+
 template <class Contender>
 class SnapshotTest : public ::testing::Test {
  protected:
@@ -55,8 +64,8 @@ class SnapshotTest : public ::testing::Test {
   using Cache = KVCache<T, typename Contender::Policy>;
 };
 /// One for each kind of state.
-using Contenders = ::testing::Types<MorphKVSum, SnapKVAverage, H2OPlain, DecayedMaxWithPins,
-                                    TOVAContender, RandomContender>;
+using Contenders = ::testing::Types<MorphKVSum, MorphKVPanes, SnapKVAverage, H2OPlain,
+                                    DecayedMaxWithPins, TOVAContender, RandomContender>;
 TYPED_TEST_SUITE(SnapshotTest, Contenders);
 
 TYPED_TEST(SnapshotTest, GoesOnBitForBit) {

@@ -161,5 +161,21 @@ TYPED_TEST(Rollback, AResetForgetsWhatWasRecorded) {
   this->expect_equal(policy);
 }
 
+TEST(RollbackOfTokens, ARefusedTokenIsNotRecorded) {
+  MorphKV policy({.capacity = 12, .window = 4, .history = 3});
+  for (Position position = 0; position < 20; ++position) {
+    ASSERT_EQ(policy.place(position).status, Status::ok);
+    ASSERT_EQ(policy.observe(std::vector<float>(policy.size(), 0.25F)), Status::ok);
+  }
+  const MorphKV before = policy;
+  EXPECT_EQ(policy.place(3).status, Status::position_backwards);
+  EXPECT_EQ(policy.place(max_position + 1).status, Status::position_too_large);
+  EXPECT_EQ(policy.recorded(), 3U);
+  MorphKV expected = before;
+  (void)expected.rollback(2);
+  (void)policy.rollback(2);
+  EXPECT_TRUE(std::ranges::equal(policy.state_bytes(), expected.state_bytes()));
+}
+
 }  // namespace
 }  // namespace morphkv::testing::rollback_test
