@@ -13,7 +13,7 @@
 namespace morphkv::testing {
 
 struct UnitReport {
-  std::string build;   ///< the namespace of its kernels
+  std::string build;   ///< the inline namespace of its names
   const void* kernel;  ///< a kernel's address
   int isa;             ///< the version in use
   std::vector<float> output;
@@ -22,7 +22,7 @@ struct UnitReport {
 UnitReport report_of_baseline_unit();
 UnitReport report_of_wide_unit();
 
-extern const kernels::Isa wide_unit_needs;  ///< of the CPU, for the flags that it was built with
+extern const int wide_unit_needs;  ///< Isa of the CPU, for the flags that it was built with
 
 }  // namespace morphkv::testing
 

@@ -12,8 +12,9 @@ UnitReport report_of_baseline_unit() { return report(); }
 namespace {
 
 TEST(MixedFlagsTest, EachUnitTakesItsOwnKernels) {
-  if (kernels::best_isa() < wide_unit_needs) {
-    GTEST_SKIP() << "built on a machine that has " << to_string(wide_unit_needs);
+  if (static_cast<int>(kernels::best_isa()) < wide_unit_needs) {
+    GTEST_SKIP() << "built on a machine that has "
+                 << kernels::to_string(static_cast<Isa>(wide_unit_needs));
   }
   for (const Isa isa : isas()) {
     const OnIsa on(isa);

@@ -18,7 +18,7 @@ UnitReport report() {
   std::vector<float> keys(tokens * dim);
   for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<float>(i % 7) - 3;
   std::vector<float> weights(tokens), row(tokens);
-  UnitReport result{MORPHKV_TEST_NAME(MORPHKV_BUILD),
+  UnitReport result{MORPHKV_TEST_NAME(MORPHKV_ABI),
                     reinterpret_cast<const void*>(&kernels::decode_attention<float>),
                     static_cast<int>(kernels::active_isa()), std::vector<float>(dim)};
   kernels::DecodeAttention<float> a;

@@ -9,11 +9,11 @@ namespace morphkv::testing {
 UnitReport report_of_wide_unit() { return report(); }
 
 #if defined(__AVX512BW__)
-constinit const kernels::Isa wide_unit_needs = kernels::Isa::avx512;
+constinit const int wide_unit_needs = static_cast<int>(kernels::Isa::avx512);
 #elif defined(__AVX2__)
-constinit const kernels::Isa wide_unit_needs = kernels::Isa::avx2;
+constinit const int wide_unit_needs = static_cast<int>(kernels::Isa::avx2);
 #else
-constinit const kernels::Isa wide_unit_needs = kernels::Isa::portable;
+constinit const int wide_unit_needs = static_cast<int>(kernels::Isa::portable);
 #endif
 
 }  // namespace morphkv::testing

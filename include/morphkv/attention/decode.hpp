@@ -17,7 +17,7 @@
 #include "morphkv/kernels/decode_attention.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Working space of one token's attention over the KV heads of a layer, which all layers share.
 /// Each head's attention leaves its row here, for the head's policy to observe.

@@ -18,7 +18,7 @@
 #include "morphkv/kernels/block_attention.hpp"
 #include "morphkv/kernels/convert.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// What one KV head holds, and the part of a block that belongs to it. Nothing is owned. Elements
 /// of the block's token t begin at t * stride.

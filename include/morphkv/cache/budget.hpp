@@ -15,7 +15,7 @@
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/shape.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The tokens that a policy's options let a head keep.
 template <class Options>

@@ -14,7 +14,7 @@
 #include "morphkv/core/quantised.hpp"
 #include "morphkv/core/types.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// For every head, what its newest tokens have replaced: a ring of as many tokens as the policy's
 /// history. Heads are numbered through all layers. Memory: two keys and two values per token,

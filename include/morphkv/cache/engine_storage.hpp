@@ -17,7 +17,7 @@
 #include "morphkv/core/quantised.hpp"
 #include "morphkv/core/shape.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The order of an engine's memory, in the words of FlashInfer: NHD has the heads of a slot side by
 /// side, [slot][kv_heads][head_dim]; HND has the slots of a head side by side,

@@ -37,7 +37,7 @@
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The key-value cache of one sequence, kept at a constant size by `Policy`.
 ///

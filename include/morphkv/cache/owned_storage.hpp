@@ -15,7 +15,7 @@
 #include "morphkv/core/quantised.hpp"
 #include "morphkv/core/shape.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// One allocation for the keys of all layers and one for the values, unless these lie in the keys.
 /// A head's slots lie in one piece, [slot][head_dim], and begin on a cache line. Copies are

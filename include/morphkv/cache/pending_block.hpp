@@ -21,7 +21,7 @@
 #include "morphkv/kernels/convert.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The tokens of one layer, as the engine passes them. Nothing is owned.
 template <class E>

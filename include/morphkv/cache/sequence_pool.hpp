@@ -20,7 +20,7 @@
 #include "morphkv/core/memory_usage.hpp"
 #include "morphkv/core/quantised.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// A fixed number of slabs, one per sequence. A cache of constant size makes this all that a
 /// batching engine needs: no pages, no fragmentation, and a request is admitted when a slab is

@@ -19,7 +19,7 @@
 #include "morphkv/core/shape.hpp"
 #include "morphkv/core/types.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The bounds of a head where all heads share one total of slots, beside the policy's options.
 ///

@@ -13,7 +13,7 @@
 #include "morphkv/core/types.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The lowest of one value per head, in a tournament tree: every node knows the winner of the
 /// leaves below it. O(log heads) per changed value, O(1) per search. It allocates in its

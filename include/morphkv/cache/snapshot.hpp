@@ -16,7 +16,7 @@
 #include "morphkv/core/crc32.hpp"
 #include "morphkv/core/error.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The layout of a snapshot, in the byte order of the machine that wrote it:
 ///

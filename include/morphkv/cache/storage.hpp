@@ -14,7 +14,7 @@
 #include "morphkv/core/shape.hpp"
 #include "morphkv/core/types.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 // clang-format off
 

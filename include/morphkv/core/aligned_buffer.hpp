@@ -16,7 +16,7 @@
 
 #include "morphkv/core/config.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Bytes to which buffers and rows are aligned: a cache line and an AVX-512 vector.
 inline constexpr std::size_t buffer_alignment = 64;

@@ -10,7 +10,7 @@
 #include "morphkv/core/config.hpp"
 #include "morphkv/core/types.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Whether bit `index` is set in a mask of 64-bit words, lowest bit first.
 [[nodiscard]] MORPHKV_HOST_DEVICE inline bool test_bit(const std::uint64_t* words,

@@ -9,7 +9,9 @@
 #include <cstdint>
 #include <span>
 
-namespace morphkv { inline namespace v0 {
+#include "morphkv/core/config.hpp"
+
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// O(bytes).
 [[nodiscard]] inline std::uint32_t crc32(std::span<const std::byte> bytes) noexcept {

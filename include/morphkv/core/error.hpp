@@ -18,7 +18,7 @@
 #include <cstdlib>
 #endif
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Throws `std::invalid_argument(message)`; prints and aborts under MORPHKV_NO_EXCEPTIONS.
 [[noreturn]] inline void raise_invalid_argument(const std::string& message) {

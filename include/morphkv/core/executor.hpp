@@ -11,7 +11,7 @@
 
 #include "morphkv/core/config.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Runs `body(0) ... body(count - 1)`, each once, in any order and on any threads, and returns when
 /// all have ended. A thread pool's `parallel_for` in a lambda is one.

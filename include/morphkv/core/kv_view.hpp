@@ -10,7 +10,9 @@
 #include <limits>
 #include <type_traits>
 
-namespace morphkv { inline namespace v0 {
+#include "morphkv/core/config.hpp"
+
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// A vector per token, of one head: KvView<const T> to read, KvView<T> to write too. Nothing is
 /// owned.
@@ -83,9 +85,14 @@ class KvCursor {
 /// first and writes afterwards waits once, not once per piece. Any address is valid; nothing
 /// changes.
 inline void fetch_to_write(const void* data, std::size_t bytes) noexcept {
+#if defined(__GNUC__) || defined(__clang__)
   constexpr std::size_t line = 64;
   const char* begin = static_cast<const char*>(data);
   for (std::size_t b = 0; b < bytes; b += line) __builtin_prefetch(begin + b, 1);
+#else
+  (void)data;
+  (void)bytes;
+#endif
 }
 
 }}  // namespace morphkv::v0

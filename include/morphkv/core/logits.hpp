@@ -7,7 +7,9 @@
 #include <cstddef>
 #include <limits>
 
-namespace morphkv { inline namespace v0 {
+#include "morphkv/core/config.hpp"
+
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Beyond these, logits of floats are all but equal, or the cap changes none.
 inline constexpr float min_soft_cap = 1e-3F;

@@ -6,7 +6,9 @@
 
 #include <cstddef>
 
-namespace morphkv { inline namespace v0 {
+#include "morphkv/core/config.hpp"
+
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Every byte that a cache, a head or a policy holds. Comparisons of policies are made on
 /// `total()`.

@@ -8,7 +8,7 @@
 
 #include "morphkv/core/types.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// A source of attention rows. The columns are the head's slots in use, then the block's tokens; a
 /// row has a weight for every slot and for the block's tokens up to its own, and the rest is 0.

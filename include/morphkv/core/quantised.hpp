@@ -13,7 +13,7 @@
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/shape.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// 32 numbers as bytes times a scale, 8.5 bits each: q8_0 of ggml, byte for byte.
 struct Q8_0 {  // NOLINT(readability-identifier-naming): as ggml calls it

@@ -14,7 +14,9 @@
 #include <span>
 #include <type_traits>
 
-namespace morphkv { inline namespace v0 {
+#include "morphkv/core/config.hpp"
+
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// What a cache stores: float, Eigen::half (IEEE binary16) or Eigen::bfloat16. Sums are in float.
 /// On CPUs with bfloat16 dot products, attention over a bfloat16 cache rounds its weights to

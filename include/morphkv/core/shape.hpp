@@ -12,7 +12,7 @@
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/logits.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Layers and heads of a model. `query_heads == kv_heads` is multi-head attention, `kv_heads == 1`
 /// multi-query attention, and anything between grouped-query attention: query head `h` reads KV

@@ -10,7 +10,9 @@
 #include <limits>
 #include <string_view>
 
-namespace morphkv { inline namespace v0 {
+#include "morphkv/core/config.hpp"
+
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// A token's absolute place in its sequence, from 0.
 using Position = std::int32_t;

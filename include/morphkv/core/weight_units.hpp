@@ -14,7 +14,7 @@
 #include <cuda_fp16.h>
 #endif
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The maximum weight of a row: 1, and a margin for the rounding of a softmax. 255 rows of it fit
 /// the 32-bit sums of a window.
@@ -61,7 +61,7 @@ inline constexpr std::uint64_t max_units = std::uint64_t{1} << 62U;
 }
 
 /// A weight in units of 2^-40, rounded half up. Never a call: see the namespaces of the kernels.
-[[nodiscard, gnu::always_inline]] MORPHKV_HOST_DEVICE inline std::uint64_t fine_units(
+MORPHKV_ALWAYS_INLINE [[nodiscard]] MORPHKV_HOST_DEVICE inline std::uint64_t fine_units(
     float weight) noexcept {
   return static_cast<std::uint64_t>(std::floor(static_cast<double>(weight) * 0x1p40 + 0.5));
 }

@@ -17,7 +17,7 @@
 #include "morphkv/cuda/block_team.cuh"
 #include "morphkv/cuda/cache_rows.cuh"
 
-namespace morphkv { inline namespace v0 { namespace cuda {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda {
 
 inline constexpr float log2_e = 1.44269504088896341F;
 inline constexpr float ln_2 = 0.693147180559945309F;

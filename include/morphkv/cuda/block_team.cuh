@@ -9,7 +9,9 @@
 
 #include <cstdint>
 
-namespace morphkv { inline namespace v0 { namespace cuda {
+#include "morphkv/core/config.hpp"
+
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda {
 
 /// Lanes of a warp.
 inline constexpr unsigned warp_lanes = 32;

@@ -17,7 +17,7 @@
 #include "morphkv/eviction/head_state.hpp"
 #include "morphkv/eviction/step.hpp"
 
-namespace morphkv { inline namespace v0 { namespace cuda {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda {
 
 /// The heads of one layer of a batch. All pointers are of the device; nothing is owned.
 template <Score S = AnyScore>

@@ -14,7 +14,7 @@
 
 #include "morphkv/core/kv_view.hpp"
 
-namespace morphkv { inline namespace v0 { namespace cuda {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda {
 
 // PyTorch defines __CUDA_NO_HALF_CONVERSIONS__, which takes the types' own conversions away.
 [[nodiscard]] __device__ inline float to_float(float x) { return x; }

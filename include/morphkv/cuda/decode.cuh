@@ -19,7 +19,7 @@
 #include "morphkv/cuda/policy.hpp"
 #include "morphkv/eviction/step.hpp"
 
-namespace morphkv { inline namespace v0 { namespace cuda {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda {
 
 /// One layer of a batch. All pointers are of the device; nothing is owned. Queries, keys, values
 /// and outputs of a sequence are [heads][head_dim], each on 16 bytes; query head h reads KV head

@@ -11,7 +11,7 @@
 
 #include "morphkv/cuda/cache_rows.cuh"
 
-namespace morphkv { inline namespace v0 { namespace cuda {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda {
 
 /// Which rows of which heads. All pointers are of the device; nothing is owned. The rows of both
 /// places lie on 16 bytes.

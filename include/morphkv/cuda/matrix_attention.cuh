@@ -18,7 +18,7 @@
 #include "morphkv/cuda/cache_rows.cuh"
 #include "morphkv/cuda/matrix_product.cuh"
 
-namespace morphkv { inline namespace v0 { namespace cuda {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda {
 
 namespace detail {
 

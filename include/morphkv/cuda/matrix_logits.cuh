@@ -12,7 +12,7 @@
 #include "morphkv/cuda/cache_rows.cuh"
 #include "morphkv/cuda/matrix_product.cuh"
 
-namespace morphkv { inline namespace v0 { namespace cuda {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda {
 
 /// A block of 256 threads multiplies `queries` queries of `heads` heads each (1, 2 or 4) with
 /// `keys` keys, and again with the next keys, which come to shared memory meanwhile.

@@ -12,7 +12,7 @@
 
 #include "morphkv/cuda/cache_rows.cuh"
 
-namespace morphkv { inline namespace v0 { namespace cuda { namespace detail {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda { namespace detail {
 
 /// sums [16][8] += left [16][16] right [16][8], by a warp, in floats (PTX, mma.m16n8k16). With row
 /// g = lane / 4 and column c = lane % 4 of a lane, it holds of left the pairs (g, 2 c), (g + 8, 2

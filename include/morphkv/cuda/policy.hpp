@@ -15,7 +15,7 @@
 #include "morphkv/eviction/rules.hpp"
 #include "morphkv/score/any_score.hpp"
 
-namespace morphkv { inline namespace v0 { namespace cuda {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda {
 
 using Policy = EvictionPlan<AnyScore>;
 

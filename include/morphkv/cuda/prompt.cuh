@@ -22,7 +22,7 @@
 #include "morphkv/eviction/head_state.hpp"
 #include "morphkv/eviction/pins.hpp"
 
-namespace morphkv { inline namespace v0 { namespace cuda {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda {
 
 /// The first prompts of a batch, whose attention the engine has computed, and the caches that take
 /// them in. All pointers are of the device; nothing is owned.

@@ -17,7 +17,7 @@
 #include "morphkv/cuda/cache_rows.cuh"
 #include "morphkv/cuda/matrix_logits.cuh"
 
-namespace morphkv { inline namespace v0 { namespace cuda {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda {
 
 /// Prompts of a batch. All pointers are of the device; nothing is owned. Query t of sequence i is
 /// [kv_heads * group][head_dim] at queries + i * query_sequence_stride + t * query_stride, on 16

@@ -10,7 +10,7 @@
 #include "morphkv/kernels/top_k.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv { inline namespace v0 { namespace cuda {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda {
 
 using morphkv::ranked_key;
 [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t ranked_key(std::uint32_t score) noexcept {

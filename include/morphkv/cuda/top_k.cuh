@@ -13,7 +13,7 @@
 #include "morphkv/core/types.hpp"
 #include "morphkv/cuda/ranked_key.hpp"
 
-namespace morphkv { inline namespace v0 { namespace cuda {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace cuda {
 
 namespace detail {
 

@@ -16,7 +16,7 @@
 #include "morphkv/eviction/rules.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 struct BlockColumns {
   std::uint32_t held = 0;     ///< columns that are slots

@@ -30,7 +30,7 @@
 #include "morphkv/kernels/top_k.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The scores of a block's columns, and what is kept of them. The columns are the head's slots in
 /// use, then the tokens of the block. One that is used again allocates only for more columns.

@@ -21,7 +21,7 @@
 #include "morphkv/eviction/rules.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The counters of a head. 48 bytes.
 struct HeadState {

@@ -27,7 +27,7 @@
 #include "morphkv/core/config.hpp"
 #include "morphkv/eviction/rules.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Last queries of a block whose attention pins.
 inline constexpr std::uint32_t pin_queries = 4;

@@ -13,7 +13,7 @@
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/types.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Sinks that the library keeps unless told otherwise: real models collapse without the first
 /// tokens (StreamingLLM, arXiv 2309.17453, section 3).

@@ -18,7 +18,7 @@
 #include "morphkv/core/types.hpp"
 #include "morphkv/eviction/eviction_head.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The machine that every policy runs on: EvictionHead, with rollback.
 ///

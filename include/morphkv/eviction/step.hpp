@@ -26,7 +26,7 @@
 #define MORPHKV_CUDA_UNROLL
 #endif
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// One thread alone.
 struct SequentialTeam {

@@ -16,7 +16,7 @@
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
 
-namespace morphkv { inline namespace v0 { namespace kernels {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels {
 
 /// Memory that the caller reads right after a kernel. The kernel prefetches it once it has
 /// prefetched all that it reads itself. Any address is valid, null too.

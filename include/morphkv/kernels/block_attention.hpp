@@ -21,7 +21,7 @@
 #include "morphkv/kernels/isa/for_each.hpp"
 #include "morphkv/kernels/vector/block_attention_bf16.hpp"
 
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD {
 
 /// For a block of queries and the whole group, over the tokens that query r sees, each where it is
 /// wanted:

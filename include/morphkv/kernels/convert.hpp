@@ -21,7 +21,7 @@
 #define MORPHKV_LOOPS "morphkv/kernels/vector/convert.hpp"
 #include "morphkv/kernels/isa/for_each.hpp"
 
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD {
 
 /// to[i] = from[i], rounded to nearest, ties to even. Infinities and denormals stay what they are,
 /// too large a number becomes infinity, and NaN stays NaN. The two may be the same type and may not

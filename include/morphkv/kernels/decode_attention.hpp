@@ -23,7 +23,7 @@
 #include "morphkv/kernels/isa/for_each.hpp"
 #include "morphkv/kernels/vector/decode_attention_bf16.hpp"
 
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD {
 
 /// softmax(logits of query . keys) . values for the whole group, and the group's fused row.
 ///

@@ -33,28 +33,12 @@
 #endif
 #endif
 
-// Two translation units with different flags compile different code from one kernel. The name of an
-// inline namespace keeps the two apart, so that a linker never takes one for the other.
-#if defined(__CUDACC__)
-#define MORPHKV_BUILD built_for_cuda
-#elif defined(__AVX512BF16__)
-#define MORPHKV_BUILD built_for_avx512_bf16
-#elif defined(__AVX512BW__)
-#define MORPHKV_BUILD built_for_avx512
-#elif defined(__AVX512F__)
-#define MORPHKV_BUILD built_for_avx512f
-#elif defined(__AVX2__)
-#define MORPHKV_BUILD built_for_avx2
-#elif defined(__AVX__)
-#define MORPHKV_BUILD built_for_avx
-#elif defined(__SSE4_2__)
-#define MORPHKV_BUILD built_for_sse4
-#elif defined(__ARM_FEATURE_SVE)
-#define MORPHKV_BUILD built_for_sve
-#elif defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
-#define MORPHKV_BUILD built_for_fp16
+// Units with and without the instruction sets compile different code from one kernel: the name of
+// an inline namespace keeps the two apart, as MORPHKV_ABI does for different flags.
+#if defined(MORPHKV_KERNELS_X86) || defined(MORPHKV_KERNELS_NEON)
+#define MORPHKV_BUILD with_isas
 #else
-#define MORPHKV_BUILD built_for_baseline
+#define MORPHKV_BUILD portable_only
 #endif
 
 // Before the declaration of a kernel for one type, where one unit compiles the kernels for all.
@@ -73,7 +57,7 @@
   MORPHKV_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
 #define MORPHKV_TARGET_END MORPHKV_PRAGMA(clang attribute pop)
 #define MORPHKV_UNROLL MORPHKV_PRAGMA(clang loop unroll(full))
-#else
+#elif defined(__GNUC__)
 #define MORPHKV_TARGET_BEGIN(features)                       \
   MORPHKV_PRAGMA(GCC push_options)                           \
   MORPHKV_PRAGMA(GCC target(features))                       \
@@ -83,6 +67,8 @@
   MORPHKV_PRAGMA(GCC diagnostic ignored "-Wmaybe-uninitialized")
 #define MORPHKV_TARGET_END MORPHKV_PRAGMA(GCC diagnostic pop) MORPHKV_PRAGMA(GCC pop_options)
 #define MORPHKV_UNROLL MORPHKV_PRAGMA(GCC unroll 32)
+#else
+#define MORPHKV_UNROLL
 #endif
 
 #define MORPHKV_AVX2_FEATURES "avx,avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt"
@@ -90,17 +76,17 @@
 #define MORPHKV_AVX512_BF16_FEATURES MORPHKV_AVX512_FEATURES ",avx512bf16"
 
 /// The functions of a vocabulary of vectors: always inlined.
-#define MORPHKV_VECTOR_WORD [[gnu::always_inline]] inline
+#define MORPHKV_VECTOR_WORD MORPHKV_ALWAYS_INLINE inline
 
-namespace morphkv { inline namespace v0 { namespace kernels { namespace detail {
+namespace morphkv { namespace shared_by_builds {
+
 /// The version in use; a negative number until the first kernel runs. Constant initialisation: no
 /// guard stands in the way of a kernel, and no order of initialisation matters.
 inline constinit std::atomic<int> chosen_isa{-1};
-}  // namespace detail
 
-}}}  // namespace morphkv::v0::kernels
+}}  // namespace morphkv::shared_by_builds
 
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD {
 
 /// The best version for this CPU and this compiler.
 [[nodiscard]] inline Isa best_isa() noexcept {
@@ -119,13 +105,13 @@ inline Isa limit_isa(Isa limit) noexcept {
   const Isa best = best_isa();
   const Isa chosen =
       limit == Isa::neon && best != Isa::neon ? Isa::portable : (std::min)(limit, best);
-  detail::chosen_isa.store(static_cast<int>(chosen), std::memory_order_relaxed);
+  shared_by_builds::chosen_isa.store(static_cast<int>(chosen), std::memory_order_relaxed);
   return chosen;
 }
 
 /// The version in use. One load.
 [[nodiscard]] inline Isa active_isa() noexcept {
-  const int chosen = detail::chosen_isa.load(std::memory_order_relaxed);
+  const int chosen = shared_by_builds::chosen_isa.load(std::memory_order_relaxed);
   if (chosen >= 0) [[likely]]
     return static_cast<Isa>(chosen);
   return limit_isa(best_isa());

@@ -27,7 +27,7 @@
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/isa/portable.hpp"
 
-namespace morphkv { inline namespace v0 { namespace kernels {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels {
 
 /// Rows of binary16 patterns that slide_max works on, one number per slot; null where a row of
 /// weights does not touch one. RecentWindow says what they are.
@@ -85,7 +85,7 @@ using ValueOf = typename detail::ValueOf<Values>::Value;
 #define MORPHKV_LOOPS "morphkv/kernels/vector/scores.hpp"
 #include "morphkv/kernels/isa/for_each.hpp"
 
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD {
 
 using morphkv::max_weight;
 

@@ -14,7 +14,7 @@
 #include "morphkv/core/config.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv { inline namespace v0 { namespace kernels {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels {
 
 /// What a pass of a selection by digits looks for: the keys that agree with `prefix` above `shift`
 /// bits, 8 bits a pass, the highest first. After the last pass `prefix` is the least key that
@@ -48,7 +48,7 @@ struct DigitSearch {
 
 }}}  // namespace morphkv::v0::kernels
 
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD {
 
 /// Calls emit(index) for the `count` highest keys, ascending. Of equal keys the higher index (the
 /// newer token) stays. Floats are ranked by their ranked_key(). It needs no memory. O(keys).

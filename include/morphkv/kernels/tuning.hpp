@@ -12,6 +12,8 @@
 
 #include <cstddef>
 
+#include "morphkv/core/config.hpp"
+
 #ifndef MORPHKV_TUNING_AVX2
 #define MORPHKV_TUNING_AVX2 \
   { .registers = 16, .query_vectors = 2, .columns = 6 }
@@ -25,7 +27,7 @@
   {}
 #endif
 
-namespace morphkv { inline namespace v0 { namespace kernels {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels {
 
 struct Tuning {
   /// Vector registers. Decode attention keeps as many partial sums as they hold.

@@ -14,7 +14,7 @@
 #include "morphkv/policy/eviction_policy.hpp"
 #include "morphkv/score/recurrent_score.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// A head holds `capacity` tokens: the `recent` newest ones, and the older ones with the greatest
 /// weight in any attention row, which halves every `half_life` rows:

@@ -13,7 +13,7 @@
 #include "morphkv/core/prompt_rows.hpp"
 #include "morphkv/core/types.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 // clang-format off
 

@@ -10,7 +10,7 @@
 #include "morphkv/policy/eviction_policy.hpp"
 #include "morphkv/score/age.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Keeps all tokens, up to `max_tokens`; place() reports Status::full then.
 class Full : public ScoredEviction<Age> {

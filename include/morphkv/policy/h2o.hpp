@@ -11,7 +11,7 @@
 #include "morphkv/policy/eviction_policy.hpp"
 #include "morphkv/score/running_sum.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// After each step a head holds the `recent` newest tokens, and the `heavy` others that have
 /// received most attention since they came, from every query of the prompt and the response. The

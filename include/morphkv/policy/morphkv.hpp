@@ -11,7 +11,7 @@
 #include "morphkv/policy/eviction_policy.hpp"
 #include "morphkv/score/recent_window.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// A head holds `capacity` tokens: the `window` most recent ones, and the older ones that the
 /// window pays most attention to:

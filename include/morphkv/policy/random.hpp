@@ -11,7 +11,7 @@
 #include "morphkv/policy/eviction_policy.hpp"
 #include "morphkv/score/random_score.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Evicts uniformly at random, in each head on its own, among the tokens that are not protected.
 class Random : public ScoredEviction<RandomScore> {

@@ -10,7 +10,7 @@
 #include "morphkv/core/error.hpp"
 #include "morphkv/policy/decayed_max.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// One setting for every purpose, from the capacity alone: half of it for recent tokens, scores
 /// from a distance of 32 tokens with a half-life of half a capacity, and all other slots for pins,

@@ -12,7 +12,7 @@
 #include "morphkv/policy/eviction_policy.hpp"
 #include "morphkv/score/block_sum.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The prompt's last `window` queries score its tokens by the sum of their rows, pooled along the
 /// prompt; the best capacity - window older tokens stay, with the last `window`. Generated tokens

@@ -10,7 +10,7 @@
 #include "morphkv/policy/eviction_policy.hpp"
 #include "morphkv/score/age.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The first `sinks` tokens and the capacity - sinks newest ones. No attention rows are needed:
 /// observe() checks what it is given and learns nothing from it.

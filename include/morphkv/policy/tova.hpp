@@ -10,7 +10,7 @@
 #include "morphkv/policy/eviction_policy.hpp"
 #include "morphkv/score/last_row.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The token to which the newest one paid the least attention goes.
 ///

@@ -10,7 +10,7 @@
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Ranks tokens by position: StreamingLLM's score (arXiv 2309.17453). It needs no attention rows
 /// and no memory.

@@ -18,7 +18,7 @@
 #include "morphkv/score/running_sum.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 namespace detail {
 

@@ -11,7 +11,7 @@
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// Sums in double. Only blocks count: tokens that come alone have 0, and their rows change nothing.
 /// Memory: 8 bytes per slot.

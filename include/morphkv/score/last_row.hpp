@@ -11,7 +11,7 @@
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The newest row. Memory: 4 bytes per slot.
 struct LastRow {

@@ -10,7 +10,7 @@
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// At every row each token draws a new number, so that the victim is uniform among the candidates.
 /// A draw is a hash of seed, row number and position: the same on every machine, in whatever order

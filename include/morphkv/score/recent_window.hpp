@@ -22,7 +22,7 @@
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The last `window` rows, as `panes` partial results of window / panes rows each. With as many
 /// panes as rows the window is exact. With fewer it weighs less, and covers between

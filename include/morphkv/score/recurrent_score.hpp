@@ -14,7 +14,7 @@
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// A formula `(score, weight) -> score`: the old score of a slot and the weight of its token in the
 /// newest row. A token's score is 0 before its first row. The result must not be NaN. The formula

@@ -13,7 +13,7 @@
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The sum of every row since a token came, in 64-bit integers of 2^-40: a large sum loses no
 /// increment, and the order of the rows does not matter. Sums stop at max_units, which 2^22 rows of

@@ -17,7 +17,7 @@
 #include "morphkv/core/config.hpp"
 #include "morphkv/core/types.hpp"
 
-namespace morphkv { inline namespace v0 {
+namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// The numbers that a score keeps per slot, by width.
 struct ScoreMemory {

@@ -19,7 +19,7 @@
 #include <immintrin.h>
 
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX2_FEATURES)
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::avx2 {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD::avx2 {
 
 inline constexpr const Tuning& tuning = avx2_tuning;
 inline constexpr std::size_t lanes = 8;

@@ -19,7 +19,7 @@
 #include <immintrin.h>
 
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_FEATURES)
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::avx512 {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD::avx512 {
 
 inline constexpr const Tuning& tuning = avx512_tuning;
 inline constexpr std::size_t lanes = 16;
@@ -194,7 +194,8 @@ MORPHKV_VECTOR_WORD HalfF64s to_f64(HalfU64s a) noexcept { return _mm512_cvtepu6
 MORPHKV_TARGET_END
 
 /// With dot products of bfloat16: what is not in it is that of AVX-512.
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
+namespace morphkv { inline namespace MORPHKV_ABI {
+namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
 using namespace avx512;
 }}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::avx512_bf16
 

@@ -9,11 +9,13 @@
 #include <iterator>
 #include <string_view>
 
+#include "morphkv/core/config.hpp"
+
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <cpuid.h>
 #endif
 
-namespace morphkv { inline namespace v0 { namespace kernels {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels {
 
 /// The versions of a kernel. On one CPU each can do all that those before it can; neon is alone
 /// with portable.

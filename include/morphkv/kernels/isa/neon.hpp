@@ -18,7 +18,7 @@
 #ifdef MORPHKV_KERNELS_NEON
 #include <arm_neon.h>
 
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::neon {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD::neon {
 
 inline constexpr const Tuning& tuning = neon_tuning;
 inline constexpr std::size_t lanes = 4;

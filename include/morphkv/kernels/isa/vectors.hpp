@@ -5,7 +5,8 @@
 /// its own instructions. Where a set has one instruction for what is a template here, its function
 /// is the better match.
 #ifdef MORPHKV_ISA
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
+namespace morphkv { inline namespace MORPHKV_ABI {
+namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
 using HalfBits [[gnu::vector_size(2 * lanes)]] = std::uint16_t;
 

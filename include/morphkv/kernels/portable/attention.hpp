@@ -17,7 +17,8 @@
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::portable {
+namespace morphkv { inline namespace MORPHKV_ABI {
+namespace kernels::inline MORPHKV_BUILD::portable {
 
 /// Sum of products. Sixteen partial sums, which compilers turn into vectors without -ffast-math.
 template <Storable T>

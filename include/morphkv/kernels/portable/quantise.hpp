@@ -12,7 +12,8 @@
 #include "morphkv/core/quantised.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::portable {
+namespace morphkv { inline namespace MORPHKV_ABI {
+namespace kernels::inline MORPHKV_BUILD::portable {
 
 /// 1 / scale as it is stored; 0 where all numbers are below its least step.
 [[nodiscard]] inline float inverse(Eigen::half scale) noexcept {

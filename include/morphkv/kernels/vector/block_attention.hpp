@@ -9,7 +9,8 @@
 /// blocks of queries where the group is small: keys and values are laid out once for all of them,
 /// and `tuning.query_vectors` at a time meet them in registers.
 #ifdef MORPHKV_ISA
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
+namespace morphkv { inline namespace MORPHKV_ABI {
+namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
 inline constexpr std::size_t panel_vectors = block_queries / lanes;  ///< at most
 

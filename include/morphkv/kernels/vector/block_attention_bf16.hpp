@@ -20,7 +20,8 @@ MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
 #include "morphkv/kernels/vector/block_attention.hpp"
 #undef MORPHKV_ISA
 
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
+namespace morphkv { inline namespace MORPHKV_ABI {
+namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
 
 using avx512::block_attention;
 

@@ -3,7 +3,8 @@
 /// Conversion between floats and the 16-bit types. Included once per vocabulary with MORPHKV_ISA
 /// defined; see isa/for_each.hpp.
 #ifdef MORPHKV_ISA
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
+namespace morphkv { inline namespace MORPHKV_ABI {
+namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
 template <Scalar From, Scalar To>
 void convert(const From* from, std::size_t count, To* to) noexcept {

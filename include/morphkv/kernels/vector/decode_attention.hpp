@@ -7,7 +7,8 @@
 /// are sums in registers, and so are some heads times some vectors of the output, over tiles of
 /// tokens that stay in the nearest cache for the rest of the output and the group's other heads.
 #ifdef MORPHKV_ISA
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
+namespace morphkv { inline namespace MORPHKV_ABI {
+namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
 inline constexpr std::size_t max_heads = 4;  ///< of the group that one pass serves
 inline constexpr std::size_t max_group = 128;

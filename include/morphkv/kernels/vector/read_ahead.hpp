@@ -12,7 +12,7 @@
 #include "morphkv/kernels/dispatch.hpp"
 
 #if defined(MORPHKV_KERNELS_X86) || defined(MORPHKV_KERNELS_NEON)
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD {
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD {
 
 /// The rows of keys, those of values, by their table if there is one, and what the caller reads
 /// next, in this order: the way that a decode step goes, walked by prefetches some lines ahead of
@@ -24,7 +24,7 @@ class ReadAhead {
   explicit ReadAhead(const DecodeAttention<T>& a) noexcept : attention_(a) { enter(); }
 
   /// Asks for the next `count` lines.
-  [[gnu::always_inline]] inline void lines(std::size_t count) noexcept {
+  MORPHKV_ALWAYS_INLINE inline void lines(std::size_t count) noexcept {
     if (count <= lines_left_) [[likely]] {
       fetch(count);
     } else if (!ended_) {
@@ -43,17 +43,17 @@ class ReadAhead {
   [[nodiscard]] static std::uintptr_t address(const void* pointer) noexcept {
     return reinterpret_cast<std::uintptr_t>(pointer);
   }
-  [[gnu::always_inline]] static inline const void* pointer(std::uintptr_t address) noexcept {
+  MORPHKV_ALWAYS_INLINE static inline const void* pointer(std::uintptr_t address) noexcept {
     return reinterpret_cast<const void*>(address);  // NOLINT(performance-no-int-to-ptr)
   }
 
   /// Into the L2 cache: L1 does not hold the lead, which grows by 32 KB in the softmax, beside the
   /// weights and a tile of values. docs/dev/kernel_log.md has the measurements.
-  [[gnu::always_inline]] static inline void prefetch(std::uintptr_t address) noexcept {
+  MORPHKV_ALWAYS_INLINE static inline void prefetch(std::uintptr_t address) noexcept {
     __builtin_prefetch(pointer(address), 0, 2);
   }
 
-  [[gnu::always_inline]] inline void fetch(std::size_t count) noexcept {
+  MORPHKV_ALWAYS_INLINE inline void fetch(std::size_t count) noexcept {
     const std::uintptr_t end = at_ + count * line;
     for (; at_ + 4 * line <= end; at_ += 4 * line) {
       MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i) { prefetch(at_ + i * line); }
@@ -63,7 +63,7 @@ class ReadAhead {
   }
 
   /// Goes on to the next run of rows or the next range.
-  [[gnu::noinline]] void lines_across(std::size_t count) noexcept {
+  MORPHKV_NOINLINE void lines_across(std::size_t count) noexcept {
     while (count > 0) {
       if (lines_left_ == 0 && !next_run()) return;
       const std::size_t here = (std::min)(count, lines_left_);

@@ -5,7 +5,8 @@
 /// see isa/for_each.hpp. Slots from `begin` on that do not fill a vector are left to the vocabulary
 /// of one lane.
 #ifdef MORPHKV_ISA
-namespace morphkv { inline namespace v0 { namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
+namespace morphkv { inline namespace MORPHKV_ABI {
+namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
 template <class Scores>
 inline constexpr std::size_t width = std::is_same_v<Scores, U16s> ? u16_lanes : lanes;
@@ -186,7 +187,7 @@ template <class Values>
 }
 
 /// Of the candidates from `slot` on that `hits` names, the oldest.
-[[gnu::noinline]] inline Slot oldest_of(std::uint32_t hits, std::size_t slot, const Candidates& c,
+MORPHKV_NOINLINE inline Slot oldest_of(std::uint32_t hits, std::size_t slot, const Candidates& c,
                                         Slot found) noexcept {
   for (; hits != 0; hits &= hits - 1) {
     const auto hit = static_cast<Slot>(slot + static_cast<std::size_t>(std::countr_zero(hits)));
@@ -199,7 +200,7 @@ template <class Values>
 /// The oldest candidate whose value is `value`. Hits are rare: four vectors are looked at together.
 // Not inlined, or GCC 12 warns of a loop that never runs where the number of slots is a constant.
 template <class Values>
-[[nodiscard, gnu::noinline]] Slot oldest_with(ValueOf<Values> value, const Values& values,
+MORPHKV_NOINLINE [[nodiscard]] Slot oldest_with(ValueOf<Values> value, const Values& values,
                                               const Candidates& c, std::size_t begin = 0,
                                               Slot found = no_slot) noexcept {
   const auto wanted = broadcast(value);
