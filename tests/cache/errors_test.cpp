@@ -137,6 +137,18 @@ TYPED_TEST(CacheErrorsTest, PositionsBeyondTheGreatest) {
   EXPECT_EQ(state_of(cache), before);
 }
 
+/// A block may end at the greatest position, and not one token later.
+TYPED_TEST(CacheErrorsTest, BlocksUpToTheGreatestPosition) {
+  auto& cache = this->cache_;
+  const std::vector<float> x(48, 0.5F);
+  const Span one = Span(x).first(8);
+  ASSERT_EQ(cache.append(0, one, one, max_position - 2), Status::ok);
+  EXPECT_EQ(cache.prefill(0, Span(x).first(48), Span(x).first(24), Span(x).first(24)),
+            Status::position_too_large);
+  EXPECT_EQ(cache.prefill(0, Span(x).first(32), Span(x).first(16), Span(x).first(16)), Status::ok);
+  EXPECT_EQ(cache.next_position(0), max_position + 1);
+}
+
 TYPED_TEST(CacheErrorsTest, AttendingNothing) {
   typename TestFixture::Cache empty(shape, TypeParam::options(this->setting()));
   std::vector<float> out(16);

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -103,6 +104,21 @@ TEST(Pins, AreReleasedAndThenScoresDecide) {
   // after 16, 1 after 24, 0 after 32. Then all scores are 0, and the oldest tokens go.
   EXPECT_GT(pinned_for, 24U);
   EXPECT_LE(pinned_for, 36U);
+}
+
+/// A prompt of 32 tokens or more begins the half-life anew, and a shorter block does not.
+TEST(Pins, HalveFromTheLastPromptOn) {
+  const std::vector<float> norms(40, 1.0F);
+  const auto pins_after = [&](std::size_t tokens) {
+    DecayedMax policy = after_prompt(norms, 12);
+    const std::vector<oracle::Row> rows(tokens, oracle::Row(100, 0.0));
+    EXPECT_EQ(append_block(policy, 50, rows, std::vector<float>(tokens, 1.0F)), Status::ok);
+    HeadState state;
+    std::memcpy(&state, policy.state_bytes().data(), sizeof state);
+    return state.pins;
+  };
+  EXPECT_EQ(pins_after(32), 12U);
+  EXPECT_LT(pins_after(31), 2U) << "31 tokens are nearly four half-lives";
 }
 
 TEST(Pins, OfAHeadThatGivesSlotsAwayLeaveATokenToEvict) {

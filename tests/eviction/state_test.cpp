@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "support/contenders.hpp"
+#include "support/duel.hpp"
 #include "support/errors.hpp"
 #include "support/weights.hpp"
 
@@ -58,6 +61,71 @@ TYPED_TEST(State, OneOfAnotherSizeIsRefused) {
     expect_refused([&] { policy.restore(std::span(bytes).first(size)); },
                    "size of the state = " + std::to_string(size));
     EXPECT_TRUE(std::ranges::equal(policy.state_bytes(), before.state_bytes()));
+  }
+}
+
+/// A head with pins, right after a prompt, and its state with one number altered.
+class AlteredState {
+ public:
+  AlteredState() : head_({.capacity = 20, .recent = 5, .sinks = 2, .pins = 8}) {
+    const std::vector<oracle::Row> rows(40, oracle::Row(40, 0.0));
+    EXPECT_EQ(append_block(head_, 0, rows), Status::ok);
+    EXPECT_GT(state().pins, 0U);
+  }
+
+  [[nodiscard]] HeadState state() const {
+    HeadState state;
+    std::memcpy(&state, head_.state_bytes().data(), sizeof state);
+    return state;
+  }
+  [[nodiscard]] HeadLayout layout() const { return layout_of(head_.plan()); }
+  [[nodiscard]] std::uint32_t held_recent() const { return head_.plan().rules.held_recent(); }
+
+  /// Whether a head takes over the state with another HeadState, or other bytes somewhere.
+  template <class Number>
+  [[nodiscard]] bool is_taken(std::size_t at, const Number& number) const {
+    std::vector<std::byte> bytes(head_.state_bytes().begin(), head_.state_bytes().end());
+    std::memcpy(bytes.data() + at, &number, sizeof number);
+    DecayedMax other = head_;
+    return refusal([&] { other.restore(bytes); }) == "nothing was thrown";
+  }
+  [[nodiscard]] bool is_taken(void (*alter)(HeadState&)) const {
+    HeadState altered = state();
+    alter(altered);
+    return is_taken(0, altered);
+  }
+
+ private:
+  DecayedMax head_;
+};
+
+TEST(AlteredStates, NumbersAtTheirLimitsAreTaken) {
+  const AlteredState head;
+  EXPECT_EQ(head.state().pinned_at, head.state().arrived);
+  EXPECT_TRUE(head.is_taken([](HeadState&) {}));
+  EXPECT_TRUE(head.is_taken([](HeadState& s) { s.newest = max_position; }));
+  EXPECT_TRUE(head.is_taken([](HeadState& s) { s.victim = s.size - 1; }));
+}
+
+TEST(AlteredStates, NumbersThatPointOutsideAreRefused) {
+  const AlteredState head;
+  EXPECT_FALSE(head.is_taken([](HeadState& s) { s.size = 21; }));
+  EXPECT_FALSE(head.is_taken([](HeadState& s) { s.quota = 21; }));
+  EXPECT_FALSE(head.is_taken([](HeadState& s) { s.arrived = s.size - 1; }));
+  EXPECT_FALSE(head.is_taken([](HeadState& s) { s.pins = 9; }));
+  EXPECT_FALSE(head.is_taken([](HeadState& s) { s.pinned_at = s.arrived + 1; }));
+  EXPECT_FALSE(head.is_taken([](HeadState& s) { s.newest = max_position + 1; }));
+  EXPECT_FALSE(head.is_taken([](HeadState& s) { s.newest = no_position; }));
+  EXPECT_FALSE(head.is_taken([](HeadState& s) { s.victim = s.size; }));
+  EXPECT_FALSE(head.is_taken([](HeadState& s) { s.hole = s.size; }));
+  EXPECT_FALSE(head.is_taken([](HeadState& s) { s.hole = 0; })) << "there is a token";
+  const Slot outside = head.state().size;
+  for (std::uint32_t back = 0; back < head.held_recent(); ++back) {
+    const std::size_t entry = (head.state().arrived - 1 - back) % (head.held_recent() + 1);
+    EXPECT_FALSE(head.is_taken(head.layout().arrivals + entry * sizeof(Slot), outside)) << back;
+  }
+  for (std::size_t pin = 0; pin < head.state().pins; ++pin) {
+    EXPECT_FALSE(head.is_taken(head.layout().pins + pin * sizeof(Slot), outside)) << pin;
   }
 }
 

@@ -3,8 +3,9 @@
 """Changes one comparison or arithmetic operator of score/, eviction/, policy/ or cache/ at a time, and runs
 tests that should fail. Says how many did, and writes those that did not to build/reports/mutants.txt.
 
-  mutate.py [--every N] [--first F] [--seconds S] [--folders score,cache]
-                                      every Nth mutant, from F on, until S seconds have passed
+  mutate.py [--every N] [--first F] [--seconds S] [--folders score,cache] [--again]
+                                      every Nth mutant, from F on, until S seconds have passed; with --again
+                                      those alone that are in the report of the run before
 """
 import argparse
 import concurrent.futures
@@ -18,8 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / "build" / "mutants"
 # folder of include/morphkv -> the tests that run, in this order
-TESTS = {"score": ["score", "eviction", "policy"], "eviction": ["eviction", "policy"],
-         "policy": ["policy", "eviction"], "cache": ["cache"]}
+TESTS = {"score": ["score", "eviction", "policy", "cache"], "eviction": ["eviction", "policy", "cache"],
+         "policy": ["policy", "eviction", "cache"], "cache": ["cache"]}
+REPORT = ROOT / "build" / "reports" / "mutants.txt"
 JOBS = int(os.environ.get("MORPHKV_JOBS", os.cpu_count()))
 BATCH = 6  # sources of a test program that are compiled as one unit, as in the build
 # operator -> its name in mutant.hpp, the operators that replace it
@@ -32,9 +34,11 @@ SKIPPED = re.compile(r"^\s*(#|MORPHKV_ASSERT|//|template|static_assert|requires)
 def mutate(text, mutants, where):
     """The text with every operator replaced by one that can be another; adds them to `mutants`."""
     lines = text.split("\n")
+    hints = False  # of what to prefetch, which change no result
     for number, line in enumerate(lines):
         code = line.split("//")[0]
-        if SKIPPED.search(code) or '"' in code:
+        hints = "prefetch_hints(" in code or (hints and code != "  }")
+        if hints or SKIPPED.search(code) or '"' in code:
             continue
 
         def replace(match):
@@ -101,7 +105,9 @@ def main():
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seconds", type=int, default=10 ** 9)
     parser.add_argument("--folders", default=",".join(TESTS))
+    parser.add_argument("--again", action="store_true")
     arguments = parser.parse_args()
+    before = set(REPORT.read_text().splitlines()) if arguments.again else set()
     mutants = build(arguments.folders.split(","))
     limits = {}  # a mutant that never ends is killed
     for test in sorted({test for folder, _ in mutants for test in TESTS[folder]}):
@@ -115,16 +121,16 @@ def main():
             return None
         return all(passes(test, number, limits[test]) for test in TESTS[mutants[number][0]])
 
-    chosen = range(arguments.first, len(mutants), arguments.every)
+    chosen = [number for number in range(arguments.first, len(mutants), arguments.every)
+              if not arguments.again or mutants[number][1] in before]
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         for number, survived in zip(chosen, pool.map(survives, chosen)):
             tried += survived is not None
             if survived:
                 survivors.append(mutants[number][1])
                 print(f"{number}: {mutants[number][1]}", flush=True)
-    report = ROOT / "build" / "reports" / "mutants.txt"
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text("".join(line + "\n" for line in survivors))
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    REPORT.write_text("".join(line + "\n" for line in survivors))
     killed = tried - len(survivors)
     print(f"{killed} of {tried} mutants killed ({100 * killed / max(tried, 1):.1f} %); there are {len(mutants)}")
 

@@ -135,6 +135,15 @@ TYPED_TEST(OracleTest, PositionsMaySkip) {
   }
 }
 
+TYPED_TEST(OracleTest, SinksMayComeInALaterBlock) {
+  for (const Weights kind : all_weights) {
+    auto match = this->duel({.capacity = 20, .window = 6, .sinks = 4, .max_tokens = 100}, 7);
+    for (const std::size_t turn : {1U, 2U, 40U}) match.block(turn, kind);
+    for (std::size_t s = 0; s < 30; ++s) match.step(kind);
+    if (this->HasFailure()) return;
+  }
+}
+
 TYPED_TEST(OracleTest, EverySlotMayBeASink) {
   for (const std::size_t prompt : {0U, 3U, 8U, 20U}) {
     this->play({.capacity = 8, .window = 3, .sinks = 5}, prompt, 40, Weights::grid);

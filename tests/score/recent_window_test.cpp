@@ -63,6 +63,8 @@ class WindowDuel {
       ASSERT_EQ(number(score_, value_of(score_, cells_.view(), row_ - 1, slot)),
                 oracle_.value(slot))
           << "slot " << slot << ", row " << row_ - 1;
+      ASSERT_EQ(score_.number(value_of(score_, cells_.view(), row_ - 1, slot)) * 0x1p-24,
+                oracle_.value(slot));
     }
     ASSERT_EQ(found, expected_victim(slots, guard));
   }

@@ -100,11 +100,15 @@ Status append_block(Policy& policy, Position first, const std::vector<oracle::Ro
   if (status != Status::ok) return status;
   EXPECT_EQ(policy.select(selection), status) << "selecting again changes nothing";
   policy.commit(selection);
+  std::ptrdiff_t stay = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const Slot slot = selection.slots[i];
     if (slot == no_slot) continue;
     EXPECT_EQ(policy.positions()[slot], first + static_cast<Position>(i));
+    ++stay;
   }
+  EXPECT_EQ(stay,
+            std::ranges::count_if(policy.positions(), [&](Position p) { return p >= first; }));
   return status;
 }
 

@@ -188,7 +188,7 @@ template <class Values>
 
 /// Of the candidates from `slot` on that `hits` names, the oldest.
 MORPHKV_NOINLINE inline Slot oldest_of(std::uint32_t hits, std::size_t slot, const Candidates& c,
-                                        Slot found) noexcept {
+                                       Slot found) noexcept {
   for (; hits != 0; hits &= hits - 1) {
     const auto hit = static_cast<Slot>(slot + static_cast<std::size_t>(std::countr_zero(hits)));
     if (!c.contain(hit)) continue;
@@ -201,8 +201,8 @@ MORPHKV_NOINLINE inline Slot oldest_of(std::uint32_t hits, std::size_t slot, con
 // Not inlined, or GCC 12 warns of a loop that never runs where the number of slots is a constant.
 template <class Values>
 MORPHKV_NOINLINE [[nodiscard]] Slot oldest_with(ValueOf<Values> value, const Values& values,
-                                              const Candidates& c, std::size_t begin = 0,
-                                              Slot found = no_slot) noexcept {
+                                                const Candidates& c, std::size_t begin = 0,
+                                                Slot found = no_slot) noexcept {
   const auto wanted = broadcast(value);
   const auto hits_at = [&](std::size_t s) noexcept { return equal(values_at(values, s), wanted); };
   constexpr std::size_t step = width<decltype(values_at(values, begin))>;
