@@ -38,7 +38,8 @@
 #define _MSC_VER 1930
 // __builtin_bit_cast is an extension of all three.
 #pragma GCC poison gnu asm __asm__ __attribute__ __extension__ __int128 __restrict __restrict__
-#pragma GCC poison __builtin_prefetch __builtin_expect __builtin_unreachable __builtin_assume_aligned
+#pragma GCC poison __builtin_prefetch __builtin_expect __builtin_unreachable \
+    __builtin_assume_aligned
 #pragma GCC poison __builtin_clz __builtin_clzll __builtin_ctz __builtin_ctzll __builtin_popcount
 #pragma GCC poison __builtin_popcountll __builtin_shufflevector __builtin_convertvector
 
