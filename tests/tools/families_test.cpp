@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdlib>
 #include <functional>
@@ -12,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "llama/feed_forward.hpp"
 #include "llama/hugging_face.hpp"
 #include "llama/session.hpp"
 #include "llama/trace.hpp"
@@ -267,6 +269,41 @@ TEST(Families, WhatIsNotComputedIsRefusedByName) {
   EXPECT_NE(complaint_with(random_gpt_oss(), "quantization_config", {{"quant_method", "mxfp4"}})
                 .find("quantization_config.quant_method = mxfp4"),
             std::string::npos);
+}
+
+TEST(Families, GatesAreTheirDefinitions) {
+  const auto sigmoid = [](double a) { return 1 / (1 + std::exp(-a)); };
+  const auto value = [&](llama::Gate gate, double x, double up) {
+    switch (gate) {
+      case llama::Gate::silu:
+        return x * sigmoid(x) * up;
+      case llama::Gate::gelu_tanh:  // tanh(a) = 2 sigmoid(2 a) - 1
+        return x * sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x)) * up;
+      case llama::Gate::clamped_silu:
+        return std::min(x, 3.0) * sigmoid(1.702 * std::min(x, 3.0)) *
+               (std::clamp(up, -3.0, 3.0) + 1);
+    }
+    return 0.0;
+  };
+  for (const auto kind : {llama::Gate::silu, llama::Gate::gelu_tanh, llama::Gate::clamped_silu}) {
+    llama::Matrix gate(1, 41);
+    llama::Matrix up(1, 41);
+    for (Eigen::Index i = 0; i < 41; ++i) {
+      gate(0, i) = static_cast<float>(i - 20) / 4;
+      up(0, i) = static_cast<float>(i % 9 - 4);
+    }
+    const llama::Matrix inputs = gate;
+    const llama::Matrix factors = up;
+    llama::Config config;
+    config.gate = kind;
+    config.gate_limit = 3;
+    llama::combine(config, gate, up);
+    for (Eigen::Index i = 0; i < 41; ++i) {
+      const double expected =
+          value(kind, static_cast<double>(inputs(0, i)), static_cast<double>(factors(0, i)));
+      EXPECT_NEAR(static_cast<double>(gate(0, i)), expected, 2e-6 + 1e-6 * std::abs(expected)) << i;
+    }
+  }
 }
 
 /// Soft caps of null are none, and not the default.

@@ -37,6 +37,7 @@ inline void read_yarn(const support::JsonFile& rope, RopeScaling& scaling) {
   if (rope.has("mscale")) {
     const double all = magnitude(rope.positive("mscale_all_dim"));
     scaling.attention_factor = magnitude(rope.positive("mscale")) / all;
+    // As in DeepSeek's own code; DeepSeek-V2 of transformers 5.2 leaves it out.
     scaling.latent_logit_factor = all * all;
   }
   if (rope.has("attention_factor")) {
