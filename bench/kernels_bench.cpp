@@ -640,6 +640,7 @@ void add_ggml() {
     return;
   }
   add("ggml/decode/half", measure_ggml_decode<Eigen::half>);
+  add("ggml/decode/q8_0", measure_ggml_decode<Q8_0>);
   add("ggml/block/half", measure_ggml_block<Eigen::half>, std::size_t{512}, std::size_t{4096});
   add("ggml/block/bfloat16", measure_ggml_block<Eigen::bfloat16>, std::size_t{512},
       std::size_t{4096});

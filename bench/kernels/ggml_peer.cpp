@@ -27,7 +27,9 @@ class GgmlAttention {
     const std::size_t row = p.heads * p.head_dim;
     ggml_tensor* queries =
         tensor(GGML_TYPE_F32, {p.head_dim, p.rows, p.heads}, row, p.head_dim, p.queries);
-    const ggml_type type = p.is_bfloat16 ? GGML_TYPE_BF16 : GGML_TYPE_F16;
+    const ggml_type type = p.type == GgmlType::half       ? GGML_TYPE_F16
+                           : p.type == GgmlType::bfloat16 ? GGML_TYPE_BF16
+                                                          : GGML_TYPE_Q8_0;
     const Sizes sizes{p.head_dim, p.tokens, p.kv_heads};
     ggml_tensor* keys = tensor(type, sizes, p.token_stride, p.head_stride, p.keys);
     ggml_tensor* values = tensor(type, sizes, p.token_stride, p.head_stride, p.values);
@@ -59,8 +61,8 @@ class GgmlAttention {
     const auto signed_size = [](std::size_t size) { return static_cast<std::int64_t>(size); };
     ggml_tensor* t = ggml_new_tensor_3d(context_.get(), type, signed_size(sizes.columns),
                                         signed_size(sizes.rows), signed_size(sizes.matrices));
-    t->nb[1] = row_stride * ggml_type_size(type);
-    t->nb[2] = matrix_stride * ggml_type_size(type);
+    t->nb[1] = ggml_row_size(type, signed_size(row_stride));
+    t->nb[2] = ggml_row_size(type, signed_size(matrix_stride));
     t->nb[3] = t->nb[2] * sizes.matrices;
     t->data = const_cast<void*>(data);  // NOLINT: a tensor's memory is not const
     return t;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention of a layer by ggml, the library below llama.cpp, over 16-bit keys and values that lie
-// where the benchmark puts them.
+// Attention of a layer by ggml, the library below llama.cpp, over keys and values that lie where
+// the benchmark puts them.
 #ifndef MORPHKV_BENCH_KERNELS_GGML_PEER_HPP
 #define MORPHKV_BENCH_KERNELS_GGML_PEER_HPP
 
@@ -11,9 +11,12 @@
 
 namespace morphkv::bench {
 
+/// Of keys and values.
+enum class GgmlType { half, bfloat16, q8_0 };
+
 /// Some queries of all heads of a layer. Keys and values have the same strides, in numbers.
 struct GgmlProblem {
-  bool is_bfloat16 = false;        ///< keys and values; else half
+  GgmlType type = GgmlType::half;
   const float* queries = nullptr;  ///< [rows][heads][head_dim]
   const void* keys = nullptr;
   const void* values = nullptr;

@@ -14,7 +14,8 @@ using kernels::Isa;
 using kernels::X86Features;
 
 constexpr std::uint32_t every_bit = ~std::uint32_t{0};
-constexpr X86Features everything{every_bit, every_bit, every_bit, every_bit, ~std::uint64_t{0}};
+constexpr X86Features everything{every_bit, every_bit, every_bit,
+                                 every_bit, every_bit, ~std::uint64_t{0}};
 
 /// A processor with everything but one bit of one register.
 template <class Register>
@@ -43,7 +44,8 @@ TEST(Cpu, EveryFeatureOfAvx512IsTested) {
   for (const unsigned bit : {16U, 17U, 30U, 31U}) {  // F, DQ, BW, VL
     EXPECT_EQ(best_isa_of(without(&X86Features::leaf7_ebx, bit)), Isa::avx2) << bit;
   }
-  EXPECT_EQ(best_isa_of(without(&X86Features::leaf7_1_eax, 5)), Isa::avx512);
+  EXPECT_EQ(best_isa_of(without(&X86Features::leaf7_ecx, 11)), Isa::avx512);   // VNNI
+  EXPECT_EQ(best_isa_of(without(&X86Features::leaf7_1_eax, 5)), Isa::avx512);  // BF16
 }
 
 TEST(Cpu, TheOperatingSystemMustSaveTheRegisters) {

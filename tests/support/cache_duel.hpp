@@ -356,9 +356,13 @@ class CacheDuel {
 
   /// Arithmetic is in float. Logits reach about 20 here, so a weight is good to some 20 x 2^-24 x
   /// the root of head_dim. Kernels for bfloat16 may round a weight to bfloat16 (2^-8) and the query
-  /// to two of them (2^-17). The output is then rounded to E.
+  /// to two of them (2^-17). Those for quantised numbers round a query by 2^-16 of its greatest
+  /// number, about 6, in each of head_dim products, and weights by as much of a tile's greatest.
+  /// The output is then rounded to E.
   [[nodiscard]] static double tolerance(double output, double magnitude) {
-    constexpr double weight = std::same_as<T, Eigen::bfloat16> ? 0x1p-8 + 0x1p-11 : 2e-5;
+    constexpr double weight = std::same_as<T, Eigen::bfloat16> ? 0x1p-8 + 0x1p-11
+                              : Quantised<T>                   ? 2e-3
+                                                               : 2e-5;
     return 1e-5 + weight * magnitude + unit_roundoff<E> * std::abs(output);
   }
 
@@ -407,8 +411,9 @@ class CacheDuel {
   void compare_kept(std::size_t layer, std::size_t head) {
     const oracle::EvictionOracle& truth = at(layer, head).oracle;
     const std::vector<Position> held = kept(cache_, layer, head);
-    // A window's weights have 11 bits, so float and double may round one of them apart.
-    constexpr double near_tie = 0x1p-9;
+    // A window's weights have 11 bits, so float and double may round one of them apart. See
+    // tolerance() for those of quantised keys.
+    constexpr double near_tie = Quantised<T> ? 0x1p-7 : 0x1p-9;
     if (held != truth.kept() && held.size() == truth.kept().size() && truth.margin() < near_tie &&
         shape().window(layer) == 0) {
       over_ = true;

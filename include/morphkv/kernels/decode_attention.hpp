@@ -21,6 +21,15 @@
 
 #define MORPHKV_LOOPS "morphkv/kernels/vector/decode_attention.hpp"
 #include "morphkv/kernels/isa/for_each.hpp"
+#define MORPHKV_LOOPS "morphkv/kernels/vector/quantised_attention.hpp"
+#include "morphkv/kernels/isa/for_each.hpp"
+#ifdef MORPHKV_KERNELS_X86
+#define MORPHKV_ISA avx512_bf16
+MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
+#include "morphkv/kernels/vector/quantised_attention.hpp"
+MORPHKV_TARGET_END
+#undef MORPHKV_ISA
+#endif
 #include "morphkv/kernels/vector/decode_attention_bf16.hpp"
 
 namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD {

@@ -73,7 +73,7 @@
 
 #define MORPHKV_AVX2_FEATURES "avx,avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt"
 #define MORPHKV_AVX512_FEATURES MORPHKV_AVX2_FEATURES ",avx512f,avx512bw,avx512dq,avx512vl"
-#define MORPHKV_AVX512_BF16_FEATURES MORPHKV_AVX512_FEATURES ",avx512bf16"
+#define MORPHKV_AVX512_BF16_FEATURES MORPHKV_AVX512_FEATURES ",avx512vnni,avx512bf16"
 
 /// The functions of a vocabulary of vectors: always inlined.
 #define MORPHKV_VECTOR_WORD MORPHKV_ALWAYS_INLINE inline

@@ -11,7 +11,6 @@
 #include <cstring>
 #include <utility>
 
-#include "morphkv/core/quantised.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/tuning.hpp"
 
@@ -29,6 +28,7 @@ using Floats [[gnu::vector_size(32)]] = float;
 using U32s [[gnu::vector_size(32)]] = std::uint32_t;
 using I32s [[gnu::vector_size(32)]] = std::int32_t;
 using U16s [[gnu::vector_size(32)]] = std::uint16_t;
+using I16s [[gnu::vector_size(32)]] = std::int16_t;
 using F16s [[gnu::vector_size(16)]] = long long;          ///< patterns, as many as floats
 using HalfU64s [[gnu::vector_size(32)]] = std::uint64_t;  ///< half as many as floats
 using HalfF64s [[gnu::vector_size(32)]] = double;
@@ -162,13 +162,23 @@ MORPHKV_VECTOR_WORD Floats to_f32(F16s a) noexcept { return _mm256_cvtph_ps(a); 
 MORPHKV_VECTOR_WORD U32s widen(F16s a) noexcept {
   return reinterpret_cast<U32s>(_mm256_cvtepu16_epi32(a));
 }
-/// Signed bytes, as many as floats, at any address.
-MORPHKV_VECTOR_WORD I32s widen_bytes(const void* p) noexcept {
-  return reinterpret_cast<I32s>(_mm256_cvtepi8_epi32(_mm_loadu_si64(p)));
-}
 MORPHKV_VECTOR_WORD F16s high_halves(U32s a) noexcept {
   const __m256i high = _mm256_srli_epi32(as_int(a), 16);
   return _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+}
+
+/// sums + the products of pairs of 16-bit integers, and of one pair that is in each lane.
+MORPHKV_VECTOR_WORD I32s add_dots(I32s sums, I16s pairs, I16s pair) noexcept {
+  return sums + reinterpret_cast<I32s>(_mm256_madd_epi16(as_int(pairs), as_int(pair)));
+}
+
+/// Sixteen bytes at row(0) and row(4).
+template <class Row>
+MORPHKV_VECTOR_WORD U32s load_parts(const Row& row) noexcept {
+  const auto part = [&](std::size_t t) noexcept {
+    return _mm_loadu_si128(static_cast<const __m128i*>(row(t)));
+  };
+  return reinterpret_cast<U32s>(_mm256_set_m128i(part(4), part(0)));
 }
 
 // --- 64-bit unsigned integers and doubles

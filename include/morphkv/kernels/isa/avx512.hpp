@@ -11,7 +11,6 @@
 #include <cstring>
 #include <utility>
 
-#include "morphkv/core/quantised.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/tuning.hpp"
 
@@ -29,6 +28,7 @@ using Floats [[gnu::vector_size(64)]] = float;
 using U32s [[gnu::vector_size(64)]] = std::uint32_t;
 using I32s [[gnu::vector_size(64)]] = std::int32_t;
 using U16s [[gnu::vector_size(64)]] = std::uint16_t;
+using I16s [[gnu::vector_size(64)]] = std::int16_t;
 using F16s [[gnu::vector_size(32)]] = long long;          ///< patterns, as many as floats
 using HalfU64s [[gnu::vector_size(64)]] = std::uint64_t;  ///< half as many as floats
 using HalfF64s [[gnu::vector_size(64)]] = double;
@@ -139,13 +139,25 @@ MORPHKV_VECTOR_WORD Floats to_f32(F16s a) noexcept { return _mm512_cvtph_ps(a); 
 MORPHKV_VECTOR_WORD U32s widen(F16s a) noexcept {
   return reinterpret_cast<U32s>(_mm512_cvtepu16_epi32(a));
 }
-/// Signed bytes, as many as floats, at any address.
-MORPHKV_VECTOR_WORD I32s widen_bytes(const void* p) noexcept {
-  return reinterpret_cast<I32s>(
-      _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
-}
 MORPHKV_VECTOR_WORD F16s high_halves(U32s a) noexcept {
   return _mm512_cvtepi32_epi16(_mm512_srli_epi32(as_int(a), 16));
+}
+
+/// sums + the products of pairs of 16-bit integers, and of one pair that is in each lane.
+MORPHKV_VECTOR_WORD I32s add_dots(I32s sums, I16s pairs, I16s pair) noexcept {
+  return sums + reinterpret_cast<I32s>(_mm512_madd_epi16(as_int(pairs), as_int(pair)));
+}
+
+/// Sixteen bytes at row(0), row(4), row(8) and row(12).
+template <class Row>
+MORPHKV_VECTOR_WORD U32s load_parts(const Row& row) noexcept {
+  const auto part = [&](std::size_t t) noexcept {
+    return _mm_loadu_si128(static_cast<const __m128i*>(row(t)));
+  };
+  __m512i parts = _mm512_zextsi128_si512(part(0));
+  parts = _mm512_inserti32x4(parts, part(4), 1);
+  parts = _mm512_inserti32x4(parts, part(8), 2);
+  return reinterpret_cast<U32s>(_mm512_inserti32x4(parts, part(12), 3));
 }
 
 // --- The first `count` elements, and zeros
@@ -193,11 +205,17 @@ MORPHKV_VECTOR_WORD HalfF64s to_f64(HalfU64s a) noexcept { return _mm512_cvtepu6
 #undef MORPHKV_ISA
 MORPHKV_TARGET_END
 
-/// With dot products of bfloat16: what is not in it is that of AVX-512.
+/// With dot products of 16-bit integers and of bfloat16: what is not in it is that of AVX-512.
+MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
 namespace morphkv { inline namespace MORPHKV_ABI {
 namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
 using namespace avx512;
+
+MORPHKV_VECTOR_WORD I32s add_dots(I32s sums, I16s pairs, I16s pair) noexcept {
+  return reinterpret_cast<I32s>(_mm512_dpwssd_epi32(as_int(sums), as_int(pairs), as_int(pair)));
+}
 }}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::avx512_bf16
+MORPHKV_TARGET_END
 
 #endif  // MORPHKV_KERNELS_X86
 

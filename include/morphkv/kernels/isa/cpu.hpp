@@ -24,7 +24,7 @@ enum class Isa {
   neon,         ///< 64-bit Arm
   avx2,         ///< AVX2, FMA, F16C, BMI, BMI2, LZCNT and POPCNT: x86-64-v3
   avx512,       ///< and AVX-512 F, BW, DQ and VL: x86-64-v4
-  avx512_bf16,  ///< and dot products of bfloat16
+  avx512_bf16,  ///< and dot products of bytes (VNNI) and of bfloat16
 };
 
 [[nodiscard]] constexpr std::string_view to_string(Isa isa) noexcept {
@@ -41,6 +41,7 @@ enum class Isa {
 struct X86Features {
   std::uint32_t leaf1_ecx = 0;
   std::uint32_t leaf7_ebx = 0;
+  std::uint32_t leaf7_ecx = 0;
   std::uint32_t leaf7_1_eax = 0;
   std::uint32_t extended1_ecx = 0;
   std::uint64_t xcr0 = 0;
@@ -57,6 +58,7 @@ struct X86Features {
   constexpr std::uint32_t bmi_avx2_bmi2 = 1U << 3U | 1U << 5U | 1U << 8U;
   constexpr std::uint32_t lzcnt = 1U << 5U;
   constexpr std::uint32_t avx512_f_dq_bw_vl = 1U << 16U | 1U << 17U | 1U << 30U | 1U << 31U;
+  constexpr std::uint32_t avx512_vnni = 1U << 11U;
   constexpr std::uint32_t avx512_bf16 = 1U << 5U;
   constexpr std::uint64_t ymm_state = 0x06;
   constexpr std::uint64_t zmm_state = 0xe6;
@@ -65,7 +67,8 @@ struct X86Features {
                     all(cpu.xcr0, ymm_state);
   if (!avx2) return Isa::portable;
   if (!all(cpu.leaf7_ebx, avx512_f_dq_bw_vl) || !all(cpu.xcr0, zmm_state)) return Isa::avx2;
-  return all(cpu.leaf7_1_eax, avx512_bf16) ? Isa::avx512_bf16 : Isa::avx512;
+  const bool dots = all(cpu.leaf7_ecx, avx512_vnni) && all(cpu.leaf7_1_eax, avx512_bf16);
+  return dots ? Isa::avx512_bf16 : Isa::avx512;
 }
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -76,6 +79,7 @@ struct X86Features {
   if (__get_cpuid_count(1, 0, &eax, &ebx, &ecx, &edx) != 0) cpu.leaf1_ecx = ecx;
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0) {
     cpu.leaf7_ebx = ebx;
+    cpu.leaf7_ecx = ecx;
     if (eax >= 1) {
       __cpuid_count(7, 1, eax, ebx, ecx, edx);
       cpu.leaf7_1_eax = eax;

@@ -11,7 +11,6 @@
 #include <cstring>
 #include <utility>
 
-#include "morphkv/core/quantised.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/tuning.hpp"
 
@@ -28,6 +27,7 @@ using Floats = float32x4_t;
 using U32s = uint32x4_t;
 using I32s = int32x4_t;
 using U16s = uint16x8_t;
+using I16s = int16x8_t;
 using F16s = uint16x4_t;      ///< patterns, as many as floats
 using HalfU64s = uint64x2_t;  ///< half as many as floats
 using HalfF64s = float64x2_t;
@@ -122,14 +122,21 @@ MORPHKV_VECTOR_WORD std::uint32_t reduce_max(U32s a) noexcept { return vmaxvq_u3
 MORPHKV_VECTOR_WORD F16s to_f16(Floats a) noexcept { return vreinterpret_u16_f16(vcvt_f16_f32(a)); }
 MORPHKV_VECTOR_WORD Floats to_f32(F16s a) noexcept { return vcvt_f32_f16(vreinterpret_f16_u16(a)); }
 MORPHKV_VECTOR_WORD U32s widen(F16s a) noexcept { return vmovl_u16(a); }
-/// Signed bytes, as many as floats, at any address.
-MORPHKV_VECTOR_WORD I32s widen_bytes(const void* p) noexcept {
-  std::uint32_t bytes = 0;
-  std::memcpy(&bytes, p, sizeof bytes);
-  return vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(bytes))));
-}
 MORPHKV_VECTOR_WORD F16s high_halves(U32s a) noexcept { return vshrn_n_u32(a, 16); }
 MORPHKV_VECTOR_WORD std::uint16_t reduce_min(U16s a) noexcept { return vminvq_u16(a); }
+
+/// sums + the products of pairs of 16-bit integers, and of one pair that is in each lane.
+MORPHKV_VECTOR_WORD I32s add_dots(I32s sums, I16s pairs, I16s pair) noexcept {
+  const int32x4_t both = vreinterpretq_s32_s16(pairs);
+  sums = vmlal_laneq_s16(sums, vmovn_s32(both), pair, 0);
+  return vmlal_laneq_s16(sums, vshrn_n_s32(both, 16), pair, 1);
+}
+
+/// Sixteen bytes at row(0).
+template <class Row>
+MORPHKV_VECTOR_WORD U32s load_parts(const Row& row) noexcept {
+  return vld1q_u32(static_cast<const std::uint32_t*>(row(0)));
+}
 
 // --- 64-bit unsigned integers and doubles
 

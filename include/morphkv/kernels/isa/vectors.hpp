@@ -93,6 +93,14 @@ MORPHKV_VECTOR_WORD auto half_of(Vector a) noexcept {
   }
   (std::make_index_sequence<size>());
 }
+/// Two vectors in one of twice the size.
+template <class Vector>
+MORPHKV_VECTOR_WORD auto concat(Vector low, Vector high) noexcept {
+  return [&]<std::size_t... I>(std::index_sequence<I...>) noexcept {
+    return __builtin_shufflevector(low, high, I...);
+  }
+  (std::make_index_sequence<2 * sizeof low / sizeof low[0]>());
+}
 /// All lanes in one number.
 template <class Vector, class Op>
 MORPHKV_VECTOR_WORD auto reduce(Vector a, const Op& op) noexcept {
@@ -101,6 +109,35 @@ MORPHKV_VECTOR_WORD auto reduce(Vector a, const Op& op) noexcept {
   } else {
     return reduce(op(half_of<false>(a), half_of<true>(a)), op);
   }
+}
+/// Of sixteen bytes each the first eight of a and b, or the last eight, in turns of `Run` lanes.
+template <bool Last, std::size_t Run, class Vector>
+MORPHKV_VECTOR_WORD Vector zip(Vector a, Vector b) noexcept {
+  constexpr std::size_t size = sizeof a / sizeof a[0];
+  constexpr std::size_t part = 16 / sizeof a[0];
+  return [&]<std::size_t... I>(std::index_sequence<I...>) noexcept {
+    return __builtin_shufflevector(a, b,
+                                   (I / part * part + Last * (part / 2) +
+                                    I % part / (2 * Run) * Run + I % Run + I / Run % 2 * size)...);
+  }
+  (std::make_index_sequence<size>());
+}
+/// Lanes i, i + 4, i + 8 ... in lane i.
+template <class Vector, class Op>
+MORPHKV_VECTOR_WORD auto halve_to_four(Vector a, const Op& op) noexcept {
+  if constexpr (sizeof a == 4 * sizeof a[0]) {
+    return a;
+  } else {
+    return halve_to_four(op(half_of<false>(a), half_of<true>(a)), op);
+  }
+}
+/// All lanes of a, b, c and d, each in one number of a vector.
+template <class Vector, class Op>
+MORPHKV_VECTOR_WORD auto reduce_four(Vector a, Vector b, Vector c, Vector d,
+                                     const Op& op) noexcept {
+  const Vector ab = op(zip<false, 1>(a, b), zip<true, 1>(a, b));
+  const Vector cd = op(zip<false, 1>(c, d), zip<true, 1>(c, d));
+  return halve_to_four(op(zip<false, 2>(ab, cd), zip<true, 2>(ab, cd)), op);
 }
 template <class Vector>
 MORPHKV_VECTOR_WORD auto reduce_add(Vector a) noexcept {
@@ -178,60 +215,6 @@ MORPHKV_VECTOR_WORD Floats load(const Eigen::half* p) noexcept { return to_f32(l
 MORPHKV_VECTOR_WORD Floats load(const Eigen::bfloat16* p) noexcept {
   return as_f32(widen(load_as<F16s>(p)) << 16);
 }
-/// The number in all lanes.
-MORPHKV_VECTOR_WORD Floats broadcast(Eigen::half x) noexcept {
-  return to_f32(reinterpret_cast<F16s>(std::bit_cast<std::uint16_t>(x) - HalfBits{}));
-}
-/// The steps of a block from number `d` on, a multiple of `lanes`.
-MORPHKV_VECTOR_WORD Floats load_steps(const Q8_0& block, std::size_t d) noexcept {
-  return __builtin_convertvector(widen_bytes(block.steps + d), Floats);
-}
-MORPHKV_VECTOR_WORD Floats load_steps(const Q4_0& block, std::size_t d) noexcept {
-  const I32s pairs = widen_bytes(block.pairs + d % 16);
-  return __builtin_convertvector(((d < 16 ? pairs : pairs >> 4) & 15) - 8, Floats);
-}
-/// What is loaded of a row with one scale: a vector, or the vectors of a block.
-template <class T>
-struct RowPart {
-  static constexpr std::size_t vectors = 1;
-  const T* numbers = nullptr;
-
-  /// \pre d is a multiple of the numbers of a part
-  MORPHKV_VECTOR_WORD static RowPart at(const T* row, std::size_t d) noexcept { return {row + d}; }
-  [[nodiscard]] MORPHKV_VECTOR_WORD Floats vector(std::size_t) const noexcept {
-    return load(numbers);
-  }
-};
-template <Quantised T>
-struct RowPart<T> {
-  static constexpr std::size_t vectors = T::numbers / lanes;
-  const T* block = nullptr;
-  Floats scale{};
-
-  MORPHKV_VECTOR_WORD static RowPart at(const T* row, std::size_t d) noexcept {
-    const T* block = row + d / T::numbers;
-    return {block, broadcast(block->scale)};
-  }
-  [[nodiscard]] MORPHKV_VECTOR_WORD Floats vector(std::size_t v) const noexcept {
-    return load_steps(*block, v * lanes) * scale;
-  }
-};
-/// `Count` vectors of a row from number `d` on, which is a multiple of `lanes` and, where they are
-/// whole parts, of a part's numbers.
-template <std::size_t Count, class T>
-MORPHKV_VECTOR_WORD void load_vectors(const T* row, std::size_t d, Floats (&out)[Count]) noexcept {
-  constexpr std::size_t vectors = RowPart<T>::vectors;
-  RowPart<T> part;
-  MORPHKV_UNROLL for (std::size_t c = 0; c < Count; ++c) {
-    const std::size_t at = d + c * lanes;
-    if constexpr (Count % vectors == 0) {
-      if (c % vectors == 0) part = RowPart<T>::at(row, at);
-      out[c] = part.vector(c % vectors);
-    } else {
-      out[c] = RowPart<T>::at(row, at).vector(at / lanes % vectors);
-    }
-  }
-}
 /// The patterns of bfloat16, rounded to nearest, ties to even. Unlike the conversion of CPUs it
 /// keeps denormals.
 MORPHKV_VECTOR_WORD F16s to_bf16(Floats a) noexcept {
@@ -249,10 +232,7 @@ MORPHKV_VECTOR_WORD U32s half_units(F16s a) noexcept {
 MORPHKV_VECTOR_WORD U16s load_rounded(const float* p) noexcept {
   const F16s low = to_f16(load(p));
   const F16s high = to_f16(load(p + lanes));
-  return [&]<std::size_t... I>(std::index_sequence<I...>) noexcept {
-    return reinterpret_cast<U16s>(__builtin_shufflevector(low, high, I...));
-  }
-  (std::make_index_sequence<2 * sizeof low / sizeof low[0]>());
+  return reinterpret_cast<U16s>(concat(low, high));
 }
 
 // --- The first `count` elements, and zeros

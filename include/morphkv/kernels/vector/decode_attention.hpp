@@ -14,8 +14,8 @@ inline constexpr std::size_t max_heads = 4;  ///< of the group that one pass ser
 inline constexpr std::size_t max_group = 128;
 
 /// Values between two looks ahead: each fetches as many bytes whatever the type.
-template <Storable T>
-inline constexpr std::size_t read_block = Quantised<T> ? 8 : 16 / sizeof(T);
+template <Scalar T>
+inline constexpr std::size_t read_block = 16 / sizeof(T);
 
 /// What meets each of `Heads` query heads in registers at once: tokens' keys, vectors of a value.
 /// Their sums, they themselves and what a head brings fill the registers.
@@ -45,7 +45,7 @@ MORPHKV_VECTOR_WORD void store_logits(const Floats (&sums)[Heads][Tokens], float
 
 /// Logits of `Tokens` tokens from `token` on, whose keys are those at `keys`, for `Heads` query
 /// heads.
-template <std::size_t Heads, std::size_t Tokens, Storable T>
+template <std::size_t Heads, std::size_t Tokens, Scalar T>
 MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, std::size_t head,
                                   std::size_t token) noexcept {
   const float* query = a.query + head * a.head_dim;
@@ -53,32 +53,24 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = Floats{};
   }
-  constexpr std::size_t vectors = RowPart<T>::vectors;
+  const auto add_products = [&](const auto& load_some, std::size_t d) noexcept {
+    Floats key[Tokens];
+    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
+      key[t] = load_some(keys + t * a.keys.stride + d);
+    }
+    MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
+      const Floats q = in_register(load_some(query + h * a.head_dim + d));
+      MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
+        sums[h][t] = fma(key[t], q, sums[h][t]);
+      }
+    }
+  };
   std::size_t d = 0;
-  for (; d + vectors * lanes <= a.head_dim; d += vectors * lanes) {
-    RowPart<T> part[Tokens];
-    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) part[t] =
-        RowPart<T>::at(keys + t * a.keys.stride, d);
-    MORPHKV_UNROLL for (std::size_t v = 0; v < vectors; ++v) {
-      Floats key[Tokens];
-      MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) key[t] = part[t].vector(v);
-      MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-        const Floats q = in_register(load(query + h * a.head_dim + d + v * lanes));
-        MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
-          sums[h][t] = fma(key[t], q, sums[h][t]);
-        }
-      }
-    }
+  for (; d + lanes <= a.head_dim; d += lanes) {
+    add_products([](const auto* from) noexcept { return load(from); }, d);
   }
-  if constexpr (Scalar<T>) {  // blocks fill vectors
-    if (const std::size_t rest = a.head_dim - d; rest > 0) {
-      MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-        const Floats q = load_first(query + h * a.head_dim + d, rest);
-        MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
-          sums[h][t] = fma(load_first(keys + t * a.keys.stride + d, rest), q, sums[h][t]);
-        }
-      }
-    }
+  if (const std::size_t rest = a.head_dim - d; rest > 0) {
+    add_products([rest](const auto* from) noexcept { return load_first(from, rest); }, d);
   }
   store_logits(sums, a.logits.scale, a.weights + head * a.weight_stride + token, a.weight_stride);
 }
@@ -130,15 +122,13 @@ float softmax_pass(float* logits, std::size_t tokens, float sink, ReadAhead<T>& 
 
 /// sums += a token's weights for `Heads` query heads * `Chunks` vectors of its value from dimension
 /// `d` on. With Partial there is one chunk, of the dimensions that are left.
-template <bool Partial, std::size_t Heads, std::size_t Chunks, Storable T>
+template <bool Partial, std::size_t Heads, std::size_t Chunks, Scalar T>
 MORPHKV_VECTOR_WORD void add_value(const T* from, std::size_t d, std::size_t rest,
                                    const float* weights, std::size_t weight_stride,
                                    Floats (&sums)[Heads][Chunks]) noexcept {
   Floats value[Chunks];
-  if constexpr (Partial) {
-    value[0] = load_first(from + d, rest);
-  } else {
-    load_vectors<Chunks>(from, d, value);
+  MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
+    value[c] = Partial ? load_first(from + d, rest) : load(from + d + c * lanes);
   }
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     const Floats weight = broadcast(weights[h * weight_stride]);
@@ -150,7 +140,7 @@ MORPHKV_VECTOR_WORD void add_value(const T* from, std::size_t d, std::size_t res
 
 /// output += weights * values, for `Heads` query heads, `Chunks` vectors of the values from
 /// dimension `d` on and `tokens` tokens from `token` on, where the cursor stands.
-template <std::size_t Heads, std::size_t Chunks, bool Partial, Storable T>
+template <std::size_t Heads, std::size_t Chunks, bool Partial, Scalar T>
 void value_step(const DecodeAttention<T>& a, KvCursor<T> cursor, std::size_t head,
                 std::size_t token, std::size_t tokens, std::size_t d, std::size_t lines,
                 ReadAhead<T>& ahead) noexcept {
@@ -191,7 +181,7 @@ void value_step(const DecodeAttention<T>& a, KvCursor<T> cursor, std::size_t hea
 /// The two products of attention, in float: what decode_with asks for.
 struct FloatProducts {
   /// Logits of `Heads` query heads over all tokens.
-  template <std::size_t Heads, Storable T>
+  template <std::size_t Heads, Scalar T>
   void logits(const DecodeAttention<T>& arguments, std::size_t head, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
     const DecodeAttention<T> a = arguments;  // a copy, which no store can change
@@ -213,7 +203,7 @@ struct FloatProducts {
 
   /// output += weights * values for `Heads` query heads and a tile of tokens, where the cursor
   /// stands.
-  template <std::size_t Heads, Storable T>
+  template <std::size_t Heads, Scalar T>
   void values(const DecodeAttention<T>& a, const KvCursor<T>& cursor, std::size_t head,
               std::size_t token, std::size_t tokens, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
@@ -237,11 +227,9 @@ struct FloatProducts {
         c = step(c, std::integral_constant<std::size_t, 1>());
       }
     }
-    if constexpr (Scalar<T>) {
-      if (const std::size_t d = chunks * lanes; d < a.output_dim()) {
-        value_step<Heads, 1, true>(a, cursor, head, token, tokens, d, chunks == 0 ? all_lines : 0,
-                                   ahead);
-      }
+    if (const std::size_t d = chunks * lanes; d < a.output_dim()) {
+      value_step<Heads, 1, true>(a, cursor, head, token, tokens, d, chunks == 0 ? all_lines : 0,
+                                 ahead);
     }
   }
 
@@ -331,7 +319,7 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
 }
 
 /// See kernels::decode_attention.
-template <Storable T>
+template <Scalar T>
 bool decode_attention(const DecodeAttention<T>& a) noexcept {
   return a.group > max_group ? portable::decode_attention(a) : decode_with(FloatProducts(), a);
 }

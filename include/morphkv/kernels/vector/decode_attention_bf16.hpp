@@ -22,7 +22,6 @@ MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
 namespace morphkv { inline namespace MORPHKV_ABI {
 namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
 
-using avx512::decode_attention;
 using Bf16s = __m512bh;  ///< thirty-two bfloat16
 
 inline constexpr std::size_t pairs = 16;          ///< sums in a vector, of two products each
@@ -255,10 +254,14 @@ struct DotProducts {
 };
 
 /// See kernels::decode_attention.
+template <Scalar T>
+bool decode_attention(const DecodeAttention<T>& a) noexcept {
+  return avx512::decode_attention(a);
+}
 inline bool decode_attention(const DecodeAttention<Eigen::bfloat16>& a) noexcept {
   if (a.head_dim % pairs != 0 || a.output_dim() % pairs != 0 || a.head_dim > max_head_dim ||
       a.group > max_group) {
-    return avx512::decode_attention<Eigen::bfloat16>(a);
+    return avx512::decode_attention(a);
   }
   return decode_with(DotProducts(), a);
 }

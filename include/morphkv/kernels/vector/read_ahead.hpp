@@ -99,7 +99,8 @@ class ReadAhead {
   /// Begins the next rows: those of a piece if they lie close together, or else one.
   void enter_rows() noexcept {
     const bool of_keys = range_ == 0;
-    const std::size_t bytes = (of_keys ? attention_.head_dim : attention_.output_dim()) * sizeof(T);
+    const std::size_t bytes =
+        row_size<T>(of_keys ? attention_.head_dim : attention_.output_dim()) * sizeof(T);
     const std::size_t stride =
         (of_keys ? attention_.keys.stride : attention_.values.stride) * sizeof(T);
     const T* first = nullptr;
