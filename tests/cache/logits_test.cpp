@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A scale, a soft cap and sinks of the model: outputs and evictions are those of the definition.
+// A scale, a soft cap, sinks and slopes of the model: outputs and evictions are those of the
+// definition.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,13 +17,15 @@ namespace morphkv::testing::logits_test { namespace {
 
 constexpr float sinks[] = {1.0F,  -2.0F, -std::numeric_limits<float>::infinity(), 5.0F, 0.0F, 0.5F,
                            -1.0F, 3.0F};
+constexpr float slopes[] = {0.25F, 0.0F, 0.0625F, -0.01F};
 constexpr CacheShape shape{.layers = 2,
                            .query_heads = 4,
                            .kv_heads = 2,
                            .head_dim = 8,
                            .scale = 0.5F,
                            .soft_cap = 1.25F,
-                           .sinks = sinks};
+                           .sinks = sinks,
+                           .slopes = slopes};
 
 template <class Contender>
 class LogitsTest : public ::testing::Test {};

@@ -25,9 +25,10 @@ struct Drawn {
   Setting setting;
   std::vector<std::size_t> windows;
   std::vector<float> sinks;
+  std::vector<float> slopes;
 };
 
-/// A scale, a soft cap and sinks, or none.
+/// A scale, a soft cap, sinks and slopes, or none.
 void draw_logits(Drawn& drawn, FuzzBytes& bytes) {
   CacheShape& shape = drawn.shape;
   constexpr float scales[] = {0, 0.25F, 0.5F, 1};
@@ -36,6 +37,12 @@ void draw_logits(Drawn& drawn, FuzzBytes& bytes) {
   const std::size_t code = bytes.byte();
   shape.scale = scales[code % 4] / std::sqrt(static_cast<float>(shape.head_dim));
   shape.soft_cap = soft_caps[code / 4 % 4];
+  if (code / 32 % 4 == 1) {
+    constexpr float all_slopes[] = {0.5F, 0.0625F, 0, -0.01F};
+    drawn.slopes.resize(shape.query_heads);
+    for (float& slope : drawn.slopes) slope = all_slopes[bytes.below(4)];
+    shape.slopes = drawn.slopes.data();
+  }
   if (code / 16 % 2 == 0) return;
   drawn.sinks.resize(shape.layers * shape.query_heads);
   for (float& sink : drawn.sinks) sink = all_sinks[bytes.below(4)];
@@ -117,8 +124,41 @@ void refuse(Cache& cache, FuzzBytes& bytes) {
   }
   EXPECT_NE(cache.observe(layer, query, 0), Status::ok);
   EXPECT_EQ(cache.prefill(layer, query, key, wrong_value), Status::wrong_size);
+  const std::int32_t parents[] = {0};
+  const TokenSpan spans[] = {{0, 2}};
+  const std::span<float> to(output);
+  EXPECT_EQ((cache.template attend_tree<float>(layer, query, key, value, parents, to)),
+            Status::wrong_size);
+  EXPECT_EQ((cache.template prefill_spans<float>(layer, query, key, value, to, spans)),
+            Status::wrong_size);
+  EXPECT_EQ((cache.template read<float>(shape.layers, query, to)), Status::wrong_size);
   EXPECT_EQ(state_of(cache), before);
   for (const float x : output) EXPECT_EQ(x, 7.0F);
+}
+
+/// Calls that attend and change nothing.
+template <class Cache>
+void look(Cache& cache, FuzzBytes& bytes) {
+  const CacheShape& shape = cache.shape();
+  Random random(bytes.below(1000));
+  const std::size_t layer = bytes.below(shape.layers);
+  const Tokens tree = draw_tokens(shape, 1 + bytes.below(20), random);
+  std::vector<std::int32_t> parents;
+  for (std::size_t t = 0; t < tree.count; ++t) {
+    parents.push_back(static_cast<std::int32_t>(bytes.below(t + 1)) - 1);
+  }
+  std::vector<float> outputs(tree.count * shape.output_width());
+  const auto before = cache.save();
+  EXPECT_EQ((cache.template attend_tree<float>(layer, tree.queries, tree.keys, tree.values, parents,
+                                               outputs)),
+            Status::ok);
+  const std::span<const float> query = std::span(tree.queries).first(shape.query_width());
+  const bool is_empty = cache.size(layer, 0) == 0;
+  EXPECT_EQ(
+      (cache.template read<float>(layer, query, std::span(outputs).first(shape.output_width()))),
+      is_empty ? Status::out_of_step : Status::ok);
+  for (const float x : outputs) EXPECT_TRUE(std::isfinite(x));
+  EXPECT_EQ(cache.save(), before);
 }
 
 template <Storable T, class Contender>
@@ -153,6 +193,9 @@ void play(FuzzBytes& bytes) {
         break;
       case 6:
         duel.save_and_restore();
+        break;
+      case 9:
+        look(duel.cache(), bytes);
         break;
       case 7:
       case 8:

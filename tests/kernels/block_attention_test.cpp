@@ -24,6 +24,10 @@ struct Case {
   bool has_sinks = false;
   std::size_t window = 0;
   std::size_t value_dim = 0;
+  bool has_slopes = false;
+  std::size_t after = 0;  ///< tokens after the queries' own
+  bool has_mask = false;  ///< random, from token `masked_from` on
+  std::size_t masked_from = 0;
 
   [[nodiscard]] std::size_t output_dim() const { return value_dim == 0 ? head_dim : value_dim; }
 };
@@ -53,8 +57,22 @@ class Problem {
         log_sum_exp_(c.rows * c.group, c.offset),
         fused_rows_(c.rows * row_stride_, c.offset),
         workspace_(kernels::block_attention_workspace(c.head_dim, c.tokens, c.value_dim), 0),
-        sinks_(some_sinks(c.group)) {
+        sinks_(some_sinks(c.group)),
+        slopes_(some_slopes(c.group)) {
     std::mt19937 engine(5);
+    for (std::size_t t = 0; t < c.tokens; ++t) {
+      // Two tokens lie at each position, as in a tree.
+      positions_.push_back(static_cast<float>(t / 2) - 100);
+      for (std::size_t word = 0; word < (c.rows + 63) / 64; ++word) {
+        visible_.push_back(std::uint64_t{engine()} << 32U | engine());
+      }
+    }
+    for (std::size_t row = 0; row < c.rows; ++row) {  // a query sees itself
+      const std::size_t own = c.tokens - c.after - c.rows + row;
+      if (own < c.masked_from) continue;
+      visible_[(own - c.masked_from) * ((c.rows + 63) / 64) + row / 64] |= std::uint64_t{1}
+                                                                           << row % 64;
+    }
     std::normal_distribution<float> normal;
     for (std::size_t i = 0; i < queries_.size(); ++i) {
       queries_[i] = c.spread * normal(engine);
@@ -94,14 +112,18 @@ class Problem {
     a.keys = keys_.data();
     a.values = outputs ? values_.data() : nullptr;
     a.rows = end - begin;
+    a.after = case_.after;
     a.tokens = case_.tokens - case_.rows + end;
     a.window = case_.window;
+    a.visible = case_.has_mask ? visible_.data() : nullptr;
+    a.masked_from = case_.masked_from;
     a.group = case_.group;
     a.head_dim = case_.head_dim;
     a.value_dim = case_.value_dim;
     a.stride = stride_;
     a.value_stride = case_.value_dim == 0 ? 0 : value_stride_;
     a.logits = logits();
+    a.positions = case_.has_slopes ? positions_.data() : nullptr;
     a.fusion = fusion_;
     a.outputs = outputs ? outputs_.data() + at * case_.output_dim() : nullptr;
     a.log_sum_exp = logarithms ? log_sum_exp_.data() + at : nullptr;
@@ -167,7 +189,8 @@ class Problem {
   [[nodiscard]] Logits logits() const {
     return {.scale = 1 / std::sqrt(static_cast<float>(case_.head_dim)),
             .soft_cap = case_.soft_cap,
-            .sinks = case_.has_sinks ? sinks_.data() : nullptr};
+            .sinks = case_.has_sinks ? sinks_.data() : nullptr,
+            .slopes = case_.has_slopes ? slopes_.data() : nullptr};
   }
   [[nodiscard]] static double number(T x) { return static_cast<double>(static_cast<float>(x)); }
 
@@ -190,8 +213,14 @@ class Problem {
   }
 
   [[nodiscard]] Head exact_head(std::size_t row, std::size_t g) const {
-    const std::size_t seen = case_.tokens - case_.rows + row + 1;
-    const std::size_t window = case_.window == 0 ? seen : case_.window;
+    const std::size_t own = case_.tokens - case_.after - case_.rows + row;
+    const std::size_t seen = case_.has_mask ? case_.tokens : own + 1;
+    const std::size_t window = case_.window == 0 ? own + 1 : case_.window;
+    const auto sees = [&](std::size_t t) {
+      if (!case_.has_mask || t < case_.masked_from) return t <= own && t + window > own;
+      const std::size_t at = (t - case_.masked_from) * ((case_.rows + 63) / 64) + row / 64;
+      return (visible_[at] >> row % 64 & 1U) != 0;
+    };
     const float* query = queries_.data() + (row * case_.group + g) * case_.head_dim;
     Head head{std::vector<double>(seen), std::vector<double>(case_.output_dim())};
     std::vector<double>& weights = head.weights;
@@ -199,8 +228,10 @@ class Problem {
       for (std::size_t d = 0; d < case_.head_dim; ++d) {
         weights[t] += static_cast<double>(query[d]) * number(keys_.data()[t * stride_ + d]);
       }
-      weights[t] = exact_logit(weights[t], logits());
-      if (t + window < seen) weights[t] = -std::numeric_limits<double>::infinity();
+      weights[t] = exact_logit(weights[t], logits()) -
+                   static_cast<double>(logits().slope(g)) *
+                       (static_cast<double>(positions_[own]) - static_cast<double>(positions_[t]));
+      if (!sees(t)) weights[t] = -std::numeric_limits<double>::infinity();
     }
     head.log_sum_exp = exact_softmax(weights, static_cast<double>(logits().sink(g)));
     for (std::size_t t = 0; t < seen; ++t) {
@@ -225,6 +256,9 @@ class Problem {
   Misaligned<float> fused_rows_;
   Misaligned<float> workspace_;
   std::vector<float> sinks_;
+  std::vector<float> slopes_;
+  std::vector<float> positions_;
+  std::vector<std::uint64_t> visible_;
   std::shared_ptr<const std::vector<Head>> exact_;
 };
 
@@ -323,6 +357,34 @@ TYPED_TEST(BlockAttentionTest, Windows) {
       expect_exact<TypeParam>({300, 300, 2, 32, 0, 0, 1, 0, has_sinks, window});
       expect_exact<TypeParam>({70, 333, 3, 17, 1, 1, 8, 0, has_sinks, window});
       expect_exact<TypeParam>({1, 200, 4, 16, 0, 0, 1, 0, has_sinks, window});
+    }
+  }
+}
+
+TYPED_TEST(BlockAttentionTest, Slopes) {
+  for (const float soft_cap : {0.0F, 2.0F}) {
+    for (const std::size_t window : Sizes{0, 30}) {
+      expect_exact<TypeParam>({70, 170, 6, 32, 1, 1, 1, soft_cap, true, window, 0, true});
+    }
+  }
+}
+
+TYPED_TEST(BlockAttentionTest, Masks) {
+  for (const std::size_t rows : Sizes{1, 17, 70}) {
+    for (const std::size_t after : Sizes{0, 50}) {
+      for (const std::size_t before : Sizes{0, 90}) {
+        for (const std::size_t window : Sizes{0, 20}) {
+          Case c{rows, before + rows + after, 3, 18, 0, 0, 1, 0, true, window};
+          c.has_slopes = rows == 17;
+          c.after = after;
+          c.has_mask = true;
+          for (const std::size_t from : {std::size_t{0}, before}) {
+            if (from == 0 && window == 0 && before > 0) continue;
+            c.masked_from = from;
+            expect_exact<TypeParam>(c);
+          }
+        }
+      }
     }
   }
 }

@@ -23,6 +23,8 @@ struct Case {
   float soft_cap = 0;
   bool has_sinks = false;
   std::size_t value_dim = 0;
+  bool has_slopes = false;
+  std::size_t hidden = std::numeric_limits<std::size_t>::max();
 
   [[nodiscard]] std::size_t output_dim() const { return value_dim == 0 ? head_dim : value_dim; }
 };
@@ -61,8 +63,12 @@ class Problem {
         output_(c.group * c.output_dim(), c.offset),
         row_(c.tokens, c.offset),
         log_sum_exp_(c.group, c.offset),
-        sinks_(some_sinks(c.group)) {
+        sinks_(some_sinks(c.group)),
+        slopes_(some_slopes(c.group)),
+        positions_(c.tokens) {
     std::mt19937 engine(7);
+    std::iota(positions_.begin(), positions_.end(), 1'000'000);
+    std::shuffle(positions_.begin(), positions_.end(), engine);
     std::normal_distribution<float> normal;
     for (std::size_t i = 0; i < query_.size(); ++i) {
       query_[i] = c.spread * normal(engine);
@@ -89,10 +95,13 @@ class Problem {
     a.keys = key_rows_;
     a.values = value_rows_;
     a.tokens = case_.tokens;
+    a.hidden = case_.hidden;
     a.group = case_.group;
     a.head_dim = case_.head_dim;
     a.value_dim = case_.value_dim;
     a.logits = logits();
+    a.positions = case_.has_slopes ? positions_.data() : nullptr;
+    a.query_position = query_position();
     a.fusion = case_.fusion;
     a.weights = weights_.data();
     a.weight_stride = case_.tokens + case_.offset;
@@ -147,7 +156,11 @@ class Problem {
   [[nodiscard]] Logits logits() const {
     return {.scale = 1 / std::sqrt(static_cast<float>(case_.head_dim)),
             .soft_cap = case_.soft_cap,
-            .sinks = case_.has_sinks ? sinks_.data() : nullptr};
+            .sinks = case_.has_sinks ? sinks_.data() : nullptr,
+            .slopes = case_.has_slopes ? slopes_.data() : nullptr};
+  }
+  [[nodiscard]] Position query_position() const {
+    return 1'000'002 + static_cast<Position>(case_.tokens);
   }
 
   /// A logit is a sum of head_dim products of about 1: it is off by some 2^-24 a product at worst,
@@ -163,7 +176,9 @@ class Problem {
         logit += static_cast<double>(query_[g * case_.head_dim + d]) *
                  static_cast<double>(static_cast<float>(key_rows_[t][d]));
       }
-      weights[t] = exact_logit(logit, logits());
+      weights[t] = exact_logit(logit, logits()) -
+                   static_cast<double>(logits().slope(g)) * (query_position() - positions_[t]);
+      if (t == case_.hidden) weights[t] = -std::numeric_limits<double>::infinity();
     }
     const double log_sum_exp = exact_softmax(weights, static_cast<double>(logits().sink(g)));
     EXPECT_NEAR(log_sum_exp_[g], log_sum_exp, weight_error() * (1 + std::abs(log_sum_exp)));
@@ -182,6 +197,8 @@ class Problem {
   Misaligned<float> row_;
   Misaligned<float> log_sum_exp_;
   std::vector<float> sinks_;
+  std::vector<float> slopes_;
+  std::vector<Position> positions_;
 };
 
 ::testing::Message describe(const Case& c) {
@@ -206,6 +223,24 @@ void expect_exact(const Case& c) {
 
 TYPED_TEST(DecodeAttentionTest, AnyNumberOfTokens) {
   for (const std::size_t tokens : sizes()) expect_exact<TypeParam>({tokens, 4, 128});
+}
+
+TYPED_TEST(DecodeAttentionTest, Slopes) {
+  for (const std::size_t tokens : Sizes{1, 3, 16, 37, 200}) {
+    for (const float soft_cap : {0.0F, 2.0F}) {
+      for (const bool has_sinks : {false, true}) {
+        const Case c{.tokens = tokens,
+                     .group = 6,
+                     .head_dim = 40,
+                     .offset = 1,
+                     .soft_cap = soft_cap,
+                     .has_sinks = has_sinks,
+                     .has_slopes = true,
+                     .hidden = soft_cap > 0 ? tokens / 2 : tokens};
+        if (tokens > 1) expect_exact<TypeParam>(c);
+      }
+    }
+  }
 }
 
 TYPED_TEST(DecodeAttentionTest, AnyGroup) {

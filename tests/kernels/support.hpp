@@ -79,6 +79,14 @@ inline std::vector<float> some_sinks(std::size_t heads) {
   return result;
 }
 
+/// Slopes of query heads by distance: of ALiBi, none, and one that prefers distant tokens.
+inline std::vector<float> some_slopes(std::size_t heads) {
+  const float slopes[] = {0.5F, 0, 0.0625F, -0.01F};
+  std::vector<float> result(heads);
+  for (std::size_t h = 0; h < heads; ++h) result[h] = slopes[h % 4];
+  return result;
+}
+
 enum class Shape { uniform, log_normal, heavy_tailed, denormal, equal, zero };
 
 inline std::vector<Shape> shapes() {

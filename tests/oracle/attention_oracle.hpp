@@ -57,7 +57,8 @@ inline std::vector<double> weights_over(std::span<const float> query, const Sequ
   return softmax(logits_over(query, sequence, tokens));
 }
 
-/// The same with the scale and the soft cap of a model, and the sink of its query head `head`.
+/// The same with the scale and the soft cap of a model, and the sink and the slope of its query
+/// head `head`. The query is that of the newest of the tokens.
 inline std::vector<double> weights_over(std::span<const float> query, const Sequence& sequence,
                                         std::span<const Position> tokens, const Logits& model,
                                         std::size_t head) {
@@ -65,6 +66,10 @@ inline std::vector<double> weights_over(std::span<const float> query, const Sequ
   for (double& logit : logits) {
     logit *= std::sqrt(static_cast<double>(sequence.head_dim)) * double{model.scale};
     if (model.soft_cap > 0) logit = model.soft_cap * std::tanh(logit / model.soft_cap);
+  }
+  const Position newest = *std::max_element(tokens.begin(), tokens.end());
+  for (std::size_t t = 0; t < tokens.size(); ++t) {
+    logits[t] -= double{model.slope(head)} * (newest - tokens[t]);
   }
   logits.push_back(model.sink(head));
   std::vector<double> weights = softmax(std::move(logits));

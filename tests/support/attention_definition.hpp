@@ -33,16 +33,19 @@ class AttentionDefinition {
     sequence_.values.back().resize(shape_.output_dim());
   }
 
-  /// The weights of query head `g` of the group.
+  /// The weights of query head `g` of the group, at the newest position of all tokens.
   [[nodiscard]] std::vector<double> weights(const Tokens& token, std::size_t g,
                                             std::span<const Position> tokens) const {
     std::vector<double> logits = oracle::logits_over(query(token, g), sequence_, tokens);
+    const Position* position = tokens.data();
     for (double& logit : logits) {
       if (shape_.scale > 0) {
         logit *= std::sqrt(static_cast<double>(shape_.head_dim)) * double{shape_.scale};
       }
       const double cap{shape_.soft_cap};
       if (cap > 0) logit = cap * std::tanh(logit / cap);
+      const double distance = static_cast<double>(sequence_.keys.size()) - 1 - *position++;
+      logit -= double{shape_.logits(layer_, head_).slope(g)} * distance;
     }
     logits.push_back(double{shape_.logits(layer_, head_).sink(g)});
     std::vector<double> result = oracle::softmax(logits);

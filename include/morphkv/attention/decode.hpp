@@ -4,6 +4,7 @@
 #ifndef MORPHKV_ATTENTION_DECODE_HPP
 #define MORPHKV_ATTENTION_DECODE_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 #include <vector>
@@ -48,25 +49,29 @@ class DecodeWorkspace {
                 const Policy& policy, std::span<const E> query, std::span<E> output) noexcept {
     Status& status = heads_[head].status;
     heads_[head] = {Status::wrong_size, layer};
-    if (query.size() != group_ * head_dim_ || output.size() != group_ * output_dim_) return status;
+    if (!fits(query, output)) return status;
     if (status = policy.can_observe(); status != Status::ok) return status;
-    kernels::convert(query.data(), query.size(), begin(head));
-    attention.query = begin(head);
-    attention.tokens = policy.size();
-    attention.group = group_;
-    attention.head_dim = head_dim_;
-    attention.value_dim = output_dim_;
-    attention.weights = row(head) + stride_;
-    attention.weight_stride = stride_;
-    attention.output = begin(head) + output_begin_;
     attention.row = row(head);
-    attention.log_sum_exp = nullptr;
     if constexpr (requires { policy.prefetch_hints(); }) {
       attention.next = policy.prefetch_hints();
     }
-    if (!kernels::decode_attention(attention)) return status = Status::bad_row;
-    kernels::convert(attention.output, output.size(), output.data());
-    return status;
+    return status = compute(head, attention, policy, query, output);
+  }
+
+  /// The same for a token of another layer, which has no say in what is evicted. A row that lies
+  /// here stays.
+  /// \return wrong_size, out_of_step if the head holds no token, or bad_row; and `output` is
+  ///         untouched
+  template <Storable T, ElementOf<T> E, EvictionPolicy Policy>
+  Status read(std::size_t head, kernels::DecodeAttention<T> attention, const Policy& policy,
+              std::span<const E> query, std::span<E> output) noexcept {
+    if (!fits(query, output)) return Status::wrong_size;
+    if (policy.size() == 0) return Status::out_of_step;
+    // A token that is evicted already may lie in a slot until the next one comes.
+    const std::span<const Position> positions = policy.positions();
+    attention.hidden = static_cast<std::size_t>(
+        std::find(positions.begin(), positions.end(), no_position) - positions.begin());
+    return compute(head, attention, policy, query, output);
   }
 
   /// ok if every head holds a row of `layer` that was not observed, else what keeps one from it.
@@ -97,6 +102,30 @@ class DecodeWorkspace {
     Status status = Status::out_of_step;
     std::size_t layer = 0;
   };
+
+  template <class E>
+  [[nodiscard]] bool fits(std::span<const E> query, std::span<E> output) const noexcept {
+    return query.size() == group_ * head_dim_ && output.size() == group_ * output_dim_;
+  }
+
+  template <Storable T, ElementOf<T> E, EvictionPolicy Policy>
+  Status compute(std::size_t head, kernels::DecodeAttention<T> attention, const Policy& policy,
+                 std::span<const E> query, std::span<E> output) noexcept {
+    kernels::convert(query.data(), query.size(), begin(head));
+    attention.query = begin(head);
+    attention.tokens = policy.size();
+    attention.group = group_;
+    attention.head_dim = head_dim_;
+    attention.value_dim = output_dim_;
+    attention.positions = policy.positions().data();
+    attention.query_position = policy.newest();
+    attention.weights = row(head) + stride_;
+    attention.weight_stride = stride_;
+    attention.output = begin(head) + output_begin_;
+    if (!kernels::decode_attention(attention)) return Status::bad_row;
+    kernels::convert(attention.output, output.size(), output.data());
+    return Status::ok;
+  }
 
   [[nodiscard]] std::size_t floats_per_head() const noexcept {
     return row_begin_ + (group_ + 1) * stride_;

@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <type_traits>
 #include <vector>
 
+#include "morphkv/attention/block_mask.hpp"
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/prompt_rows.hpp"
@@ -42,9 +44,11 @@ struct PrefillHead {
   std::size_t value_stride = 0;   ///< 0: key_stride
   std::size_t output_stride = 0;  ///< 0: query_stride
   std::size_t group = 1;
-  std::size_t head_dim = 1;   ///< of queries and keys
-  std::size_t value_dim = 0;  ///< of values and outputs; 0: head_dim
-  std::size_t window = 0;     ///< newest tokens that a query sees, its own among them; 0: all
+  std::size_t head_dim = 1;         ///< of queries and keys
+  std::size_t value_dim = 0;        ///< of values and outputs; 0: head_dim
+  std::size_t window = 0;           ///< newest tokens that a query sees, its own among them; 0: all
+  Position first_position = 0;      ///< of the block; read only where logits have slopes
+  const BlockMask* mask = nullptr;  ///< of the block; null: causal
   Logits logits{};
   GroupFusion fusion = GroupFusion::max;
 
@@ -53,8 +57,9 @@ struct PrefillHead {
   }
 };
 
-/// Causal attention of the block over what the head holds and over itself. Keys and values are
-/// rounded to the cache's type first, so that a token sees what later tokens will see.
+/// Attention of the block over what the head holds and, causally or as a mask says, over itself.
+/// Keys and values are rounded to the cache's type first, so that a token sees what later tokens
+/// will see.
 ///
 /// Rows are computed when a policy asks for them, some queries at a time, and the outputs of these
 /// queries with them. So each query meets the keys once. For engines with an
@@ -80,7 +85,10 @@ class PrefillAttention {
         at_once_(kernels::queries_at_once(head.group)),
         queries_(at_once_ * head.group * head.head_dim),
         outputs_(head.block_outputs == nullptr ? 0 : at_once_ * head.group * head.output_dim()),
-        known_(head.block_log_sum_exp == nullptr ? 0 : at_once_ * head.group) {
+        known_(head.block_log_sum_exp == nullptr ? 0 : at_once_ * head.group),
+        positions_(head.logits.slopes == nullptr ? 0 : live_.size() + head.tokens),
+        visible_(head.mask == nullptr ? 0 : (held_ + head.tokens) * ((at_once_ + 63) / 64)) {
+    if (head.logits.slopes != nullptr) set_positions();
     copy_tokens(keys(), keys_.data());
     if (!values_.span().empty()) copy_tokens(values(), values_.data());
   }
@@ -188,6 +196,37 @@ class PrefillAttention {
     }
   }
 
+  /// Positions of the columns less that of the block's first token.
+  void set_positions() noexcept {
+    float* to = positions_.data();
+    for (const Slot slot : live_) {
+      *to++ = static_cast<float>(head_.positions[slot] - head_.first_position);
+    }
+    for (std::size_t t = 0; t < head_.tokens; ++t) {
+      *to++ = static_cast<float>(head_.mask == nullptr ? t : head_.mask->depth(t));
+    }
+  }
+
+  /// Tokens of the block that the queries before `end` see.
+  [[nodiscard]] std::size_t seen_by(std::size_t end) const noexcept {
+    return head_.mask == nullptr ? end : head_.mask->seen_end(end);
+  }
+  /// Writes the mask of the queries from `begin` to `end`. \return the column that it begins at
+  std::size_t set_mask(std::size_t begin, std::size_t end) noexcept {
+    const std::size_t held = live_.size();
+    const std::size_t words = (end - begin + 63) / 64;
+    const std::size_t from = head_.mask->masked_from(begin, held, head_.window);
+    std::uint64_t* bits = visible_.data();
+    for (std::size_t column = from; column < held + seen_by(end); ++column, bits += words) {
+      std::fill_n(bits, words, std::uint64_t{0});
+      for (std::size_t r = 0; r < end - begin; ++r) {
+        const bool seen = head_.mask->sees(begin + r, column, held, head_.window);
+        bits[r / 64] |= static_cast<std::uint64_t>(seen) << r % 64;
+      }
+    }
+    return from;
+  }
+
   /// Attention of the queries from `begin` to `end`: their outputs if there are any, and their rows
   /// over the tokens that the last one sees, if `rows` is not null.
   [[nodiscard]] Status attend(std::size_t begin, std::size_t end, float* rows) noexcept {
@@ -208,14 +247,18 @@ class PrefillAttention {
          .keys = keys_.data(),
          .values = values_.data(),
          .rows = end - begin,
-         .tokens = live_.size() + end,
+         .after = seen_by(end) - end,
+         .tokens = live_.size() + seen_by(end),
          .window = head_.window,
+         .visible = head_.mask == nullptr ? nullptr : visible_.data(),
+         .masked_from = head_.mask == nullptr ? 0 : set_mask(begin, end),
          .group = head_.group,
          .head_dim = head_.head_dim,
          .value_dim = head_.output_dim(),
          .stride = head_.head_dim,
          .value_stride = head_.output_dim(),
          .logits = head_.logits,
+         .positions = positions_.data(),
          .fusion = head_.fusion,
          .known_log_sum_exp = known == nullptr ? nullptr : known_.data(),
          .outputs = outputs ? outputs_.data() : nullptr,
@@ -248,7 +291,7 @@ class PrefillAttention {
       if (query != done_end_) done_begin_ = query;
       done_end_ = end;
     }
-    // From the tokens that are visible to all columns: 0 in holes and after the query.
+    // From the tokens that are visible to all columns: 0 in holes and after what the query sees.
     const float* weights = rows_.data() + (query - rows_begin_) * columns();
     if (head_.window == 0 && live_.size() == held_) {
       std::copy_n(weights, held_, row);
@@ -256,8 +299,9 @@ class PrefillAttention {
       std::fill_n(row, held_, 0.0F);
       for (std::size_t i = 0; i < live_.size(); ++i) row[live_[i]] = weights[i];
     }
-    std::copy_n(weights + live_.size(), query + 1, row + held_);
-    std::fill(row + held_ + query + 1, row + columns(), 0.0F);
+    const std::size_t seen = head_.mask == nullptr ? query + 1 : seen_by(rows_end_);
+    std::copy_n(weights + live_.size(), seen, row + held_);
+    std::fill(row + held_ + seen, row + columns(), 0.0F);
     return Status::ok;
   }
 
@@ -266,12 +310,14 @@ class PrefillAttention {
   std::vector<Slot> live_;  ///< those among them that a token is in, see live_slots
   AlignedBuffer<Computed> keys_;
   AlignedBuffer<Computed> values_;
-  std::vector<T> rounded_;        ///< a row as the cache stores it
-  std::size_t at_once_;           ///< queries that are attended in one call
-  AlignedBuffer<float> queries_;  ///< of the queries that are attended at once
-  AlignedBuffer<float> outputs_;  ///< theirs
-  AlignedBuffer<float> known_;    ///< and their log-sum-exp, where the engine gave it
-  AlignedBuffer<float> rows_;     ///< [at_once_][columns], of the queries from rows_begin_ on
+  std::vector<T> rounded_;                ///< a row as the cache stores it
+  std::size_t at_once_;                   ///< queries that are attended in one call
+  AlignedBuffer<float> queries_;          ///< of the queries that are attended at once
+  AlignedBuffer<float> outputs_;          ///< theirs
+  AlignedBuffer<float> known_;            ///< and their log-sum-exp, where the engine gave it
+  AlignedBuffer<float> positions_;        ///< of the visible columns, where logits have slopes
+  AlignedBuffer<std::uint64_t> visible_;  ///< the mask of the queries that are attended at once
+  AlignedBuffer<float> rows_;  ///< [at_once_][columns], of the queries from rows_begin_ on
   AlignedBuffer<float> workspace_;
   std::size_t rows_begin_ = 0;
   std::size_t rows_end_ = 0;

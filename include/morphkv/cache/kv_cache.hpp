@@ -5,6 +5,7 @@
 #define MORPHKV_CACHE_KV_CACHE_HPP
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <concepts>
 #include <cstddef>
@@ -17,6 +18,7 @@
 #include <variant>
 #include <vector>
 
+#include "morphkv/attention/block_mask.hpp"
 #include "morphkv/attention/decode.hpp"
 #include "morphkv/cache/budget.hpp"
 #include "morphkv/cache/draft_history.hpp"
@@ -31,6 +33,7 @@
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/memory_usage.hpp"
 #include "morphkv/core/quantised.hpp"
+#include "morphkv/core/rope.hpp"
 #include "morphkv/core/shape.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/kernels/convert.hpp"
@@ -124,13 +127,13 @@ class KVCache {
   Status prefill(std::size_t layer, std::span<const float> queries, std::span<const float> keys,
                  std::span<const float> values, std::span<float> outputs = {},
                  Execute&& execute = {}) {
-    return prefill_block<float>(layer, {0, queries, keys, values, outputs, {}}, execute);
+    return prefill_block<float>(layer, {0, queries, keys, values, outputs, {}, nullptr}, execute);
   }
   template <class Execute = SerialExecutor>
   Status prefill(std::size_t layer, std::span<const T> queries, std::span<const T> keys,
                  std::span<const T> values, std::span<T> outputs = {},
                  Execute&& execute = {}) requires(is_16_bit) {
-    return prefill_block<T>(layer, {0, queries, keys, values, outputs, {}}, execute);
+    return prefill_block<T>(layer, {0, queries, keys, values, outputs, {}, nullptr}, execute);
   }
 
   /// The same for a block that the engine has attended with a kernel of its own, whose log-sum-exp
@@ -143,7 +146,43 @@ class KVCache {
                           std::span<const E> values, std::span<const float> log_sum_exp,
                           Execute&& execute = {}) {
     if (queries.size() != log_sum_exp.size() * shape_.head_dim) return Status::wrong_size;
-    return prefill_block<E>(layer, {0, queries, keys, values, {}, log_sum_exp}, execute);
+    return prefill_block<E>(layer, {0, queries, keys, values, {}, log_sum_exp, nullptr}, execute);
+  }
+
+  /// The same for a block in which the tokens of some spans see each other too, also later ones:
+  /// the tokens of an image (Gemma 3, PaliGemma). A span lies in one block.
+  /// \param spans ascending, apart from each other, of at least one token each
+  /// \return wrong_size also for other spans
+  template <ElementOf<T> E, class Execute = SerialExecutor>
+  Status prefill_spans(std::size_t layer, std::span<const E> queries, std::span<const E> keys,
+                       std::span<const E> values, std::span<E> outputs,
+                       std::span<const TokenSpan> spans, Execute&& execute = {}) {
+    const auto mask = BlockMask::of_spans(spans, keys.size() / shape_.key_width());
+    if (!mask) return Status::wrong_size;
+    return prefill_block<E>(layer, {0, queries, keys, values, outputs, {}, &*mask}, execute);
+  }
+
+  /// Attention of a tree of draft tokens, each over what the layer holds and over its ancestors.
+  /// The cache does not change: tokens that are accepted come afterwards, by prefill() or append().
+  /// The others need no rollback().
+  /// \param parents [tokens]: an earlier token of the tree, or no_parent
+  /// \return wrong_size, also for other parents, not_finite or bad_row
+  /// \throws std::bad_alloc, or what the executor throws. It allocates: a copy of each head's block
+  /// and of what the head holds. O(tokens x (slots + tokens)).
+  template <ElementOf<T> E, class Execute = SerialExecutor>
+  Status attend_tree(std::size_t layer, std::span<const E> queries, std::span<const E> keys,
+                     std::span<const E> values, std::span<const std::int32_t> parents,
+                     std::span<E> outputs, Execute&& execute = {}) {
+    const auto mask = BlockMask::of_tree(parents);
+    LayerBlock<E> block{parents.size(),         queries, keys, values, outputs, {},
+                        mask ? &*mask : nullptr};
+    if (!mask || !fits(layer, block) || outputs.size() != block.tokens * shape_.output_width()) {
+      return Status::wrong_size;
+    }
+    if (block.tokens == 0) return Status::ok;
+    if (!are_finite<T>(keys) || !are_finite<T>(values)) return Status::not_finite;
+    return PendingBlock<T, Policy, Storage, E>(shape_, layer, heads_of(layer), storage_, block)
+        .attend(execute);
   }
 
   /// Writes one token's keys and values, in each head to a free slot or over the victim.
@@ -200,6 +239,33 @@ class KVCache {
                      std::span<T> output) noexcept requires(is_16_bit) {
     return attend_one<T>(layer, head, query, output);
   }
+  /// Attention of a layer that has no cache of its own and reads that of `layer` (Gemma 3n,
+  /// cross-layer sharing): over what is held now. Nothing changes, neither scores nor rows of
+  /// attend_head.
+  /// \param query, output [query_heads][head_dim or value_dim]
+  /// \return wrong_size, or out_of_step if a head holds no token, and `output` is untouched;
+  /// bad_row
+  ///         if a weight is not finite, and `output` holds the heads that are finite
+  /// An executor that throws here ends the program. O(query_heads x slots x head_dim).
+  template <ElementOf<T> E, class Execute = SerialExecutor>
+  Status read(std::size_t layer, std::span<const E> query, std::span<E> output,
+              Execute&& execute = {}) noexcept {
+    if (layer >= shape_.layers || query.size() != shape_.query_width() ||
+        output.size() != shape_.output_width()) {
+      return Status::wrong_size;
+    }
+    for (const Policy& policy : heads_of(layer)) {
+      if (policy.size() == 0) return Status::out_of_step;
+    }
+    std::atomic<bool> is_finite = true;
+    for_each_head(execute, query, output, [&](std::size_t head, auto head_query, auto head_output) {
+      const Status status = workspace_.read(head, stored(layer, head),
+                                            policies_[index(layer, head)], head_query, head_output);
+      if (status != Status::ok) is_finite.store(false, std::memory_order_relaxed);
+    });
+    return is_finite ? Status::ok : Status::bad_row;
+  }
+
   /// Updates the scores of all heads of the layer by the rows of attend_head.
   /// \return the status of the first head that could not attend, or out_of_step if attend_head was
   ///         not called for one since its token was placed; and no score has changed
@@ -257,6 +323,29 @@ class KVCache {
     std::fill(tokens_.begin(), tokens_.end(), most - tokens);
     workspace_.discard();
     return Status::ok;
+  }
+
+  /// Gives the tokens of every head the positions that end at next_position() - 1 and have no gaps,
+  /// and turns their keys by as much: positions within the cache (StreamingLLM, arXiv 2309.17453,
+  /// section 3.2). For a text that comes near the end of the trained context; the next token's
+  /// position is next_position(): the tokens of the largest head, and one more where the newest is
+  /// not among them. No token can be taken back afterwards.
+  /// \param rope how the stored keys were rotated. A 16-bit key is rounded once more. Without it
+  ///             keys stay: the engine stores them before it rotates them.
+  /// \return out_of_step if the layers do not end at the same position, or wrong_size if a key has
+  ///         fewer elements than `rope` rotates; and nothing has changed
+  /// \throws std::bad_alloc, and nothing has changed. O(slots x head_dim) per head.
+  Status renumber(const Rope& rope) requires RenumberingPolicy<Policy> && Scalar<T> {
+    if (rope.dims() > shape_.head_dim) return Status::wrong_size;
+    std::vector<float> key(shape_.head_dim);
+    return renumber_with([&](T* stored, Position by) {
+      kernels::convert(stored, key.size(), key.data());
+      rope.rotate(key.data(), by);
+      kernels::convert(key.data(), key.size(), stored);
+    });
+  }
+  Status renumber() requires RenumberingPolicy<Policy> {
+    return renumber_with([](T*, Position) {});
   }
 
   /// Removes all tokens; memory and options stay. It allocates where heads share memory or
@@ -533,7 +622,10 @@ class KVCache {
     use("scale (its bits)", std::bit_cast<std::uint32_t>(logits.scale));
     use("soft_cap (its bits)", std::bit_cast<std::uint32_t>(logits.soft_cap));
     const std::size_t sinks = shape_.sinks == nullptr ? 0 : shape_.layers * shape_.query_heads;
-    use("checksum of the sinks", crc32(std::as_bytes(std::span(shape_.sinks, sinks))));
+    const std::size_t slopes = shape_.slopes == nullptr ? 0 : shape_.query_heads;
+    use("checksum of the sinks and slopes",
+        crc32(std::as_bytes(std::span(shape_.sinks, sinks))) +
+            3 * crc32(std::as_bytes(std::span(shape_.slopes, slopes))));
     use("bytes of an element", sizeof(T));
     use("kind of an element", element_kind<T>);
     for (std::size_t layer = 0; layer < shape_.layers; ++layer) use("window", shape_.window(layer));
@@ -564,20 +656,26 @@ class KVCache {
       return false;
   }
 
+  /// The policies of a layer.
+  [[nodiscard]] std::span<Policy> heads_of(std::size_t layer) noexcept {
+    return std::span(policies_).subspan(index(layer, 0), shape_.kv_heads);
+  }
+  /// Whether a block's spans are as long as its tokens ask for.
+  template <class E>
+  [[nodiscard]] bool fits(std::size_t layer, const LayerBlock<E>& block) const noexcept {
+    return layer < shape_.layers && block.keys.size() == block.tokens * shape_.key_width() &&
+           block.values.size() == block.tokens * shape_.value_width() &&
+           block.queries.size() == block.tokens * shape_.query_width() &&
+           (block.outputs.empty() || block.outputs.size() == block.tokens * shape_.output_width());
+  }
+
   template <ElementOf<T> E, class Execute>
   Status prefill_block(std::size_t layer, LayerBlock<E> block, Execute& execute) {
     const std::size_t tokens = block.tokens = block.keys.size() / shape_.key_width();
-    if (layer >= shape_.layers || block.keys.size() != tokens * shape_.key_width() ||
-        block.values.size() != tokens * shape_.value_width() ||
-        block.queries.size() != tokens * shape_.query_width() ||
-        (!block.outputs.empty() && block.outputs.size() != tokens * shape_.output_width())) {
-      return Status::wrong_size;
-    }
+    if (!fits(layer, block)) return Status::wrong_size;
     if (tokens == 0) return Status::ok;
     if (!are_finite<T>(block.keys) || !are_finite<T>(block.values)) return Status::not_finite;
-    PendingBlock<T, Policy, Storage, E> pending(
-        shape_, layer, std::span(policies_).subspan(index(layer, 0), shape_.kv_heads), storage_,
-        block);
+    PendingBlock<T, Policy, Storage, E> pending(shape_, layer, heads_of(layer), storage_, block);
     Status status = pending.score(options_.group, execute);
     if (status != Status::ok) return status;
     if constexpr (divides_layers) {
@@ -660,24 +758,65 @@ class KVCache {
       const Status status = policies_[index(layer, head)].can_observe();
       if (status != Status::ok) return status;
     }
+    for_each_head(execute, query, output, [&](std::size_t head, auto head_query, auto head_output) {
+      (void)attend_one(layer, head, head_query, head_output);
+    });
+    return observe_heads(layer, execute);
+  }
+
+  /// Calls use(head, its part of the queries, its part of the outputs) for each head of a layer.
+  template <class E, class Execute, class Use>
+  void for_each_head(Execute& execute, std::span<const E> query, std::span<E> output,
+                     const Use& use) const noexcept {
     const std::size_t width = shape_.group() * shape_.head_dim;
     const std::size_t output_width = shape_.group() * shape_.output_dim();
     execute(shape_.kv_heads, [&](std::size_t head) {
-      (void)attend_one(layer, head, query.subspan(head * width, width),
-                       output.subspan(head * output_width, output_width));
+      use(head, query.subspan(head * width, width),
+          output.subspan(head * output_width, output_width));
     });
-    return observe_heads(layer, execute);
+  }
+
+  /// Where the keys and values of a head lie, and its logits.
+  [[nodiscard]] kernels::DecodeAttention<T> stored(std::size_t layer,
+                                                   std::size_t head) const noexcept {
+    return {.keys = storage_.keys(layer, head),
+            .values = storage_.values(layer, head),
+            .logits = shape_.logits(layer, head),
+            .fusion = options_.group};
   }
 
   template <ElementOf<T> E>
   Status attend_one(std::size_t layer, std::size_t head, std::span<const E> query,
                     std::span<E> output) noexcept {
     if (layer >= shape_.layers || head >= shape_.kv_heads) return Status::wrong_size;
-    const kernels::DecodeAttention<T> stored{.keys = storage_.keys(layer, head),
-                                             .values = storage_.values(layer, head),
-                                             .logits = shape_.logits(layer, head),
-                                             .fusion = options_.group};
-    return workspace_.attend(layer, head, stored, policies_[index(layer, head)], query, output);
+    return workspace_.attend(layer, head, stored(layer, head), policies_[index(layer, head)], query,
+                             output);
+  }
+
+  /// Renumbers all tokens, and calls turn(its key, by) for each.
+  template <class Turn>
+  Status renumber_with(const Turn& turn) {
+    const Position newest = policies_[0].newest();
+    std::size_t positions = 0;
+    for (const Policy& policy : policies_) {
+      if (policy.newest() != newest) return Status::out_of_step;
+      const auto held = policy.positions();
+      const bool evicted = std::find(held.begin(), held.end(), newest) == held.end();
+      positions = std::max(positions, held.size() + (evicted ? 1 : 0));
+    }
+    if (newest == no_position) return Status::ok;
+    std::vector<Policy> renumbered = policies_;
+    for (Policy& policy : renumbered) policy.renumber(static_cast<Position>(positions) - 1);
+    for (std::size_t head = 0; head < policies_.size(); ++head) {
+      const auto before = policies_[head].positions();
+      const auto after = renumbered[head].positions();
+      for (std::size_t slot = 0; slot < before.size(); ++slot) {
+        if (before[slot] != no_position) turn(keys_of(head)[slot], after[slot] - before[slot]);
+      }
+    }
+    policies_ = std::move(renumbered);
+    workspace_.discard();
+    return Status::ok;
   }
 
   /// Updates a head's scores by the valid row that lies in the workspace.

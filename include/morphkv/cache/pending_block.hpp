@@ -4,6 +4,7 @@
 #ifndef MORPHKV_CACHE_PENDING_BLOCK_HPP
 #define MORPHKV_CACHE_PENDING_BLOCK_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -33,6 +34,7 @@ struct LayerBlock {
   std::span<E> outputs;        ///< [tokens][query_heads][value_dim], or empty
   /// [tokens][query_heads], where the engine has attended, or empty
   std::span<const float> log_sum_exp;
+  const BlockMask* mask = nullptr;  ///< null: causal
 };
 
 /// Takes a block through score(), divide() where heads share a budget, select() and commit(). Until
@@ -49,6 +51,19 @@ class PendingBlock {
         storage_(storage),
         block_(block),
         selections_(heads.size()) {}
+
+  /// Attention of the block alone. Heads run on the executor.
+  template <class Execute>
+  [[nodiscard]] Status attend(Execute& execute) {
+    std::vector<Status> statuses(heads_.size());
+    run_bodies(execute, heads_.size(), [&](std::size_t head) {
+      PrefillAttention<T, E> attention(prefill_head(head, GroupFusion::max));
+      statuses[head] = attention.finish_outputs();
+    });
+    const auto failed = std::find_if(statuses.begin(), statuses.end(),
+                                     [](Status status) { return status != Status::ok; });
+    return failed == statuses.end() ? Status::ok : *failed;
+  }
 
   /// Attention of the block, and the scores that its queries give. Heads run on the executor.
   template <class Execute>
@@ -154,6 +169,8 @@ class PendingBlock {
             .head_dim = shape_.head_dim,
             .value_dim = shape_.output_dim(),
             .window = shape_.window(layer_),
+            .first_position = heads_[head].newest() + 1,
+            .mask = block_.mask,
             .logits = shape_.logits(layer_, head),
             .fusion = fusion};
   }

@@ -24,7 +24,14 @@ struct Logits {
   /// [group]: a logit per query head that counts in the sum of the softmax and has no value
   /// (gpt-oss); minus infinity counts for nothing. Null: none.
   const float* sinks = nullptr;
+  /// [group]: a query head's logits fall by its slope with each position that a token lies before
+  /// the query (ALiBi, arXiv 2108.12409, section 3). After the cap. Null: none.
+  const float* slopes = nullptr;
 
+  /// The slope of a query head; 0 where there is none.
+  [[nodiscard]] constexpr float slope(std::size_t head) const noexcept {
+    return slopes == nullptr ? 0.0F : slopes[head];
+  }
   /// The sink of a query head; minus infinity where there is none.
   [[nodiscard]] constexpr float sink(std::size_t head) const noexcept {
     return sinks == nullptr ? -std::numeric_limits<float>::infinity() : sinks[head];

@@ -31,6 +31,9 @@ struct CacheShape {
   /// [layers][query_heads]: sink logits, see Logits, or null. The engine owns them and keeps them
   /// as long as a cache of this shape.
   const float* sinks = nullptr;
+  /// [query_heads]: slopes of the logits by distance, see Logits, the same in all layers, or null.
+  /// The engine owns them, likewise.
+  const float* slopes = nullptr;
   /// [layers]: how many of the newest tokens a layer attends to, the query's own among them; 0: all
   /// that are held. Null: all layers 0. The engine owns them, likewise. A cache holds as many
   /// tokens of such a layer and no more, whatever its policy and budget say.
@@ -69,7 +72,8 @@ struct CacheShape {
   [[nodiscard]] Logits logits(std::size_t layer, std::size_t kv_head) const noexcept {
     return {.scale = scale > 0 ? scale : 1 / std::sqrt(static_cast<float>(head_dim)),
             .soft_cap = soft_cap,
-            .sinks = sinks == nullptr ? nullptr : sinks + layer * query_heads + kv_head * group()};
+            .sinks = sinks == nullptr ? nullptr : sinks + layer * query_heads + kv_head * group(),
+            .slopes = slopes == nullptr ? nullptr : slopes + kv_head * group()};
   }
 
   friend constexpr bool operator==(const CacheShape&, const CacheShape&) = default;
@@ -78,8 +82,8 @@ struct CacheShape {
 /// \throws std::invalid_argument if a number is 0, the KV heads do not divide the query heads, the
 ///         query elements of all layers, layers * query_heads * head_dim, are above 2^30, values
 ///         are longer than keys where they lie in them, or than 2^30, the scale is negative or not
-///         finite, the soft cap is neither 0 nor from 0.001 to 1000, or a sink is NaN or plus
-///         infinity.
+///         finite, the soft cap is neither 0 nor from 0.001 to 1000, a sink is NaN or plus
+///         infinity, or a slope is not finite.
 inline void validate(const CacheShape& shape) {
   std::size_t most = std::size_t{1} << 30U;  // times 2^31 slots it still fits std::size_t
   const std::size_t most_values = most;
@@ -105,6 +109,9 @@ inline void validate(const CacheShape& shape) {
   for (std::size_t i = 0; shape.sinks != nullptr && i < shape.layers * shape.query_heads; ++i) {
     require(shape.sinks[i] < std::numeric_limits<float>::infinity(), "sinks", shape.sinks[i],
             "below infinity");
+  }
+  for (std::size_t i = 0; shape.slopes != nullptr && i < shape.query_heads; ++i) {
+    require(std::isfinite(shape.slopes[i]), "slopes", shape.slopes[i], "finite");
   }
 }
 

@@ -311,6 +311,22 @@ class EvictionHead {
     std::swap(memory_, selection.next);
   }
 
+  /// Gives the tokens positions without gaps, in their order, up to `newest` for the newest one
+  /// that has come. What is evicted does not depend on it, but for a score that reads positions
+  /// (Random). It allocates. O(slots log slots). \pre newest >= 0, and the tokens fit below it
+  void renumber(Position newest) {
+    std::vector<Slot> order;
+    for (Slot slot = 0; slot < size(); ++slot) {
+      if (view().positions[slot] != no_position) order.push_back(slot);
+    }
+    std::sort(order.begin(), order.end(),
+              [this](Slot a, Slot b) { return view().positions[a] > view().positions[b]; });
+    const bool holds_newest = !order.empty() && view().positions[order.front()] == state().newest;
+    Position next = holds_newest ? newest : newest - 1;
+    for (const Slot slot : order) view().positions[slot] = next--;
+    state().newest = newest;
+  }
+
   /// Resets the sequence; options stay.
   void reset() noexcept {
     std::fill_n(memory_.data(), memory_.size(), std::byte{0});

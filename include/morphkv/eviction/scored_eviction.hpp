@@ -163,6 +163,13 @@ class ScoredEviction : public EvictionHead<S> {
     if (history_ > 0) *base_ = *this;
   }
 
+  /// See EvictionHead::renumber. No token can be taken back afterwards.
+  void renumber(Position newest) {
+    Head::renumber(newest);
+    steps_ = block_ = 0;
+    if (history_ > 0) *base_ = *this;
+  }
+
   void reset() noexcept {
     Head::reset();
     steps_ = block_ = 0;

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 
 #include "morphkv/core/kv_view.hpp"
@@ -30,14 +31,17 @@ using PrefetchHints = std::array<PrefetchHint, 4>;
 /// where they have pages, both have the same.
 template <Storable T>
 struct DecodeAttention {
-  const float* query = nullptr;  ///< [group][head_dim]
-  KvView<const T> keys;          ///< [tokens]
-  KvView<const T> values;        ///< [tokens]
-  std::size_t tokens = 0;        ///< at least 1
+  const float* query = nullptr;                                  ///< [group][head_dim]
+  KvView<const T> keys;                                          ///< [tokens]
+  KvView<const T> values;                                        ///< [tokens]
+  std::size_t tokens = 0;                                        ///< at least 1
+  std::size_t hidden = std::numeric_limits<std::size_t>::max();  ///< a token that is not seen
   std::size_t group = 1;
   std::size_t head_dim = 0;   ///< of queries and keys
   std::size_t value_dim = 0;  ///< of values and outputs; 0: head_dim
   Logits logits{};
+  const Position* positions = nullptr;  ///< [tokens]; read only where logits have slopes
+  Position query_position = 0;          ///< likewise
   GroupFusion fusion = GroupFusion::max;
   float* weights = nullptr;  ///< working space, [group][weight_stride]
   std::size_t weight_stride = 0;
@@ -57,15 +61,23 @@ struct BlockAttention {
   const float* queries = nullptr;  ///< [rows][group][head_dim]
   const T* keys = nullptr;         ///< [tokens][stride]
   const T* values = nullptr;       ///< [tokens][value_stride]; not read without outputs
-  std::size_t rows = 0;            ///< queries: the last ones of the tokens
-  std::size_t tokens = 0;          ///< at least rows; query r sees tokens 0 ... tokens - rows + r,
+  std::size_t rows = 0;            ///< queries: of the last tokens, but for those `after` them
+  std::size_t after = 0;           ///< tokens that come after the queries' own
+  std::size_t tokens = 0;          ///< at least rows + after; query r sees those up to its own,
   std::size_t window = 0;          ///< or the last `window` of these, if it is not 0
+  /// Null, or which queries see the tokens from `masked_from` on, whatever their order and the
+  /// window say: bit r % 64 of visible[(token - masked_from) * mask_words() + r / 64].
+  const std::uint64_t* visible = nullptr;
+  std::size_t masked_from = 0;
   std::size_t group = 1;
   std::size_t head_dim = 0;      ///< of queries and keys
   std::size_t value_dim = 0;     ///< of values and outputs; 0: head_dim
   std::size_t stride = 0;        ///< elements between the keys of two tokens, at least head_dim
   std::size_t value_stride = 0;  ///< between two values; 0: stride
   Logits logits{};
+  /// [tokens]: their positions less that of one of them; read only where logits have slopes. Exact
+  /// up to 2^24.
+  const float* positions = nullptr;
   GroupFusion fusion = GroupFusion::max;  ///< of the heads' weights into rows
   /// [rows][group]: the natural logarithms of the sums of exponentials of the logits, the sink's
   /// included, as an attention kernel returns them, or null. Used where no outputs are wanted.
@@ -82,12 +94,26 @@ struct BlockAttention {
   [[nodiscard]] const T* value(std::size_t token) const noexcept {
     return values + token * (value_stride == 0 ? stride : value_stride);
   }
-  /// The tokens that query `r` sees begin here, and end before seen_end(r).
+  /// The token of query `r`.
+  [[nodiscard]] constexpr std::size_t own_token(std::size_t r) const noexcept {
+    return tokens - after - rows + r;
+  }
+  [[nodiscard]] constexpr std::size_t mask_words() const noexcept { return (rows + 63) / 64; }
+  /// Query `r` sees no token before seen_begin(r), and none from seen_end(r) on.
   [[nodiscard]] constexpr std::size_t seen_begin(std::size_t r) const noexcept {
-    return window == 0 || window >= seen_end(r) ? 0 : seen_end(r) - window;
+    const std::size_t seen = own_token(r) + 1;
+    const std::size_t begin = window == 0 || window >= seen ? 0 : seen - window;
+    return visible == nullptr ? begin : (std::min)(begin, masked_from);
   }
   [[nodiscard]] constexpr std::size_t seen_end(std::size_t r) const noexcept {
-    return tokens - rows + r + 1;
+    return visible == nullptr ? own_token(r) + 1 : tokens;
+  }
+  /// Whether query `r` sees a token.
+  [[nodiscard]] constexpr bool sees(std::size_t r, std::size_t token) const noexcept {
+    if (visible != nullptr && token >= masked_from) {
+      return (visible[(token - masked_from) * mask_words() + r / 64] >> r % 64 & 1U) != 0;
+    }
+    return token <= own_token(r) && (window == 0 || own_token(r) - token < window);
   }
 };
 

@@ -99,6 +99,11 @@ concept SavablePolicy =
       { policy.restore(state) };
     };
 
+/// A policy whose tokens can be given other positions in the same order; see ScoredEviction.
+template <class P>
+concept RenumberingPolicy =
+    EvictionPolicy<P> && requires(P policy, Position newest) { policy.renumber(newest); };
+
 /// A policy whose heads can pass slots on to each other while they decode; see ScoredEviction and
 /// SharedStorage.
 template <class P>

@@ -81,8 +81,12 @@ template <Storable T>
 [[nodiscard]] bool decode_attention(const DecodeAttention<T>& a) noexcept {
   for (std::size_t t = 0; t < a.tokens; ++t) {
     for (std::size_t g = 0; g < a.group; ++g) {
-      a.weights[g * a.weight_stride + t] =
-          logit_of(dot(a.query + g * a.head_dim, a.keys[t], a.head_dim), a.logits);
+      float& logit = a.weights[g * a.weight_stride + t];
+      logit = logit_of(dot(a.query + g * a.head_dim, a.keys[t], a.head_dim), a.logits);
+      if (a.logits.slopes != nullptr) {
+        logit -= a.logits.slopes[g] * static_cast<float>(a.query_position - a.positions[t]);
+      }
+      if (t == a.hidden) logit = -std::numeric_limits<float>::infinity();
     }
   }
   bool finite = true;
@@ -108,23 +112,33 @@ template <Storable T>
   return finite;
 }
 
-/// One query head of one query, over the tokens from `first` to `end`, tile by tile: sums so far
-/// shrink when a tile brings a greater logit. `output` may be null. \return the logarithm of the
-/// sum of exponentials; NaN if there is no weight or one is not finite
+/// The logit of query `r` of a head and a token; minus infinity where it does not see the token.
 template <Scalar T>
-[[nodiscard]] float attend_in_tiles(const BlockAttention<T>& a, const float* query,
-                                    std::size_t first, std::size_t end, float sink,
+[[nodiscard]] float block_logit(const BlockAttention<T>& a, std::size_t r, std::size_t head,
+                                std::size_t token) noexcept {
+  if (!a.sees(r, token)) return -std::numeric_limits<float>::infinity();
+  const float* query = a.queries + (r * a.group + head) * a.head_dim;
+  const float logit = logit_of(dot(query, a.keys + token * a.stride, a.head_dim), a.logits);
+  if (a.logits.slopes == nullptr) return logit;
+  return logit - a.logits.slopes[head] * (a.positions[a.own_token(r)] - a.positions[token]);
+}
+
+/// One query head of one query, tile by tile: sums so far shrink when a tile brings a greater
+/// logit. `output` may be null. \return the logarithm of the sum of exponentials; NaN if there is
+/// no weight or one is not finite
+template <Scalar T>
+[[nodiscard]] float attend_in_tiles(const BlockAttention<T>& a, std::size_t r, std::size_t head,
                                     float* output) noexcept {
+  const std::size_t end = a.seen_end(r);
+  const float sink = a.logits.sink(head);
   const std::size_t dims = output == nullptr ? 0 : a.output_dim();
   float high = (std::max)(sink, std::numeric_limits<float>::lowest());
   float total = std::isfinite(sink) ? 1.0F : 0.0F;
   std::fill_n(output, dims, 0.0F);
-  for (std::size_t begin = first; begin < end; begin += block_tokens) {
+  for (std::size_t begin = a.seen_begin(r); begin < end; begin += block_tokens) {
     const std::size_t count = (std::min)(block_tokens, end - begin);
     float logits[block_tokens];
-    for (std::size_t t = 0; t < count; ++t) {
-      logits[t] = logit_of(dot(query, a.keys + (begin + t) * a.stride, a.head_dim), a.logits);
-    }
+    for (std::size_t t = 0; t < count; ++t) logits[t] = block_logit(a, r, head, begin + t);
     const float before = high;
     for (std::size_t t = 0; t < count; ++t) high = (std::max)(high, logits[t]);
     const float shrink = std::exp(before - high);
@@ -142,18 +156,17 @@ template <Scalar T>
                                            : std::numeric_limits<float>::quiet_NaN();
 }
 
-/// row = the weights of head `head` of a query, whose log-sum-exp is given, fused with those of the
-/// heads before it. \return whether all are finite
+/// row = the weights of head `head` of query `r`, whose log-sum-exp is given, fused with those of
+/// the heads before it. \return whether all are finite
 template <Scalar T>
-[[nodiscard]] bool fuse_head(const BlockAttention<T>& a, const float* query, std::size_t head,
-                             std::size_t begin, std::size_t end, float log_sum_exp,
-                             float* row) noexcept {
+[[nodiscard]] bool fuse_head(const BlockAttention<T>& a, std::size_t r, std::size_t head,
+                             float log_sum_exp, float* row) noexcept {
   const bool highest = a.fusion == GroupFusion::max;
   const float share = highest ? 1.0F : 1.0F / static_cast<float>(a.group);
   if (head == 0) std::fill_n(row, a.tokens, 0.0F);
   bool finite = std::isfinite(log_sum_exp);
-  for (std::size_t t = begin; t < end; ++t) {
-    const float logit = logit_of(dot(query, a.keys + t * a.stride, a.head_dim), a.logits);
+  for (std::size_t t = a.seen_begin(r); t < a.seen_end(r); ++t) {
+    const float logit = block_logit(a, r, head, t);
     const float weight = share * std::exp((std::min)(logit - log_sum_exp, 1.0F));
     finite = finite && std::isfinite(weight);
     row[t] = highest ? (std::max)(row[t], weight) : row[t] + weight;
@@ -167,20 +180,15 @@ template <Scalar T>
   const bool known = a.outputs == nullptr && a.known_log_sum_exp != nullptr;
   bool finite = true;
   for (std::size_t r = 0; r < a.rows; ++r) {
-    const std::size_t begin = a.seen_begin(r);
-    const std::size_t end = a.seen_end(r);
     for (std::size_t g = 0; g < a.group; ++g) {
       const std::size_t at = r * a.group + g;
-      const float* query = a.queries + at * a.head_dim;
-      const float log_sum_exp =
-          known ? a.known_log_sum_exp[at]
-                : attend_in_tiles(a, query, begin, end, a.logits.sink(g),
-                                  a.outputs == nullptr ? nullptr : a.outputs + at * a.output_dim());
+      float* output = a.outputs == nullptr ? nullptr : a.outputs + at * a.output_dim();
+      const float log_sum_exp = known ? a.known_log_sum_exp[at] : attend_in_tiles(a, r, g, output);
       finite = finite && std::isfinite(log_sum_exp);
       if (!known && a.log_sum_exp != nullptr) a.log_sum_exp[at] = log_sum_exp;
       if (a.fused_rows == nullptr) continue;
       float* row = a.fused_rows + r * a.row_stride;
-      finite = fuse_head(a, query, g, begin, end, log_sum_exp, row) && finite;
+      finite = fuse_head(a, r, g, log_sum_exp, row) && finite;
     }
   }
   return finite;

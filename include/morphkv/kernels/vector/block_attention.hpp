@@ -135,11 +135,11 @@ void multiply_panel(std::size_t vectors, const Product& p) noexcept {
   });
 }
 
-/// Minus infinity in the lanes of queries that do not see the token yet, or that have `window`
-/// newer ones.
-MORPHKV_VECTOR_WORD Floats only_visible(Floats logit, const float* last_token, float window,
+/// Minus infinity in the lanes of queries whose own token comes before the token, or `window` after
+/// it.
+MORPHKV_VECTOR_WORD Floats only_visible(Floats logit, const float* own_token, float window,
                                         std::size_t token) noexcept {
-  const Floats age = load(last_token) - static_cast<float>(token);
+  const Floats age = load(own_token) - static_cast<float>(token);
   const Floats sign = min(min(age, (window - 1.0F) - age), Floats{}) + 0.5F;
   // NaN stays NaN
   return min(sign * std::numeric_limits<float>::infinity(), logit);
@@ -149,43 +149,79 @@ MORPHKV_VECTOR_WORD Floats only_visible(Floats logit, const float* last_token, f
 struct RunningSoftmax {
   alignas(64) float high[lanes];  ///< the greatest logit, or the logarithm that is known
   alignas(64) float total[lanes];
-  alignas(64) float last_token[lanes];  ///< that the lane's query sees
-  float window = 0;                     ///< tokens that it sees at most
-  std::size_t all_begin = 0;            ///< tokens that every lane's query sees
-  std::size_t all_end = 0;
+  alignas(64) float own_token[lanes];     ///< of the lane's query
+  alignas(64) float own_position[lanes];  ///< likewise, where logits have slopes
+  /// What is the same for all tokens. Loops that store floats copy it: it stays in registers.
+  struct Terms {
+    float window = 0;           ///< tokens that a query sees at most
+    std::size_t all_begin = 0;  ///< tokens that every lane's query sees
+    std::size_t all_end = 0;
+    float scale = 1;  ///< of the products, as in Logits
+    float soft_cap = 0;
+    float slope = 0;
+    const float* positions = nullptr;        ///< where there is a slope
+    const std::uint64_t* visible = nullptr;  ///< the mask, from the word of the first lane's bit on
+    std::size_t masked_from = 0;
+    std::size_t mask_words = 0;
+    std::size_t first_bit = 0;  ///< of the first lane
+  } terms;
 
-  /// Nothing seen yet but the sink; the first lane's query sees up to `first_last_token`, the next
-  /// one's up to the token after it, and each at most `most` tokens, if that is not 0.
-  void begin(std::size_t first_last_token, std::size_t most, float sink) noexcept {
-    const std::size_t last = first_last_token + lanes - 1;
-    window = most == 0 ? std::numeric_limits<float>::infinity() : static_cast<float>(most);
-    all_begin = most == 0 || most > last ? 0 : last - most + 1;
-    all_end = first_last_token + 1;
+  /// Nothing seen yet but the sink.
+  template <Scalar T>
+  void begin(const BlockAttention<T>& a, const QueryVector& vector) noexcept {
+    const std::size_t first = a.own_token(vector.row);
+    const std::size_t last = first + lanes - 1;
+    const float sink = a.logits.sink(vector.head);
+    terms = {.window = a.window == 0 ? std::numeric_limits<float>::infinity()
+                                     : static_cast<float>(a.window),
+             .all_begin = a.window == 0 || a.window > last ? 0 : last - a.window + 1,
+             .all_end = first + 1,
+             .scale = a.logits.scale,
+             .soft_cap = a.logits.soft_cap,
+             .slope = a.logits.slope(vector.head),
+             .positions = a.logits.slopes == nullptr ? nullptr : a.positions,
+             .visible = a.visible == nullptr ? nullptr : a.visible + vector.row / 64,
+             .masked_from = a.masked_from,
+             .mask_words = a.mask_words(),
+             .first_bit = vector.row % 64};
     for (std::size_t i = 0; i < lanes; ++i) {
       high[i] = (std::max)(sink, std::numeric_limits<float>::lowest());
       total[i] = std::isfinite(sink) ? 1.0F : 0.0F;
-      last_token[i] = static_cast<float>(first_last_token + i);
+      own_token[i] = static_cast<float>(first + i);
+      own_position[i] =
+          terms.positions == nullptr ? 0 : terms.positions[first + (std::min)(i, vector.count - 1)];
     }
   }
 
-  /// The logits of a token, minus infinity where a query does not see it.
-  [[nodiscard]] MORPHKV_VECTOR_WORD Floats visible(Floats logit, std::size_t token) const noexcept {
-    const bool by_all = token >= all_begin && token < all_end;
-    return by_all ? logit : only_visible(logit, last_token, window, token);
+  /// The logits of a token from its products, less `shift`; minus infinity where a query does not
+  /// see it.
+  [[nodiscard]] MORPHKV_VECTOR_WORD Floats logit(const Terms& t, Floats product, std::size_t token,
+                                                 Floats shift) const noexcept {
+    Floats result = t.soft_cap > 0 ? capped(product * t.scale, t.soft_cap) - shift
+                                   : fma(product, broadcast(t.scale), -shift);
+    if (t.positions != nullptr) {
+      result = fma(t.positions[token] - load(own_position), broadcast(t.slope), result);
+    }
+    if (t.visible != nullptr && token >= t.masked_from) {
+      const std::uint64_t* bits = t.visible + (token - t.masked_from) * t.mask_words;
+      return masked_min(clear_bits(bits, t.first_bit), result,
+                        broadcast(-std::numeric_limits<float>::infinity()));
+    }
+    const bool by_all = token >= t.all_begin && token < t.all_end;
+    return by_all ? result : only_visible(result, own_token, t.window, token);
   }
 
   /// Turns the products of `count` tokens from `token` on into weights relative to the greatest
   /// logit so far; scales the outputs down where they bring a greater one.
-  void absorb(float* products, std::size_t token, std::size_t count, Logits logits, float* output,
+  void absorb(float* products, std::size_t token, std::size_t count, float* output,
               std::size_t output_dim) noexcept {
+    const Terms t = terms;
     const Floats before = load(high);
     Floats highest = before;
     for (std::size_t k = 0; k < count; ++k) {
-      Floats logit = load(products + k * lanes) * logits.scale;
-      if (logits.soft_cap > 0) logit = capped(logit, logits.soft_cap);
-      logit = visible(logit, token + k);
-      store(products + k * lanes, logit);
-      highest = max(logit, highest);
+      const Floats some = logit(t, load(products + k * lanes), token + k, Floats{});
+      store(products + k * lanes, some);
+      highest = max(some, highest);
     }
     const Floats shrink = exp_of_negative(before - highest);
     Floats sum = load(total) * shrink;
@@ -204,15 +240,13 @@ struct RunningSoftmax {
 
   /// Turns products into the logarithms of weights, where that of their sum is known. A wrong one
   /// gives weights above 1, but none above e. `total` becomes NaN if a logarithm is.
-  void shift(float* products, std::size_t token, std::size_t count, Logits logits) noexcept {
-    const Floats negative = -load(high);
+  void shift(float* products, std::size_t token, std::size_t count) noexcept {
+    const Terms t = terms;
+    const Floats known = load(high);
     Floats sum = load(total);
     for (std::size_t k = 0; k < count; ++k) {
-      const Floats product = load(products + k * lanes);
-      const Floats logit = logits.soft_cap > 0
-                               ? capped(product * logits.scale, logits.soft_cap) + negative
-                               : fma(product, broadcast(logits.scale), negative);
-      const Floats logarithm = min(broadcast(1.0F), visible(logit, token + k));
+      const Floats some = logit(t, load(products + k * lanes), token + k, known);
+      const Floats logarithm = min(broadcast(1.0F), some);
       store(products + k * lanes, logarithm);
       sum += logarithm;
     }
@@ -302,7 +336,7 @@ class Panel {
       Words::pack_query(a_.queries + at * a_.head_dim, a_.head_dim, queries + i);
     }
     std::fill_n(space_.outputs + size_ * output_stride_, output_stride_, 0.0F);
-    softmax_[size_].begin(a_.seen_end(vector.row) - 1, a_.window, a_.logits.sink(vector.head));
+    softmax_[size_].begin(a_, vector);
     vectors_[size_++] = vector;
     return size_ == panel_vectors;
   }
@@ -342,7 +376,7 @@ class Panel {
     return a_.seen_begin(vectors_[v].row) / block_tokens * block_tokens;
   }
   [[nodiscard]] std::size_t seen_by(std::size_t v) const noexcept {
-    return a_.seen_end(vectors_[v].row) + vectors_[v].count - 1;
+    return (std::min)(a_.seen_end(vectors_[v].row) + vectors_[v].count - 1, a_.tokens);
   }
   /// Whether vector v sees tokens of the tile at token t.
   [[nodiscard]] bool sees(std::size_t v, std::size_t t) const noexcept {
@@ -403,10 +437,10 @@ class Panel {
     for (std::size_t v = first; v < last; ++v) {
       float* weights = tile + v * weight_stride_;
       if (known_) {
-        softmax_[v].shift(weights, t, tokens, a_.logits);
+        softmax_[v].shift(weights, t, tokens);
         continue;
       }
-      softmax_[v].absorb(weights, t, tokens, a_.logits,
+      softmax_[v].absorb(weights, t, tokens,
                          a_.outputs == nullptr ? nullptr : space_.outputs + v * output_stride_,
                          output_dim_);
       if (keeps_) store(high_of(v, t), load(softmax_[v].high));

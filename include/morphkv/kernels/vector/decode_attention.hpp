@@ -85,6 +85,14 @@ inline void cap_pass(float* logits, std::size_t tokens, float soft_cap) noexcept
   }
 }
 
+/// Lowers logits by the tokens' distances, in place; see Logits::slopes.
+inline void slope_pass(float* logits, const Position* positions, std::size_t tokens,
+                       Position query_position, float slope) noexcept {
+  for (std::size_t t = 0; t < tokens; ++t) {
+    logits[t] -= slope * static_cast<float>(query_position - positions[t]);
+  }
+}
+
 /// Turns logits into exp(logit - greatest), in place. \return their sum and that of the sink, which
 /// is a logit too; `logarithm` receives log(sum of exp(logit)), NaN if there is none.
 template <Storable T>
@@ -291,6 +299,10 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
   for (std::size_t h = 0; h < a.group; ++h) {
     float* weights = a.weights + h * a.weight_stride;
     if (a.logits.soft_cap > 0) cap_pass(weights, a.tokens, a.logits.soft_cap);
+    if (a.logits.slopes != nullptr) {
+      slope_pass(weights, a.positions, a.tokens, a.query_position, a.logits.slopes[h]);
+    }
+    if (a.hidden < a.tokens) weights[a.hidden] = -std::numeric_limits<float>::infinity();
     float logarithm = 0;
     shares[h] = 1.0F / softmax_pass(weights, a.tokens, a.logits.sink(h), ahead, logarithm);
     finite = finite && std::isfinite(logarithm);
