@@ -198,6 +198,14 @@ function(morphkv_compile_together name)
   set_target_properties(${name} PROPERTIES UNITY_BUILD ${MORPHKV_UNITY} UNITY_BUILD_BATCH_SIZE 6)
 endfunction()
 
+# morphkv_optimise_less(<name>): for programs that measure nothing, and whose compiling takes longer than
+# running. The kernels that are compiled once are optimised all the same.
+function(morphkv_optimise_less name)
+  if(NOT MSVC)
+    target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+  endif()
+endfunction()
+
 # morphkv_add_program(<name> [HEADER_ONLY] <source>...): one of our programs, with the kernels compiled
 # once, or HEADER_ONLY in its own units. It is left out, with a message, where a library that its
 # sources use is not installed.

@@ -144,6 +144,15 @@ TYPED_TEST(OracleTest, SinksMayComeInALaterBlock) {
   }
 }
 
+/// Of the policies that let a head grow, a block may fill it to the last slot.
+TEST(FullHeads, ABlockMayFillEverySlot) {
+  for (const std::size_t tokens : {10U, 11U}) {
+    Full policy({.max_tokens = 10});
+    const std::vector<oracle::Row> rows(tokens, oracle::Row(tokens, 0.0));
+    EXPECT_EQ(append_block(policy, 0, rows), tokens == 10 ? Status::ok : Status::full);
+  }
+}
+
 TYPED_TEST(OracleTest, EverySlotMayBeASink) {
   for (const std::size_t prompt : {0U, 3U, 8U, 20U}) {
     this->play({.capacity = 8, .window = 3, .sinks = 5}, prompt, 40, Weights::grid);
