@@ -57,8 +57,8 @@ void take(Cache& cache, Reference& reference, std::size_t count, bool as_block) 
       ASSERT_EQ(cache.attend(layer, token.queries, std::span<float>(one)), Status::ok);
       ASSERT_EQ(reference.attend(layer, token.queries, std::span<float>(two)), Status::ok);
     }
-    // Where keys are quantised, a step rounds each number of a query by 2^-16 of the greatest, about
-    // 6: in 64 products with numbers of about 1, over 8, the logit is off by 6e-4 at most.
+    // Where keys are quantised, a step rounds each number of a query by 2^-16 of the greatest,
+    // about 6: in 64 products with numbers of about 1, over 8, the logit is off by 6e-4 at most.
     for (std::size_t i = 0; i < one.size(); ++i) ASSERT_NEAR(one[i], two[i], 5e-4F);
     for (std::size_t head = 0; head < model.kv_heads; ++head) {
       const auto held = cache.positions(layer, head);
