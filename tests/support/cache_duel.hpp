@@ -357,13 +357,15 @@ class CacheDuel {
   /// Arithmetic is in float. Logits reach about 20 here, so a weight is good to some 20 x 2^-24 x
   /// the root of head_dim. Kernels for bfloat16 may round a weight to bfloat16 (2^-8) and the query
   /// to two of them (2^-17). Those for quantised numbers round a query by 2^-16 of its greatest
-  /// number, about 6, in each of head_dim products, and weights by as much of a tile's greatest.
-  /// The output is then rounded to E.
+  /// number, about 6, in each of head_dim products; and up to 64 weights, times the greatest of 32
+  /// numbers of their values, about 5, by 2^-16 of the greatest such product, also where these
+  /// numbers are 0 in the dimension that is looked at. The output is then rounded to E.
   [[nodiscard]] static double tolerance(double output, double magnitude) {
     constexpr double weight = std::same_as<T, Eigen::bfloat16> ? 0x1p-8 + 0x1p-11
                               : Quantised<T>                   ? 2e-3
                                                                : 2e-5;
-    return 1e-5 + weight * magnitude + unit_roundoff<E> * std::abs(output);
+    constexpr double any = Quantised<T> ? 4e-4 : 1e-5;
+    return any + weight * magnitude + unit_roundoff<E> * std::abs(output);
   }
 
   void observe_head(std::size_t layer, std::size_t head, Weights kind, std::vector<float>& weights,
