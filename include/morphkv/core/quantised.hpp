@@ -4,6 +4,7 @@
 #ifndef MORPHKV_CORE_QUANTISED_HPP
 #define MORPHKV_CORE_QUANTISED_HPP
 
+#include <Eigen/Core>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>

@@ -4,7 +4,6 @@
 #ifndef MORPHKV_CORE_SCALAR_HPP
 #define MORPHKV_CORE_SCALAR_HPP
 
-#include <Eigen/Core>
 #include <bit>
 #include <concepts>
 #include <cstddef>
@@ -15,6 +14,13 @@
 #include <type_traits>
 
 #include "morphkv/core/config.hpp"
+
+// Eigen/Core is included where numbers of these types are converted: whoever drives a policy alone
+// does without it.
+namespace Eigen {
+struct half;
+struct bfloat16;
+}  // namespace Eigen
 
 namespace morphkv { inline namespace MORPHKV_ABI {
 

@@ -25,7 +25,7 @@
 #include "morphkv/eviction/pins.hpp"
 #include "morphkv/eviction/rules.hpp"
 #include "morphkv/eviction/step.hpp"
-#include "morphkv/kernels/arguments.hpp"
+#include "morphkv/kernels/prefetch_hint.hpp"
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/kernels/top_k.hpp"
 #include "morphkv/score/score.hpp"

@@ -5,7 +5,6 @@
 #define MORPHKV_KERNELS_ARGUMENTS_HPP
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -16,16 +15,9 @@
 #include "morphkv/core/quantised.hpp"
 #include "morphkv/core/scalar.hpp"
 #include "morphkv/core/types.hpp"
+#include "morphkv/kernels/prefetch_hint.hpp"
 
 namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels {
-
-/// Memory that the caller reads right after a kernel. The kernel prefetches it once it has
-/// prefetched all that it reads itself. Any address is valid, null too.
-struct PrefetchHint {
-  const void* data = nullptr;
-  std::size_t bytes = 0;
-};
-using PrefetchHints = std::array<PrefetchHint, 4>;
 
 /// The arguments of decode_attention. Nothing is owned. Rows of keys and values lie as KvView says;
 /// where they have pages, both have the same.

@@ -93,7 +93,8 @@ namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MOR
 #if defined(MORPHKV_KERNELS_NEON)
   return Isa::neon;
 #elif defined(MORPHKV_KERNELS_X86)
-  return best_isa_of(x86_features());
+  static const Isa best = best_isa_of(x86_features());  // CPUID takes long in a virtual machine
+  return best;
 #else
   return Isa::portable;
 #endif

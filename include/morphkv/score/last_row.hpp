@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <span>
 
-#include "morphkv/kernels/arguments.hpp"
+#include "morphkv/kernels/prefetch_hint.hpp"
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 

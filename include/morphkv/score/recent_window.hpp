@@ -18,7 +18,7 @@
 
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/weight_units.hpp"
-#include "morphkv/kernels/arguments.hpp"
+#include "morphkv/kernels/prefetch_hint.hpp"
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 

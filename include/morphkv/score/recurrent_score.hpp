@@ -10,7 +10,7 @@
 #include <span>
 #include <type_traits>
 
-#include "morphkv/kernels/arguments.hpp"
+#include "morphkv/kernels/prefetch_hint.hpp"
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/score/score.hpp"
 

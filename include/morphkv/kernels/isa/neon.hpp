@@ -4,13 +4,13 @@
 #ifndef MORPHKV_KERNELS_ISA_NEON_HPP
 #define MORPHKV_KERNELS_ISA_NEON_HPP
 
-#include <Eigen/Core>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <utility>
 
+#include "morphkv/core/scalar.hpp"
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/tuning.hpp"
 
