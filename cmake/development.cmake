@@ -136,6 +136,7 @@ set(morphkv_optional_libraries
     "#include <CLI/|CLI11::CLI11|CLI11"
     "#include <nlohmann/|nlohmann_json::nlohmann_json|nlohmann-json"
     "#include <asio/|asio::asio|Asio"
+    "#include \"llama/|tools_llama|tools/llama"
     "#include \"comparison/contenders.hpp\"|tools_comparison|tools/comparison"
     "#include \"comparison/make_contender.hpp\"|tools_comparison|tools/comparison"
     "#include \"accuracy/|tools_comparison|tools/comparison"

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "llama/llama2c.hpp"
 #include "llama/load.hpp"
 #include "llama/session.hpp"
 #include "morphkv/policy/full.hpp"
