@@ -174,8 +174,10 @@ class Problem {
                       2e-5 * (1 + static_cast<double>(case_.spread)));
         }
         if (ask_ == Ask::rows || ask_ == Ask::rows_of_known) continue;
+        const double tolerated = tolerance(rounded_weights);
         for (std::size_t d = 0; d < case_.output_dim(); ++d) {
-          ASSERT_NEAR(output(row, g, d), expected.output[d], tolerance(rounded_weights))
+          if (is_near(output(row, g, d), expected.output[d], tolerated)) continue;
+          ASSERT_NEAR(output(row, g, d), expected.output[d], tolerated)
               << "row " << row << ", head " << g << ", dimension " << d;
         }
       }
@@ -205,9 +207,9 @@ class Problem {
   void expect_row(std::size_t row, const std::vector<double>& expected) const {
     const float* weights = fused_rows_.data() + row * row_stride_;
     for (std::size_t t = 0; t < case_.tokens; ++t) {
-      const double tolerance = 3e-5 * (1 + static_cast<double>(case_.spread));
-      ASSERT_NEAR(weights[t], expected[t], expected[t] * tolerance + 1e-37)
-          << "row " << row << ", token " << t;
+      const double tolerated = expected[t] * 3e-5 * (1 + static_cast<double>(case_.spread)) + 1e-37;
+      if (is_near(weights[t], expected[t], tolerated)) continue;
+      ASSERT_NEAR(weights[t], expected[t], tolerated) << "row " << row << ", token " << t;
     }
     for (std::size_t t = case_.tokens; t < row_stride_; ++t) ASSERT_EQ(weights[t], 77.0F);
   }
@@ -225,17 +227,20 @@ class Problem {
     Head head{std::vector<double>(seen), std::vector<double>(case_.output_dim())};
     std::vector<double>& weights = head.weights;
     for (std::size_t t = 0; t < seen; ++t) {
+      if (!sees(t)) {
+        weights[t] = -std::numeric_limits<double>::infinity();
+        continue;
+      }
       for (std::size_t d = 0; d < case_.head_dim; ++d) {
         weights[t] += static_cast<double>(query[d]) * number(keys_.data()[t * stride_ + d]);
       }
       weights[t] = exact_logit(weights[t], logits()) -
                    static_cast<double>(logits().slope(g)) *
                        (static_cast<double>(positions_[own]) - static_cast<double>(positions_[t]));
-      if (!sees(t)) weights[t] = -std::numeric_limits<double>::infinity();
     }
     head.log_sum_exp = exact_softmax(weights, static_cast<double>(logits().sink(g)));
     for (std::size_t t = 0; t < seen; ++t) {
-      for (std::size_t d = 0; d < case_.output_dim(); ++d) {
+      for (std::size_t d = 0; weights[t] > 0 && d < case_.output_dim(); ++d) {
         head.output[d] += weights[t] * number(values_.data()[t * value_stride_ + d]);
       }
     }
@@ -268,19 +273,22 @@ using Types = ::testing::Types<float, Eigen::half, Eigen::bfloat16>;
 TYPED_TEST_SUITE(BlockAttentionTest, Types);
 
 /// Outputs, log-sum-exp and rows, and rows alone, with both fusions; outputs alone have the same
-/// bits.
+/// bits. With max, queries beside bfloat16 keys are bfloat16 numbers too: exact where the CPU
+/// rounds them to these.
 template <class T>
 void expect_exact(const Case& c) {
   SCOPED_TRACE(::testing::Message() << "rows " << c.rows << ", tokens " << c.tokens << ", group "
                                     << c.group << ", head_dim " << c.head_dim);
-  for (const bool bf16_queries : {false, true}) {
-    Problem<T> unsolved(c, bf16_queries);
+  Problem<T> unsolved(c);
+  for (const GroupFusion fusion : {GroupFusion::mean, GroupFusion::max}) {
+    if (std::same_as<T, Eigen::bfloat16> && fusion == GroupFusion::max) {
+      unsolved = Problem<T>(c, true);
+    }
     (void)unsolved.exact();
     for (const Isa isa : isas()) {
       const OnIsa on(isa);
       Problem<T> problem = unsolved;
       const bool rounded = isa == Isa::avx512_bf16 && std::same_as<T, Eigen::bfloat16>;
-      const auto fusion = bf16_queries ? GroupFusion::max : GroupFusion::mean;
       ASSERT_TRUE(problem.attend(Ask::everything, fusion));
       problem.expect_exact(rounded);
       Problem<T> outputs_alone = unsolved;
@@ -343,7 +351,7 @@ TYPED_TEST(BlockAttentionTest, SoftCapsAndSinks) {
   for (const float soft_cap : {0.0F, 0.5F, 30.0F, 1000.0F}) {
     for (const float spread : {0.01F, 1.0F, 40.0F}) {
       for (const bool has_sinks : {false, true}) {
-        expect_exact<TypeParam>({40, 170, 4, 64, 0, 0, spread, soft_cap, has_sinks});
+        expect_exact<TypeParam>({40, 170, 4, 20, 0, 0, spread, soft_cap, has_sinks});
         expect_exact<TypeParam>({3, 3, 7, 33, 0, 0, spread, soft_cap, has_sinks});
       }
     }
@@ -352,9 +360,9 @@ TYPED_TEST(BlockAttentionTest, SoftCapsAndSinks) {
 
 TYPED_TEST(BlockAttentionTest, Windows) {
   for (const std::size_t window :
-       Sizes{1, 2, 15, 16, 17, 63, 64, 65, 100, 128, 200, 299, 300, 999}) {
+       Sizes{1, 2, 15, 16, 17, 63, 64, 65, 100, 128, 149, 150, 332, 333, 999}) {
     for (const bool has_sinks : {false, true}) {
-      expect_exact<TypeParam>({300, 300, 2, 32, 0, 0, 1, 0, has_sinks, window});
+      expect_exact<TypeParam>({150, 150, 2, 8, 0, 0, 1, 0, has_sinks, window});
       expect_exact<TypeParam>({70, 333, 3, 17, 1, 1, 8, 0, has_sinks, window});
       expect_exact<TypeParam>({1, 200, 4, 16, 0, 0, 1, 0, has_sinks, window});
     }
