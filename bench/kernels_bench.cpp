@@ -22,6 +22,7 @@
 #include "kernels/machine.hpp"
 #include "kernels/page.hpp"
 #include "kernels/peers.hpp"
+#include "kernels/pooled_sequences.hpp"
 #include "kernels/prompts.hpp"
 #include "kernels/quantised.hpp"
 #include "kernels/report.hpp"
@@ -455,6 +456,55 @@ void measure_whole_steps(benchmark::State& state, const std::string& name, const
   }
 }
 
+/// Whole steps over the pages of a pool, over those of a cache that owns its memory.
+void measure_pool_steps(benchmark::State& state, const CacheShape& shape, std::size_t slots) {
+  for (auto _ : state) {
+    arena.reset();
+    using T = Eigen::half;
+    const auto options = recommended(slots);
+    const auto pooled = [&](std::size_t page_size) {
+      return steps_of(PooledSequence<T, DecayedMax>::make(shape, slots, page_size, options), slots);
+    };
+    const Comparison times = compare(
+        61, {whole_steps<KVCache<T, DecayedMax>>(shape, slots, options), pooled(64), pooled(16)});
+    for (const std::size_t variant : {1U, 2U}) {
+      at_most("whole step over one in memory of its own, half, N = " + std::to_string(slots) +
+                  ", d = " + std::to_string(shape.head_dim) + ": pool, pages of " +
+                  (variant == 1 ? "64" : "16"),
+              times.ratio(variant), variant == 1 ? 1.1 : 1.2, "times",
+              in_words(1e3 * times.time(variant), "ms of ") +
+                  in_words(1e3 * times.time(0), "ms per step"));
+    }
+  }
+}
+
+/// A fork in a pool, over a copy of keys and values into memory that is there already.
+void measure_fork(benchmark::State& state, std::size_t page_size) {
+  for (auto _ : state) {
+    arena.reset();
+    using T = Eigen::half;
+    constexpr CacheShape shape{.layers = 20, .query_heads = 32, .kv_heads = 8, .head_dim = 128};
+    constexpr std::size_t slots = 2048;
+    const auto options = recommended(slots);
+    const auto origin = PooledSequence<T, DecayedMax>::make(shape, slots, page_size, options);
+    (void)steps_of(origin, slots);
+    CopyingSequence<T, DecayedMax> from(shape, slots, options);
+    CopyingSequence<T, DecayedMax> to(shape, slots, options);
+    (void)steps_of(std::shared_ptr<typename CopyingSequence<T, DecayedMax>::Cache>(
+                       std::shared_ptr<void>(), &from.cache()),
+                   slots);
+    const Comparison times = compare(31, {[&] { to.cache().copy_from(from.cache()); },
+                                          [&] {
+                                            const auto fork = *origin;
+                                            sink = fork.size(0, 0);
+                                          }});
+    at_most("fork of 20 layers, half, N = 2048, pages of " + std::to_string(page_size) +
+                ", over a copy",
+            times.ratio(1), 0.2, "times",
+            in_words(1e3 * times.time(1), "ms of ") + in_words(1e3 * times.time(0), "ms"));
+  }
+}
+
 /// What others offer for the same work, on floats: products of matrices, and a softmax between.
 void measure_peers_decode(benchmark::State& state) {
   for (auto _ : state) {
@@ -630,6 +680,7 @@ void add_whole_steps(bool large) {
   add_policy.operator()<Random>("Random", target, {.capacity = n, .recent = n / 2});
   add_policy.operator()<DecayedMax, SharedStorage<Eigen::half>>(
       "recommended, shared slots", large ? 8 : 15, recommended(n), SharedBudget{});
+  add(std::string("pool/step/") + (large ? "large" : "small"), measure_pool_steps, shape, n);
 }
 
 void add_ggml() {
@@ -680,6 +731,9 @@ void add_all() {
   add("prompt_rows/bfloat16", measure_prompt_rows<Eigen::bfloat16>, std::size_t{8192});
   add_whole_steps(true);
   add_whole_steps(false);
+  for (const std::size_t page_size : {16U, 64U}) {
+    add("pool/fork/" + std::to_string(page_size), measure_fork, page_size);
+  }
   add("peers/decode", measure_peers_decode);
   add_ggml();
   add("two_threads", measure_threads);

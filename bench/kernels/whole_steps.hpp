@@ -47,16 +47,17 @@ class StepInputs {
 };
 
 /// A function that does one step of a cache which is full and has evicted for a while.
-template <class Cache, class... Arguments>
-std::function<void()> whole_steps(const CacheShape& shape, std::size_t slots,
-                                  const Arguments&... arguments) {
+/// \param cache an empty one
+template <class Cache>
+std::function<void()> steps_of(const std::shared_ptr<Cache>& cache, std::size_t slots) {
   struct State {
-    Cache cache;
+    std::shared_ptr<Cache> cache;
     StepInputs inputs;
     std::vector<float> output;
     Position position;
   };
-  const auto state = std::make_shared<State>(Cache(shape, arguments...), StepInputs(shape),
+  const CacheShape shape = cache->shape();
+  const auto state = std::make_shared<State>(cache, StepInputs(shape),
                                              std::vector<float>(shape.query_heads * shape.head_dim),
                                              static_cast<Position>(slots));
   const auto check = [](Status status) {
@@ -66,22 +67,26 @@ std::function<void()> whole_steps(const CacheShape& shape, std::size_t slots,
     for (std::size_t begin = 0; begin < slots; begin += 128) {  // a prompt in chunks
       const std::size_t tokens = (std::min)(slots - begin, std::size_t{128});
       const std::size_t seed = layer * slots + begin;
-      check(state->cache.prefill(layer, state->inputs.queries(seed, tokens),
-                                 state->inputs.keys(seed, tokens),
-                                 state->inputs.keys(seed + 1, tokens)));
+      check(cache->prefill(layer, state->inputs.queries(seed, tokens),
+                           state->inputs.keys(seed, tokens), state->inputs.keys(seed + 1, tokens)));
     }
   }
   const auto step = [state, check, layers = shape.layers] {
     State& s = *state;
     for (std::size_t layer = 0; layer < layers; ++layer) {
       const auto seed = static_cast<std::size_t>(s.position) * layers + layer;
-      check(s.cache.append(layer, s.inputs.keys(seed), s.inputs.keys(seed + 1), s.position));
-      check(s.cache.attend(layer, s.inputs.queries(seed), s.output));
+      check(s.cache->append(layer, s.inputs.keys(seed), s.inputs.keys(seed + 1), s.position));
+      check(s.cache->attend(layer, s.inputs.queries(seed), s.output));
     }
     ++s.position;
   };
   for (int warm = 0; warm < 40; ++warm) step();
   return step;
+}
+template <class Cache, class... Arguments>
+std::function<void()> whole_steps(const CacheShape& shape, std::size_t slots,
+                                  const Arguments&... arguments) {
+  return steps_of(std::make_shared<Cache>(shape, arguments...), slots);
 }
 
 }  // namespace morphkv::bench

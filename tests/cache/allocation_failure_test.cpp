@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <new>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -147,21 +147,57 @@ TEST(AllocationFailure, LosesNothingOfAnAdaptiveBudget) {
 TEST(AllocationFailure, LosesNothingOfAPool) {
   using Pool = SequencePool<float, MorphKV>;
   const MorphKV::Options options{.capacity = 20, .window = 4, .history = 2};
-  std::vector<float> memory(3 * Pool::elements(shape, options));
-  const auto make = [&] { return Pool(shape, options, memory); };
-  EXPECT_GT(fail_each_allocation([&] { (void)make(); }, nothing_to_check), 3U);
+  std::vector<float> memory(30 * Pool::page_elements(shape, 4));
+  const auto make = [&] { return Pool(shape, memory, 4); };
+  EXPECT_GE(fail_each_allocation([&] { (void)make(); }, nothing_to_check), 3U);
   Pool pool = make();
-  const Pool::Id first = *pool.create();
+  const Pool::Id first = pool.create(options);
   (void)Script().prefill(pool[first], 30);
-  const auto live = [&] {
-    const Pool::Id second = *pool.create();
-    const Pool::Id third = *pool.fork(first);
-    pool[second].copy_from(pool[third]);
-    ASSERT_EQ(pool.fork(first), std::nullopt);
-    pool.release(second);
-    pool.release(third);
+  ASSERT_EQ(pool.free_pages(), 25U);
+  const auto saved = pool[first].save();
+  const auto unchanged = [&](std::size_t which) {
+    ASSERT_EQ(pool.free_pages(), 25U) << "allocation " << which;
+    ASSERT_EQ(pool[first].save(), saved) << "allocation " << which;
   };
-  EXPECT_EQ(fail_each_allocation(live, nothing_to_check), 0U);
+  Pool::Id second{};
+  EXPECT_GT(fail_each_allocation([&] { second = pool.create(options); }, unchanged), 3U);
+  Pool::Id third{};
+  EXPECT_GT(fail_each_allocation([&] { third = pool.fork(first); }, unchanged), 3U);
+  EXPECT_GT(fail_each_allocation([&] { pool[second].copy_from(pool[third]); }, unchanged), 3U);
+  EXPECT_EQ(fail_each_allocation([&] { pool.release(second); }, nothing_to_check), 0U);
+  EXPECT_EQ(fail_each_allocation([&] { pool.release(third); }, nothing_to_check), 0U);
+  unchanged(0);
+  (void)Script().decode(pool[first], 60);
+  EXPECT_EQ(pool.free_pages(), 25U) << "nothing is shared any more";
+}
+
+TEST(AllocationFailure, LeavesAllSequencesOfABlockAsTheyWere) {
+  using Pool = SequencePool<float, MorphKV>;
+  std::vector<float> memory(30 * Pool::page_elements(shape, 4));
+  Pool pool(shape, memory, 4);
+  const std::vector<Pool::Id> ids{pool.create({.capacity = 12, .window = 4}),
+                                  pool.create({.capacity = 20, .window = 4, .history = 30})};
+  for (const Pool::Id id : ids) (void)Script(id).prefill(pool[id], 9);
+  const std::vector saved{pool[ids[0]].save(), pool[ids[1]].save()};
+  const std::size_t free = pool.free_pages();
+  const std::vector<std::int32_t> indptr{0, 25, 40};
+  const Tokens block = Script().at(shape, 0, 9, 40);
+  std::vector<float> outputs(40 * shape.output_width());
+  std::vector<Status> statuses(2);
+  const auto prefill = [&] {
+    ASSERT_EQ(
+        pool.prefill(0, ids, indptr, block.queries, block.keys, block.values, outputs, statuses),
+        Status::ok);
+  };
+  const auto unchanged = [&](std::size_t which) {
+    ASSERT_EQ(pool.free_pages(), free) << "allocation " << which;
+    for (std::size_t i = 0; i < 2; ++i) {
+      ASSERT_EQ(pool[ids[i]].save(), saved[i]) << "allocation " << which;
+    }
+  };
+  EXPECT_GT(fail_each_allocation(prefill, unchanged), 20U);
+  EXPECT_EQ(pool[ids[0]].next_position(0), 34);
+  EXPECT_EQ(pool[ids[1]].next_position(0), 24);
 }
 
 TEST(AllocationFailure, LeavesAnAdaptiveBudgetUndivided) {

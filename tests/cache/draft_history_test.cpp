@@ -51,7 +51,13 @@ TEST(DraftHistory, RestoresWhatWasWrittenOver) {
       if (left[head] > 0 && random.chance(0.4)) {
         const std::size_t count = 1 + random.below(left[head]);
         FakePolicy policy{count, {}};
-        drafts.rollback(head, count, policy, rows[head].key_view(), rows[head].value_view());
+        std::vector<Slot> named;
+        drafts.for_each_slot(head, count, [&](Slot written) { named.push_back(written); });
+        std::vector<Slot> written;
+        drafts.rollback(head, count, policy, rows[head].key_view(), rows[head].value_view(),
+                        [&](Slot next) { written.push_back(next); });
+        ASSERT_EQ(written, named);
+        ASSERT_EQ(named.size(), count);
         ASSERT_EQ(rows[head], before[head][before[head].size() - count]);
         before[head].resize(before[head].size() - count);
         left[head] -= count;
@@ -90,15 +96,21 @@ TEST(DraftHistory, ABlockThatIsTakenBackInPartIsWrittenAgain) {
   (void)drafts.save(0, rows.key_view(), rows.value_view(), 3);  // a step after the block
   rows.write(3, random.normals(dim), random.normals(dim));
 
+  std::vector<Slot> named;
+  drafts.for_each_slot(0, 5, [&](Slot slot) { named.push_back(slot); });
+  EXPECT_EQ(named, (std::vector<Slot>{3, 4, 0, 3}));
+  std::vector<Slot> written;
+  const auto note = [&](Slot slot) { written.push_back(slot); };
   FakePolicy policy{5, {1, 3}};
-  drafts.rollback(0, 3, policy, rows.key_view(), rows.value_view());
+  drafts.rollback(0, 3, policy, rows.key_view(), rows.value_view(), note);
+  EXPECT_EQ(written, (std::vector<Slot>{3, 4, 0, 3, 1, 3}));
   Rows expected = before;
   expected.write(1, keys[0], values[0]);
   expected.write(3, keys[1], values[1]);
   EXPECT_EQ(rows, expected);
 
   policy = {2, {}};
-  drafts.rollback(0, 2, policy, rows.key_view(), rows.value_view());
+  drafts.rollback(0, 2, policy, rows.key_view(), rows.value_view(), note);
   EXPECT_EQ(rows, before) << "what was committed again can be taken back too";
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "support/contenders.hpp"
@@ -43,6 +44,43 @@ TYPED_TEST(AnyPolicyTest, WithRoomForAllItEqualsFull) {
   EXPECT_EQ(script.prefill(cache, 9), script.prefill(full, 9));
   EXPECT_EQ(script.decode(cache, 18), script.decode(full, 18));
   EXPECT_EQ(state_of(cache), state_of(full));
+}
+
+TYPED_TEST(AnyPolicyTest, NextSlotIsTheOneThatPlaceChooses) {
+  auto cache = make<TypeParam>({.capacity = 16, .window = 4, .sinks = 1, .max_tokens = 90});
+  const Script script;
+  std::size_t known = 0;
+  bool was_attended = true;
+  for (std::size_t step = 0; step < 70; ++step) {
+    if (step == 5 || step == 20 || step == 40) {
+      (void)script.prefill(cache, step == 20 ? 2 : 9);
+      was_attended = true;
+    }
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+      const Position position = cache.next_position(layer);
+      const Tokens token = script.at(shape, layer, position);
+      std::vector<Placement> placements(shape.kv_heads);
+      std::vector<Slot> next;
+      for (std::size_t head = 0; head < shape.kv_heads; ++head) {
+        next.push_back(cache.policy(layer, head).next_slot());
+      }
+      ASSERT_EQ(cache.append(layer, token.keys, token.values, position, placements), Status::ok);
+      for (std::size_t head = 0; head < shape.kv_heads; ++head) {
+        if (next[head] == no_slot) {
+          ASSERT_FALSE(was_attended);
+          ASSERT_NE(placements[head].evicted, no_position) << "a free slot is known";
+        } else {
+          ASSERT_EQ(next[head], placements[head].slot);
+          ++known;
+        }
+      }
+      std::vector<float> output(shape.output_width());
+      if (step % 7 == 3) continue;
+      ASSERT_EQ(cache.attend(layer, token.queries, std::span<float>(output)), Status::ok);
+    }
+    was_attended = step % 7 != 3;
+  }
+  EXPECT_GE(known, 240U) << "of 280";
 }
 
 template <class Contender>

@@ -126,13 +126,11 @@ TYPED_TEST(QuantisedCacheTest, InPagesAndPools) {
     KVCache<float, MorphKV> reference(model, options);
     compare<TypeParam>(paged, reference);
     using Pool = SequencePool<TypeParam, MorphKV>;
-    std::vector<TypeParam> slab(Pool::elements(model, options));
-    Pool pool(model, options, slab);
-    EXPECT_EQ(pool.memory().keys + pool.memory().values, slab.size() * sizeof(TypeParam));
-    const auto id = pool.create();
-    ASSERT_TRUE(id);
+    std::vector<TypeParam> pool_memory(model.layers * 4 * Pool::page_elements(model, 4));
+    Pool pool(model, pool_memory, 4);
+    const auto id = pool.create(options);
     KVCache<float, MorphKV> second(model, options);
-    compare<TypeParam>(pool[*id], second);
+    compare<TypeParam>(pool[id], second);
   }
 }
 

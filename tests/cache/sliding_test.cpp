@@ -182,18 +182,24 @@ TEST(Sliding, AnEngineMayAttend) {
   ASSERT_EQ(state_of(cache), state_of(driven));
 }
 
-TEST(Sliding, APoolHasSlabsForTheLongestWindow) {
+TEST(Sliding, LayersOfAPoolTakePagesForTheirWindows) {
   const MorphKV::Options options{.capacity = 20};
   using Pool = SequencePool<float, MorphKV>;
-  EXPECT_EQ(Pool::elements(shape, options), 5 * 40 * shape.key_width() * 2);
-  std::vector<float> memory(Pool::elements(shape, options));
-  Pool pool(shape, options, memory);
+  std::size_t pages = 0;
+  for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+    pages += pages_for(shape.window(layer) == 0 ? 20 : shape.window(layer), 8);
+  }
+  std::vector<float> memory(3 * pages * Pool::page_elements(shape, 8));
+  Pool pool(shape, memory, 8);
   KVCache<float, MorphKV> cache(shape, options);
-  const auto id = pool.create();
-  ASSERT_TRUE(id);
+  const auto id = pool.create(options);
+  EXPECT_EQ(pool[id].storage().max_pages(), pages);
   const Script script;
-  ASSERT_EQ(script.prefill(pool[*id], 70), script.prefill(cache, 70));
-  ASSERT_EQ(script.decode(pool[*id], 70), script.decode(cache, 70));
+  ASSERT_EQ(script.prefill(pool[id], 70), script.prefill(cache, 70));
+  EXPECT_EQ(pool.free_pages(), 2 * pages);
+  const auto fork = pool.fork(id);
+  ASSERT_EQ(script.decode(pool[fork], 70), script.decode(cache, 70));
+  EXPECT_EQ(pool.free_pages(), pages) << "every page was written";
 }
 
 TEST(Sliding, MemoryIsThatOfTheWindow) {

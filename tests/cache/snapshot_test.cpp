@@ -129,16 +129,15 @@ TEST(Snapshot, OfAnyStorageAndFormat) {
 
   KVCache<float, MorphKV> owned(shape, {.capacity = 14});
   (void)script.prefill(owned, 40);
-  std::vector<float> memory(SequencePool<float, MorphKV>::elements(shape, {.capacity = 14}) * 2);
-  SequencePool<float, MorphKV> pool(shape, {.capacity = 14}, memory);
-  const auto other = pool.create();
-  const auto id = pool.create();
-  ASSERT_TRUE(other && id);
-  (void)script.prefill(pool[*other], 9);
-  const auto before = state_of(pool[*other]);
-  pool[*id].restore(owned.save());
-  ASSERT_EQ(script.decode(pool[*id], 20), script.decode(owned, 20));
-  ASSERT_EQ(state_of(pool[*other]), before);
+  std::vector<float> memory(SequencePool<float, MorphKV>::page_elements(shape, 5) * 20);
+  SequencePool<float, MorphKV> pool(shape, memory, 5);
+  const auto other = pool.create({.capacity = 14});
+  const auto id = pool.create({.capacity = 14});
+  (void)script.prefill(pool[other], 9);
+  const auto before = state_of(pool[other]);
+  pool[id].restore(owned.save());
+  ASSERT_EQ(script.decode(pool[id], 20), script.decode(owned, 20));
+  ASSERT_EQ(state_of(pool[other]), before);
 }
 
 template <class Cache>

@@ -185,19 +185,19 @@ TEST(ValueDim, EveryStorage) {
     KVCache<float, MorphKV> again(shape, options);
     ASSERT_EQ(script.prefill(again, 30), script.prefill(loose, 30));
     ASSERT_EQ(script.decode(again, 30), script.decode(loose, 30));
-    std::vector<float> slab(SequencePool<float, MorphKV>::elements(shape, options) * 2);
-    SequencePool<float, MorphKV> pool(shape, options, slab);
-    EXPECT_EQ(pool.slabs(), 2U);
-    EXPECT_EQ(pool.memory().keys + pool.memory().values, slab.size() * sizeof(float));
-    const auto id = pool.create();
-    ASSERT_TRUE(id);
+    std::vector<float> memory(SequencePool<float, MorphKV>::page_elements(shape, 5) *
+                              pages_for(16, 5) * shape.layers);
+    SequencePool<float, MorphKV> pool(shape, memory, 5);
+    const auto id = pool.create(options);
     KVCache<float, MorphKV> third(shape, options);
-    ASSERT_EQ(script.prefill(third, 30), script.prefill(pool[*id], 30));
+    ASSERT_EQ(script.prefill(third, 30), script.prefill(pool[id], 30));
+    EXPECT_EQ(pool.free_pages(), 0U);
+    EXPECT_EQ(pool.memory().keys + pool.memory().values, memory.size() * sizeof(float));
     const Tokens token = script.at(shape, 0, 30);
     std::vector<float> output(shape.output_width());
     std::vector<float> pooled(output.size());
     std::vector<Status> statuses(1);
-    const std::vector ids = {*id};
+    const std::vector ids = {id};
     ASSERT_EQ(third.append(0, token.keys, token.values, 30), Status::ok);
     ASSERT_EQ(third.attend(0, token.queries, std::span<float>(output)), Status::ok);
     ASSERT_EQ(pool.append(0, std::span(ids), token.keys, token.values, std::span(statuses)),

@@ -52,20 +52,36 @@ class DraftHistory {
     return {row(at, arriving), row(at, arriving) + row_.key};
   }
 
+  /// Calls use(slot) for the slots of the newest `count` tokens of a head that are kept.
+  template <class Use>
+  void for_each_slot(std::size_t head, std::size_t count, const Use& use) const noexcept {
+    for (std::size_t back = 1; back <= count; ++back) {
+      const Slot slot = slots_[entry(head, next_[head] - back)];
+      if (slot != no_slot) use(slot);
+    }
+  }
+
   /// Takes the newest `count` tokens of a head back.
   /// \param policy of the head. \pre policy.recorded() >= count
-  template <class Policy>
+  /// \param make_writable called for each slot before it is written
+  template <class Policy, class MakeWritable>
   void rollback(std::size_t head, std::size_t count, Policy& policy, const KvView<T>& keys,
-                const KvView<T>& values) noexcept {
+                const KvView<T>& values, const MakeWritable& make_writable) noexcept {
+    const auto write = [&](std::size_t entry, Row which) {
+      const Slot slot = slots_[entry];
+      if (slot == no_slot) return;
+      make_writable(slot);
+      std::copy_n(row(entry, which), row_.key, keys[slot]);
+      std::copy_n(row(entry, which) + row_.key, row_.value, values[slot]);
+    };
     for (std::size_t undone = policy.undone_by(count); undone > 0; --undone) {
-      const std::size_t at = entry(head, --next_[head]);
-      write(at, old, keys, values);
+      write(entry(head, --next_[head]), old);
     }
     // The first tokens of a block that was taken back in part, whose slots may differ now.
     for (const Slot slot : std::span<const Slot>(policy.rollback(count))) {
       const std::size_t at = entry(head, next_[head]);
       (void)save(head, keys, values, slot);
-      write(at, arriving, keys, values);
+      write(at, arriving);
     }
   }
 
@@ -79,14 +95,6 @@ class DraftHistory {
   [[nodiscard]] T* row(std::size_t entry, Row which) noexcept {
     return rows_.data() + (2 * entry + which) * (row_.key + row_.value);
   }
-  /// Writes a key and its value to the token's slot.
-  void write(std::size_t entry, Row which, const KvView<T>& keys,
-             const KvView<T>& values) noexcept {
-    if (slots_[entry] == no_slot) return;
-    std::copy_n(row(entry, which), row_.key, keys[slots_[entry]]);
-    std::copy_n(row(entry, which) + row_.key, row_.value, values[slots_[entry]]);
-  }
-
   std::size_t tokens_;
   RowSizes row_;
   std::vector<std::size_t> next_;  ///< [heads]: tokens saved and not taken back

@@ -33,6 +33,14 @@ struct MemoryStrides {
   std::size_t page = 0;  ///< between two pages of the pool; without pages it means nothing
 };
 
+/// Of `slots` slots of all heads, in rows of `row` elements, in one piece or in one page.
+[[nodiscard]] inline MemoryStrides memory_strides(const CacheShape& shape, std::size_t row,
+                                                  std::size_t slots, HeadOrder order) noexcept {
+  const std::size_t page = slots * shape.kv_heads * row;
+  return order == HeadOrder::nhd ? MemoryStrides{row, shape.kv_heads * row, page}
+                                 : MemoryStrides{slots * row, row, page};
+}
+
 /// The keys and values of one layer. Without pages they begin at this sequence's first slot; with
 /// pages, at the pool's first page. `values` is not read where they lie in the keys.
 template <Storable T>
@@ -109,8 +117,8 @@ class EngineStorage {
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers, std::size_t slots,
                 HeadOrder order)
       : EngineStorage(shape, layers, slots,
-                      strides(shape, row_size<T>(shape.head_dim), slots, order),
-                      strides(shape, row_size<T>(shape.output_dim()), slots, order)) {}
+                      memory_strides(shape, row_size<T>(shape.head_dim), slots, order),
+                      memory_strides(shape, row_size<T>(shape.output_dim()), slots, order)) {}
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers, std::size_t slots,
                 const MemoryStrides& strides)
       : EngineStorage(shape, layers, slots, strides, strides) {}
@@ -128,9 +136,10 @@ class EngineStorage {
   /// \throws std::invalid_argument also if page_size is 0
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers,
                 const PageTable& table, HeadOrder order)
-      : EngineStorage(shape, layers, table,
-                      strides(shape, row_size<T>(shape.head_dim), table.page_size, order),
-                      strides(shape, row_size<T>(shape.output_dim()), table.page_size, order)) {}
+      : EngineStorage(
+            shape, layers, table,
+            memory_strides(shape, row_size<T>(shape.head_dim), table.page_size, order),
+            memory_strides(shape, row_size<T>(shape.output_dim()), table.page_size, order)) {}
   EngineStorage(const CacheShape& shape, std::span<const LayerMemory<T>> layers,
                 const PageTable& table, const MemoryStrides& strides)
       : EngineStorage(shape, layers, table, strides, strides) {}
@@ -223,14 +232,6 @@ class EngineStorage {
   static void require_stride(const char* of, std::size_t stride, std::size_t dim) {
     require(stride >= dim, std::string("stride of ") + of, stride,
             "at least the elements of a row, " + std::to_string(dim));
-  }
-
-  /// Of `slots` slots in one piece, or in one page.
-  [[nodiscard]] static MemoryStrides strides(const CacheShape& shape, std::size_t dim,
-                                             std::size_t slots, HeadOrder order) noexcept {
-    const std::size_t page = slots * shape.kv_heads * dim;
-    return order == HeadOrder::nhd ? MemoryStrides{dim, shape.kv_heads * dim, page}
-                                   : MemoryStrides{slots * dim, dim, page};
   }
 
   /// Positions are 32-bit numbers, so no head needs more.

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -42,6 +43,9 @@
 
 namespace morphkv { inline namespace MORPHKV_ABI {
 
+template <Storable T, EvictionPolicy Policy>
+class SequencePool;
+
 /// The key-value cache of one sequence, kept at a constant size by `Policy`.
 ///
 ///     CacheShape shape{.layers = 32, .query_heads = 32, .kv_heads = 8, .head_dim = 128};
@@ -57,23 +61,27 @@ namespace morphkv { inline namespace MORPHKV_ABI {
 /// cache's scalar or float. Keys are rotated already (RoPE at the absolute position); logits are
 /// those of the shape.
 ///
-/// The storage is OwnedStorage, EngineStorage, SharedStorage, or another CacheStorage. A new token
-/// overwrites a victim, and no key ever moves, but where a slot passes between heads that share
-/// them.
+/// The storage is OwnedStorage, EngineStorage, SharedStorage, PooledStorage (see SequencePool), or
+/// another CacheStorage. A new token overwrites a victim, and no key ever moves, but where a slot
+/// passes between heads that share them.
 ///
-/// Copies are independent: a copy forks the sequence (a cache over EngineStorage moves only; see
-/// copy_from). Steps neither allocate nor throw: they report a Status, and unless it is Status::ok
-/// nothing has changed, but for what attend says of its output. Accessors throw
-/// std::invalid_argument for a layer, head or slot that does not exist.
+/// Copies are independent: a copy forks the sequence (a cache over EngineStorage moves only, see
+/// copy_from; one over PooledStorage shares its pages until they are written). Steps neither
+/// allocate nor throw: they report a Status, and unless it is Status::ok nothing has changed, but
+/// for what attend says of its output. Accessors throw std::invalid_argument for a layer, head or
+/// slot that does not exist.
 ///
 /// Thread safety: calls for one cache must not overlap; within `prefill` and `attend` the heads of
 /// a layer run on the executor that the caller passes, and the result does not depend on it.
 template <Storable T, EvictionPolicy Policy, CacheStorage<T> Storage = OwnedStorage<T>>
 class KVCache {
+  friend class SequencePool<T, Policy>;
   /// Whether callers may also pass what is stored, and not floats alone.
   static constexpr bool is_16_bit = Scalar<T> && !std::same_as<T, float>;
   static constexpr bool shares_slots = SharingStorage<Storage> && SharingPolicy<Policy>;
   static constexpr bool divides_layers = DivisibleStorage<Storage> && ResizablePolicy<Policy>;
+  static constexpr bool claims_slots = ClaimedStorage<Storage>;
+  static_assert(!claims_slots || ForeseeingPolicy<Policy>, "such a storage needs next_slot()");
 
  public:
   using Options = typename Policy::Options;
@@ -304,8 +312,10 @@ class KVCache {
   /// step that failed in some layer: the tokens are counted in the layer that has most, and all
   /// layers end at the same token.
   /// \return too_far_back if the history of a layer does not hold them (a block longer than the
-  ///         options' history ends it), or out_of_step if a layer does not have the token to end
-  ///         at; and nothing has changed
+  ///         options' history ends it), out_of_step if a layer does not have the token to end at,
+  ///         or no_memory if pages that a fork shares need more copies than there are free pages
+  ///         (where a part of a block stays, each of its tokens is taken to need one); and nothing
+  ///         has changed
   /// O(history x slots) per head, or what the policy says.
   Status rollback(std::size_t tokens) noexcept requires RevocablePolicy<Policy> {
     const std::size_t most = *std::max_element(tokens_.begin(), tokens_.end());
@@ -315,12 +325,29 @@ class KVCache {
       if (held < most - tokens) return Status::out_of_step;
       if (policies_[head].recorded() < held - (most - tokens)) return Status::too_far_back;
     }
+    const auto count_of = [&](std::size_t head) {
+      return tokens_[head / shape_.kv_heads] - (most - tokens);
+    };
+    if constexpr (claims_slots) {
+      for (std::size_t head = 0; head < policies_.size(); ++head) {
+        history_.for_each_slot(head, policies_[head].undone_by(count_of(head)),
+                               [&](Slot slot) { storage_.claim(head / shape_.kv_heads, slot); });
+      }
+      // The first tokens of a block that is taken back in part are written again.
+      for (std::size_t head = 0; head < policies_.size(); ++head) {
+        const std::size_t again = policies_[head].undone_by(count_of(head)) - count_of(head);
+        for (std::size_t i = 0; i < again; ++i) storage_.claim(head / shape_.kv_heads, no_slot);
+      }
+      if (!storage_.grant()) return Status::no_memory;
+    }
     for (std::size_t head = 0; head < policies_.size(); ++head) {
-      const std::size_t count = tokens_[head / shape_.kv_heads] - (most - tokens);
+      const std::size_t count = count_of(head);
       if (count == 0) continue;
-      history_.rollback(head, count, policies_[head], keys_of(head), values_of(head));
+      history_.rollback(head, count, policies_[head], keys_of(head), values_of(head),
+                        [&](Slot slot) { make_writable(head, slot); });
     }
     std::fill(tokens_.begin(), tokens_.end(), most - tokens);
+    shrink();
     workspace_.discard();
     return Status::ok;
   }
@@ -332,8 +359,9 @@ class KVCache {
   /// not among them. No token can be taken back afterwards.
   /// \param rope how the stored keys were rotated. A 16-bit key is rounded once more. Without it
   ///             keys stay: the engine stores them before it rotates them.
-  /// \return out_of_step if the layers do not end at the same position, or wrong_size if a key has
-  ///         fewer elements than `rope` rotates; and nothing has changed
+  /// \return out_of_step if the layers do not end at the same position, wrong_size if a key has
+  ///         fewer elements than `rope` rotates, or no_memory as in rollback(); and nothing has
+  ///         changed
   /// \throws std::bad_alloc, and nothing has changed. O(slots x head_dim) per head.
   Status renumber(const Rope& rope) requires RenumberingPolicy<Policy> && Scalar<T> {
     if (rope.dims() > shape_.head_dim) return Status::wrong_size;
@@ -344,9 +372,7 @@ class KVCache {
       kernels::convert(key.data(), key.size(), stored);
     });
   }
-  Status renumber() requires RenumberingPolicy<Policy> {
-    return renumber_with([](T*, Position) {});
-  }
+  Status renumber() requires RenumberingPolicy<Policy> { return renumber_with(nullptr); }
 
   /// Removes all tokens; memory and options stay. It allocates where heads share memory or
   /// an adaptive budget; if that fails, nothing has changed.
@@ -363,12 +389,14 @@ class KVCache {
     }
     for (Policy& policy : policies_) policy.reset();
     std::fill(tokens_.begin(), tokens_.end(), std::size_t{0});
+    shrink();
     workspace_.discard();
   }
 
-  /// Becomes a fork of another cache of the same shape, options and budget, in memory of its own.
-  /// It allocates nothing over EngineStorage. O(slots in use x head_dim) per head.
-  /// \throws std::invalid_argument if they are not the same, or this one's pages are too few; and
+  /// Becomes a fork of another cache of the same shape, options and budget, in memory of its own
+  /// (over PooledStorage in shared pages). It allocates nothing over EngineStorage. O(slots in use
+  /// x head_dim) per head. \throws std::invalid_argument if they are not the same, or this one's
+  /// pages are too few; and
   ///         nothing has changed
   void copy_from(const KVCache& other) requires std::equality_comparable<Options> {
     if (this == &other) return;
@@ -441,6 +469,14 @@ class KVCache {
       rows.push_back(in.take_bytes(policies[head].size() * (row_.key + row_.value) * sizeof(T)));
     }
     in.expect_end();
+    if constexpr (claims_slots) {
+      for (std::size_t head = 0; head < policies.size(); ++head) {
+        for (Slot slot = 0; slot < policies[head].size(); ++slot) {
+          storage_.claim(head / shape_.kv_heads, slot);
+        }
+      }
+      require(storage_.grant(), "free pages", "too few", "enough for the tokens of the snapshot");
+    }
     policies_ = std::move(policies);
     tokens_ = std::move(tokens);
     workspace_.discard();
@@ -450,11 +486,13 @@ class KVCache {
         if (count > 0) std::memcpy(static_cast<void*>(to), from, count * sizeof(T));
         from += count * sizeof(T);
       };
-      for (std::size_t slot = 0; slot < policies_[head].size(); ++slot) {
+      for (Slot slot = 0; slot < policies_[head].size(); ++slot) {
+        make_writable(head, slot);
         read(keys_of(head)[slot], row_.key);
         read(values_of(head)[slot], row_.value);
       }
     }
+    shrink();
   }
 
   [[nodiscard]] const CacheShape& shape() const noexcept { return shape_; }
@@ -532,6 +570,7 @@ class KVCache {
         placed_(shape_.kv_heads),
         tokens_(shape_.layers),
         allocator_(make_allocator()) {
+    if constexpr (claims_slots) storage_.reserve(slots_of_memory());
     for (std::size_t head = 0; head < policies_.size(); ++head) {
       const std::size_t slots = storage_.slots(head / shape_.kv_heads, head % shape_.kv_heads);
       require(slots >= policies_[head].slots() || can_grow(), "slots of memory", slots,
@@ -649,6 +688,31 @@ class KVCache {
   [[nodiscard]] KvView<T> values_of(std::size_t at) noexcept {
     return storage_.values(at / shape_.kv_heads, at % shape_.kv_heads);
   }
+  /// Before a slot of head `at` is written.
+  void make_writable([[maybe_unused]] std::size_t at, [[maybe_unused]] Slot slot) noexcept {
+    if constexpr (claims_slots) storage_.make_writable(at / shape_.kv_heads, slot);
+  }
+  /// Whether the next token of a layer can be written.
+  [[nodiscard]] bool claim_next(std::size_t layer) noexcept requires claims_slots {
+    std::size_t unknown = 0;
+    for (const Policy& policy : heads_of(layer)) {
+      const Slot slot = policy.next_slot();
+      slot == no_slot ? static_cast<void>(++unknown) : storage_.claim(layer, slot);
+    }
+    for (; unknown > 0; --unknown) storage_.claim(layer, no_slot);
+    return storage_.grant();
+  }
+  /// After tokens were taken away.
+  void shrink() noexcept {
+    if constexpr (claims_slots) {
+      for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
+        std::size_t slots = 0;
+        for (const Policy& policy : heads_of(layer)) slots = std::max(slots, policy.size());
+        storage_.shrink(layer, slots);
+      }
+    }
+  }
+
   [[nodiscard]] bool can_grow() const noexcept {
     if constexpr (GrowingStorage<Storage>)
       return storage_.can_grow();
@@ -669,25 +733,48 @@ class KVCache {
            (block.outputs.empty() || block.outputs.size() == block.tokens * shape_.output_width());
   }
 
+  template <ElementOf<T> E>
+  using Block = PendingBlock<T, Policy, Storage, E>;
+
   template <ElementOf<T> E, class Execute>
-  Status prefill_block(std::size_t layer, LayerBlock<E> block, Execute& execute) {
-    const std::size_t tokens = block.tokens = block.keys.size() / shape_.key_width();
+  Status prefill_block(std::size_t layer, const LayerBlock<E>& block, Execute& execute) {
+    std::optional<Block<E>> pending;
+    Status status = begin_block(layer, block, pending);
+    if (!pending) return status;
+    run_bodies(execute, shape_.kv_heads,
+               [&](std::size_t head) { pending->score(head, options_.group); });
+    status = select_block(*pending);
+    return status == Status::ok ? commit_block(*pending) : status;
+  }
+
+  /// A prefill has three parts, and the heads are scored between the first two.
+  /// \param pending receives the block if it is valid and has a token
+  template <ElementOf<T> E>
+  Status begin_block(std::size_t layer, LayerBlock<E> block, std::optional<Block<E>>& pending) {
+    block.tokens = block.keys.size() / shape_.key_width();
     if (!fits(layer, block)) return Status::wrong_size;
-    if (tokens == 0) return Status::ok;
+    if (block.tokens == 0) return Status::ok;
     if (!are_finite<T>(block.keys) || !are_finite<T>(block.values)) return Status::not_finite;
-    PendingBlock<T, Policy, Storage, E> pending(shape_, layer, heads_of(layer), storage_, block);
-    Status status = pending.score(options_.group, execute);
+    pending.emplace(shape_, layer, heads_of(layer), storage_, block);
+    return Status::ok;
+  }
+  template <ElementOf<T> E>
+  Status select_block(Block<E>& pending) {
+    const Status status = pending.status();
     if (status != Status::ok) return status;
     if constexpr (divides_layers) {
-      if (budget_.is_adaptive() && shape_.window(layer) == 0) {
+      if (budget_.is_adaptive() && shape_.window(pending.layer()) == 0) {
         pending.divide(capacity_of(options_), recent_of(options_), budget_.floor());
       }
     }
-    status = pending.select();
-    if (status != Status::ok) return status;
+    return pending.select();
+  }
+  template <ElementOf<T> E>
+  Status commit_block(Block<E>& pending) noexcept {
+    if (!pending.has_memory()) return Status::no_memory;
     pending.commit(history_);
-    tokens_[layer] += tokens;
-    finish(layer);
+    tokens_[pending.layer()] += pending.tokens();
+    finish(pending.layer());
     return Status::ok;
   }
 
@@ -728,11 +815,15 @@ class KVCache {
         return Status::no_memory;
       }
     }
+    if constexpr (claims_slots) {
+      if (!claim_next(layer)) return Status::no_memory;
+    }
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
       const std::size_t at = index(layer, head);
       if constexpr (shares_slots) allocator_.reserve(at, std::span(policies_), storage_);
       const Placement placement = policies_[at].place(position);
       placed_[head] = placement.slot;
+      make_writable(at, placement.slot);
       fetch_to_write(keys_of(at)[placement.slot], row_.key * sizeof(T));
       fetch_to_write(values_of(at)[placement.slot], row_.value * sizeof(T));
       if (!placements.empty()) placements[head] = placement;
@@ -793,7 +884,7 @@ class KVCache {
                              output);
   }
 
-  /// Renumbers all tokens, and calls turn(its key, by) for each.
+  /// Renumbers all tokens, and calls turn(its key, by) for each that moves, unless that is null.
   template <class Turn>
   Status renumber_with(const Turn& turn) {
     const Position newest = policies_[0].newest();
@@ -807,12 +898,26 @@ class KVCache {
     if (newest == no_position) return Status::ok;
     std::vector<Policy> renumbered = policies_;
     for (Policy& policy : renumbered) policy.renumber(static_cast<Position>(positions) - 1);
-    for (std::size_t head = 0; head < policies_.size(); ++head) {
-      const auto before = policies_[head].positions();
-      const auto after = renumbered[head].positions();
-      for (std::size_t slot = 0; slot < before.size(); ++slot) {
-        if (before[slot] != no_position) turn(keys_of(head)[slot], after[slot] - before[slot]);
+    if constexpr (!std::is_null_pointer_v<Turn>) {
+      const auto for_each_moved = [&](const auto& use) {
+        for (std::size_t head = 0; head < policies_.size(); ++head) {
+          const auto before = policies_[head].positions();
+          const auto after = renumbered[head].positions();
+          for (Slot slot = 0; slot < before.size(); ++slot) {
+            if (before[slot] != after[slot]) use(head, slot, after[slot] - before[slot]);
+          }
+        }
+      };
+      if constexpr (claims_slots) {
+        for_each_moved([&](std::size_t head, Slot slot, Position) {
+          storage_.claim(head / shape_.kv_heads, slot);
+        });
+        if (!storage_.grant()) return Status::no_memory;
       }
+      for_each_moved([&](std::size_t head, Slot slot, Position by) {
+        make_writable(head, slot);
+        turn(keys_of(head)[slot], by);
+      });
     }
     policies_ = std::move(renumbered);
     workspace_.discard();

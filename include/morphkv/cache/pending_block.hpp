@@ -37,8 +37,9 @@ struct LayerBlock {
   const BlockMask* mask = nullptr;  ///< null: causal
 };
 
-/// Takes a block through score(), divide() where heads share a budget, select() and commit(). Until
-/// commit(), which neither fails nor allocates, no head has changed.
+/// Takes a block through score() of every head, divide() where heads share a budget, select(),
+/// has_memory() and commit(). Until commit(), which neither fails nor allocates, no head has
+/// changed.
 template <Storable T, EvictionPolicy Policy, CacheStorage<T> Storage, ElementOf<T> E>
 class PendingBlock {
  public:
@@ -65,16 +66,20 @@ class PendingBlock {
     return failed == statuses.end() ? Status::ok : *failed;
   }
 
-  /// Attention of the block, and the scores that its queries give. Heads run on the executor.
-  template <class Execute>
-  [[nodiscard]] Status score(GroupFusion fusion, Execute& execute) {
-    const Position first = heads_[0].newest() + 1;
-    run_bodies(execute, heads_.size(), [&](std::size_t head) {
-      PrefillAttention<T, E> attention(prefill_head(head, fusion));
-      auto& selection =
-          selections_[head].emplace(heads_[head].score_block(first, attention.rows()));
-      if (selection.status == Status::ok) selection.status = attention.finish_outputs();
-    });
+  [[nodiscard]] std::size_t layer() const noexcept { return layer_; }
+  [[nodiscard]] std::size_t tokens() const noexcept { return block_.tokens; }
+
+  /// Attention of the block in one head, and the scores that its queries give. Heads may be scored
+  /// at the same time.
+  void score(std::size_t head, GroupFusion fusion) {
+    PrefillAttention<T, E> attention(prefill_head(head, fusion));
+    auto& selection = selections_[head].emplace(
+        heads_[head].score_block(heads_[head].newest() + 1, attention.rows()));
+    if (selection.status == Status::ok) selection.status = attention.finish_outputs();
+  }
+
+  /// Of the first head whose score failed.
+  [[nodiscard]] Status status() const noexcept {
     for (const auto& selection : selections_) {
       if (selection->status != Status::ok) return selection->status;
     }
@@ -104,16 +109,30 @@ class PendingBlock {
       const Policy& policy = resized_.empty() ? heads_[head] : resized_[head];
       const Status status = policy.select(*selections_[head]);
       if (status != Status::ok) return status;
-      if constexpr (GrowingStorage<Storage>) {
-        for (const Slot slot : selections_[head]->slots) {
-          if (slot != no_slot && slot >= storage_.slots(layer_, head)) return Status::no_memory;
-        }
-      }
     }
     return Status::ok;
   }
 
-  /// Writes the tokens that stay. \pre select() == Status::ok
+  /// Whether there is memory for the tokens that stay. \pre select() == Status::ok
+  [[nodiscard]] bool has_memory() noexcept {
+    bool has_all = true;
+    if constexpr (ClaimedStorage<Storage> || GrowingStorage<Storage>) {
+      for (std::size_t head = 0; head < heads_.size(); ++head) {
+        for (const Slot slot : selections_[head]->slots) {
+          if (slot == no_slot) continue;
+          if constexpr (ClaimedStorage<Storage>) {
+            storage_.claim(layer_, slot);
+          } else {
+            has_all = has_all && slot < storage_.slots(layer_, head);
+          }
+        }
+      }
+    }
+    if constexpr (ClaimedStorage<Storage>) has_all = storage_.grant();
+    return has_all;
+  }
+
+  /// Writes the tokens that stay. \pre has_memory(), and nothing was written to the storage since
   void commit(DraftHistory<T>& history) noexcept {
     if constexpr (DivisibleStorage<Storage>) {
       if (!resized_.empty()) storage_.divide(layer_, resized_slots_);
@@ -128,6 +147,9 @@ class PendingBlock {
       const E* from_key = block_.keys.data() + head * shape_.head_dim;
       const E* from_value = block_.values.data() + head * value_dim;
       for (const Slot slot : selections_[head]->slots) {
+        if constexpr (ClaimedStorage<Storage>) {
+          if (slot != no_slot) storage_.make_writable(layer_, slot);
+        }
         const auto write = [&](T* key, T* value) {
           kernels::convert(from_key, shape_.head_dim, key);
           kernels::convert(from_value, value_dim, value);

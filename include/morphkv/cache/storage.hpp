@@ -19,7 +19,8 @@ namespace morphkv { inline namespace MORPHKV_ABI {
 // clang-format off
 
 /// Where the keys and values of every head lie. The views of a head's keys and values have the same
-/// strides and pages. OwnedStorage, EngineStorage and SharedStorage are the library's own.
+/// strides and pages. OwnedStorage, EngineStorage, SharedStorage and PooledStorage are the
+/// library's own.
 template <class S, class T>
 concept CacheStorage =
     Storable<T> && std::movable<S> &&
@@ -68,6 +69,23 @@ template <class S>
 concept GrowingStorage = requires(const S& constant) {
   { constant.can_grow() } noexcept -> std::same_as<bool>;
 };
+
+/// A storage that is asked before a slot is written, since it takes memory for it then, or ends the
+/// sharing of what lies there. First all slots of a call are claimed; if the claims are granted, the
+/// cache makes each slot writable before it writes it, and that cannot fail.
+template <class S>
+concept ClaimedStorage =
+    requires(S storage, std::size_t layer, Slot slot, std::span<const std::size_t> slots) {
+      /// Told once, before anything else: the slots that every head may have, [layers][kv_heads].
+      { storage.reserve(slots) };
+      /// no_slot: one in use that is not known yet; claimed after those that are.
+      { storage.claim(layer, slot) } noexcept;
+      /// Ends the claims of a call. False: there is no memory, and nothing has changed.
+      { storage.grant() } noexcept -> std::same_as<bool>;
+      { storage.make_writable(layer, slot) } noexcept;
+      /// Slots from `slot` on are in use in no head of the layer.
+      { storage.shrink(layer, std::size_t{slot}) } noexcept;
+    };
 // clang-format on
 
 }}  // namespace morphkv::v0

@@ -59,7 +59,7 @@ enum class [[nodiscard]] Status{
     out_of_step,  ///< a row without a token placed since the last one, or layers at other tokens
     full,         ///< every slot is in use and the policy keeps all tokens
     nothing_to_evict,  ///< every slot is in use and every token is protected
-    no_memory,         ///< the engine's pages have no slot for the token
+    no_memory,         ///< the engine's pages have no slot for the token, or no page is free
     too_far_back,      ///< a rollback asks for more tokens than the history holds
     no_sequence,       ///< an id of a pool names no sequence, or was named before in the same call
 };
@@ -77,7 +77,7 @@ enum class [[nodiscard]] Status{
       "a row was observed with no token placed before it, or layers are at other tokens",
       "all slots are in use and the policy evicts nothing",
       "all slots are in use and every token is protected",
-      "the engine's pages have no slot for the token",
+      "the engine's pages have no slot for the token, or no page is free",
       "the history does not reach back that far",
       "the pool has no such sequence, or it is named twice",
   };

@@ -199,6 +199,18 @@ class EvictionHead {
     return morphkv::can_place(plan_.rules, view(), position, state());
   }
 
+  /// The slot that place() will choose, if it can place; no_slot where all slots are in use and the
+  /// token before was not observed, so that the scores are not final. O(1), but O(slots) where no
+  /// victim is known.
+  [[nodiscard]] Slot next_slot() const noexcept {
+    if (has_free_slot()) return free_slot(state());
+    if (plan_.rules.schedule == Schedule::sliding) {
+      return slot_of_arrival(plan_.rules, view(), state().arrived - plan_.rules.capacity);
+    }
+    if (state().awaits_row != 0) return no_slot;
+    return state().victim != no_slot ? state().victim : lowest();
+  }
+
   /// The slot for the next token: a free one, or that of the victim. O(1), but O(slots) where the
   /// token before was not observed.
   [[nodiscard]] Placement place(Position position) noexcept {

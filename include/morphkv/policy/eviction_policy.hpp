@@ -65,6 +65,14 @@ concept RevocablePolicy = EvictionPolicy<P> && requires(P policy, const P& const
   { policy.rollback(std::size_t{}) } noexcept -> std::same_as<std::span<const Slot>>;
 };
 
+/// A policy that says which slot place() will choose; see ScoredEviction. A cache whose storage is
+/// asked before it is written (ClaimedStorage) needs it.
+template <class P>
+concept ForeseeingPolicy = EvictionPolicy<P> && requires(const P& constant) {
+  /// no_slot if it is not known: that of a victim which no row has chosen yet.
+  { constant.next_slot() } noexcept -> std::same_as<Slot>;
+};
+
 /// A policy that ranks tokens by their keys or values. For a block it finds them in PromptRows.
 template <class P>
 concept StoringPolicy =
