@@ -4,10 +4,12 @@
 
 #include <atomic>
 #include <cstddef>
+#include <span>
 #include <thread>
 #include <vector>
 
 #include "support/contenders.hpp"
+#include "support/pool_duel.hpp"
 #include "support/script.hpp"
 
 namespace morphkv::testing::parallel_test { namespace {
@@ -73,6 +75,48 @@ TEST(ParallelForks, CopiesShareNothing) {
   EXPECT_EQ(outputs[1], outputs[3]);
   EXPECT_NE(outputs[0], outputs[1]);
   EXPECT_EQ(Script(0).decode(origin, 40), outputs[0]);
+}
+
+TEST(ParallelPool, ThreadsChangeNothing) {
+  const CacheShape shape{.layers = 2, .query_heads = 6, .kv_heads = 3, .head_dim = 8};
+  const MorphKV::Options options{.capacity = 20, .window = 4};
+  for (const std::size_t threads : {2U, 5U}) {
+    const Threads execute{threads};
+    PoolDuel<Eigen::half, MorphKVSum> duel(shape, 60, 4, HeadOrder::hnd, 1);
+    for (int i = 0; i < 3; ++i) duel.create(options, Budget::uniform());
+    duel.prefill(duel.ids(), {5, 17, 33}, execute);
+    duel.fork(duel.ids()[1]);
+    for (std::size_t step = 0; step < 20; ++step) duel.step(duel.ids(), true, execute);
+    duel.prefill(duel.ids(), {9, 0, 1, 25}, execute);
+    duel.compare();
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(ParallelPool, SequencesMayAttendAtTheSameTime) {
+  const CacheShape shape{.layers = 1, .query_heads = 4, .kv_heads = 2, .head_dim = 8};
+  using Pool = SequencePool<float, MorphKV>;
+  std::vector<float> memory(40 * Pool::page_elements(shape, 4));
+  Pool pool(shape, memory, 4);
+  std::vector<Pool::Id> ids{pool.create({.capacity = 20, .window = 4})};
+  (void)Script().prefill(pool[ids[0]], 30);
+  while (ids.size() < 3) ids.push_back(pool.fork(ids[0]));
+  KVCache<float, MorphKV> alone(shape, {.capacity = 20, .window = 4});
+  (void)Script().prefill(alone, 30);
+  for (int step = 0; step < 20; ++step) {
+    const Tokens token = Script().at(shape, 0, alone.next_position(0));
+    for (const Pool::Id id : ids) Script().append(pool[id]);
+    std::vector<std::vector<float>> outputs(3, std::vector<float>(shape.output_width()));
+    std::vector<std::thread> workers;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      workers.emplace_back([&, i] {
+        EXPECT_EQ(pool[ids[i]].attend(0, token.queries, std::span<float>(outputs[i])), Status::ok);
+      });
+    }
+    for (std::thread& worker : workers) worker.join();
+    const std::vector<float> expected = Script().decode(alone, 1);
+    for (const std::vector<float>& output : outputs) ASSERT_EQ(output, expected);
+  }
 }
 
 }  // namespace

@@ -12,7 +12,6 @@
 #include <set>
 #include <span>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -34,16 +33,6 @@ constexpr std::size_t page_size = 4;
 std::vector<Eigen::half> memory_for(std::size_t pages) {
   return std::vector<Eigen::half>(pages * Pool::page_elements(shape, page_size) + 3);
 }
-
-/// Every head of every sequence on a thread of its own.
-struct ManyThreads {
-  template <class Body>
-  void operator()(std::size_t count, Body&& body) const {
-    std::vector<std::thread> threads;
-    for (std::size_t i = 0; i < count; ++i) threads.emplace_back([&body, i] { body(i); });
-    for (std::thread& thread : threads) thread.join();
-  }
-};
 
 // ---- Scripts against caches that own their memory
 
@@ -135,16 +124,6 @@ TYPED_TEST(SequencePoolTest, EverySequenceIsWhatItWouldBeAlone) {
     live<T, Contender>(size, size == 3 ? HeadOrder::nhd : HeadOrder::hnd, 220);
     if (this->HasFatalFailure()) return;
   }
-}
-
-TEST(SequencePool, ThreadsChangeNothing) {
-  PoolDuel<Eigen::half, MorphKVSum> duel(shape, 60, page_size, HeadOrder::hnd, 1);
-  for (int i = 0; i < 3; ++i) duel.create(options, Budget::uniform());
-  duel.prefill(duel.ids(), {5, 17, 33}, ManyThreads());
-  duel.fork(duel.ids()[1]);
-  for (std::size_t step = 0; step < 20; ++step) duel.step(duel.ids(), true, ManyThreads());
-  duel.prefill(duel.ids(), {9, 0, 1, 25}, ManyThreads());
-  duel.compare();
 }
 
 // ---- Pages
@@ -365,6 +344,50 @@ TEST(SequencePool, RollbackRestoreAndRenumberLeaveTheOtherAlone) {
   KVCache<float, MorphKV> saved(shape, with_history);
   (void)Script(8).prefill(saved, 11);
   change([&](auto& cache) { cache.restore(saved.save()); });
+  const std::size_t free = pool.free_pages();
+  pool[origin].restore(saved.save());
+  EXPECT_EQ(pool.free_pages(), free + 2 * 2) << "11 tokens need three of five pages per layer";
+}
+
+/// The tokens of a block that stay in a rollback may come to other slots than they had.
+TEST(SequencePool, ABlockThatIsTakenBackInPartMayNeedOtherPages) {
+  MorphKV::Options with_history = options;
+  with_history.history = 6;
+  using Floats = SequencePool<float, MorphKV>;
+  std::size_t elsewhere = 0;
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    const Script script(seed);
+    KVCache<float, MorphKV> alone(shape, with_history);
+    (void)script.prefill(alone, 30);
+    (void)script.prefill(alone, 6);
+    std::set<std::pair<std::size_t, Slot>> block;  // pages of the block, which has one per slot
+    const auto for_each_slot_of_block = [&](const auto& use) {
+      for (std::size_t head = 0; head < shape.heads(); ++head) {
+        const std::size_t layer = head / shape.kv_heads;
+        const auto positions = alone.positions(layer, head % shape.kv_heads);
+        for (Slot slot = 0; slot < positions.size(); ++slot) {
+          if (positions[slot] >= 30) use(std::pair(layer, slot));
+        }
+      }
+    };
+    for_each_slot_of_block([&](const auto& page) { block.insert(page); });
+    std::vector<float> memory((40 + block.size()) * Floats::page_elements(shape, 1));
+    Floats pool(shape, memory, 1);
+    const auto origin = pool.create(with_history);
+    (void)script.prefill(pool[origin], 30);
+    (void)script.prefill(pool[origin], 6);
+    const auto fork = pool.fork(origin);
+    const auto before = pool[fork].save();
+    EXPECT_EQ(pool[fork].rollback(2), Status::no_memory);
+    EXPECT_EQ(pool.free_pages(), block.size());
+    EXPECT_EQ(pool[fork].save(), before);
+    pool.release(origin);
+    ASSERT_EQ(pool[fork].rollback(2), Status::ok);
+    ASSERT_EQ(alone.rollback(2), Status::ok);
+    EXPECT_EQ(pool[fork].save(), alone.save());
+    for_each_slot_of_block([&](const auto& page) { elsewhere += block.contains(page) ? 0U : 1U; });
+  }
+  EXPECT_GT(elsewhere, 0U);
 }
 
 TEST(SequencePool, CallsBesideStepsNeedPagesToo) {
@@ -478,6 +501,18 @@ TEST(SequencePool, APoolMovesWithItsSequences) {
   EXPECT_EQ(second[id].save(), alone.save());
   EXPECT_EQ(second.free_pages(), 10U) << "the copy shares all pages";
   second.release(id);
+  EXPECT_EQ(second.free_pages(), 10U);
+
+  std::vector<Eigen::half> other_memory = memory_for(20);
+  Pool other(shape, other_memory, page_size);
+  const Pool::Id stranger = other.create(options);
+  (void)Script().prefill(other[stranger], 3);
+  const auto before = other[stranger].save();
+  expect_refused([&] { other[stranger].copy_from(second[fork]); },
+                 "other = a cache in another pool");
+  EXPECT_EQ(other[stranger].save(), before);
+  other[stranger].restore(second[fork].save());
+  EXPECT_EQ(other[stranger].save(), alone.save());
   second.release(fork);
   EXPECT_EQ(second.free_pages(), 20U);
 }

@@ -211,7 +211,8 @@ class KVCache {
   }
 
   /// The same for an engine that writes keys and values itself, to the slots in `placements`,
-  /// [kv_heads]. (With a history, what lay there is saved first.)
+  /// [kv_heads]. (With a history, what lay there is saved first; pages of a pool are not shared
+  /// afterwards.)
   Status place(std::size_t layer, Position position, std::span<Placement> placements) noexcept
       requires(!StoringPolicy<Policy>) {
     if (placements.size() != shape_.kv_heads) return Status::wrong_size;
@@ -394,15 +395,19 @@ class KVCache {
   }
 
   /// Becomes a fork of another cache of the same shape, options and budget, in memory of its own
-  /// (over PooledStorage in shared pages). It allocates nothing over EngineStorage. O(slots in use
-  /// x head_dim) per head. \throws std::invalid_argument if they are not the same, or this one's
-  /// pages are too few; and
-  ///         nothing has changed
+  /// (over PooledStorage in shared pages). It allocates nothing over EngineStorage.
+  /// O(slots in use x head_dim) per head.
+  /// \throws std::invalid_argument if they are not the same, this one's pages are too few, or the
+  ///         other lies in another pool; and nothing has changed
   void copy_from(const KVCache& other) requires std::equality_comparable<Options> {
     if (this == &other) return;
     require(shape_ == other.shape_, "other", "a cache of another shape", "one of the same shape");
     require(options_ == other.options_ && budget_ == other.budget_ && shared_ == other.shared_,
             "other", "a cache of other options or budget", "one of the same options and budget");
+    if constexpr (claims_slots) {
+      require(storage_.can_become(other.storage_), "other", "a cache in another pool",
+              "one in the same pool");
+    }
     if constexpr (std::copyable<Storage>) {
       *this = KVCache(other);
     } else {

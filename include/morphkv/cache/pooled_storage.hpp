@@ -173,6 +173,10 @@ class PooledStorage {
     std::copy_n(pool_->data(before), layout_.elements(), pool_->data(table_[at]));
     pool_->give_back(before);
   }
+  /// Whether the other storage shares this one's pool.
+  [[nodiscard]] bool can_become(const PooledStorage& other) const noexcept {
+    return pool_ == other.pool_;
+  }
   /// Gives the pages back that are not needed for the first `slots` slots of a layer.
   void shrink(std::size_t layer, std::size_t slots) noexcept {
     const std::size_t needed = pages_for(slots, layout_.page_size);

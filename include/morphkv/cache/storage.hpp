@@ -85,6 +85,8 @@ concept ClaimedStorage =
       { storage.make_writable(layer, slot) } noexcept;
       /// Slots from `slot` on are in use in no head of the layer.
       { storage.shrink(layer, std::size_t{slot}) } noexcept;
+      /// Whether a copy of the other storage can take this one's place.
+      { storage.can_become(storage) } noexcept -> std::same_as<bool>;
     };
 // clang-format on
 
