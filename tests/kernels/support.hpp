@@ -19,6 +19,7 @@
 #include "morphkv/core/aligned_buffer.hpp"
 #include "morphkv/core/logits.hpp"
 #include "morphkv/kernels/dispatch.hpp"
+#include "support/is_near.hpp"
 
 namespace morphkv::testing {
 
@@ -53,12 +54,6 @@ class OnIsa {
 /// vectors and two more; for vectors of 4, 8, 16 and 32 lanes, and the tiles of the kernels.
 inline std::vector<std::size_t> sizes() {
   return {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 34, 63, 64, 65, 66, 130, 258, 513};
-}
-
-/// Whether a number is what ASSERT_NEAR accepts, in a fraction of its time: for loops over millions
-/// of numbers, where the macro speaks only of the first one that is not.
-inline bool is_near(double actual, double expected, double tolerance) {
-  return std::abs(actual - expected) <= tolerance;
 }
 
 /// A logit in double.

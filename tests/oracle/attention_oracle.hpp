@@ -40,13 +40,14 @@ inline std::vector<double> softmax(std::vector<double> logits) {
 /// query . key / sqrt(head_dim) for each of these tokens.
 inline std::vector<double> logits_over(std::span<const float> query, const Sequence& sequence,
                                        std::span<const Position> tokens) {
-  std::vector<double> logits;
+  std::vector<double> logits(tokens.size());
+  double* logit = logits.data();
   for (const Position token : tokens) {
     const double* key = sequence.keys.at(static_cast<std::size_t>(token)).data();
     const float* q = query.data();
     double dot = 0;
     for (std::size_t d = 0; d < sequence.head_dim; ++d) dot += double{q[d]} * key[d];
-    logits.push_back(dot / std::sqrt(static_cast<double>(sequence.head_dim)));
+    *logit++ = dot / std::sqrt(static_cast<double>(sequence.head_dim));
   }
   return logits;
 }

@@ -23,10 +23,9 @@ namespace morphkv::testing {
 /// The tokens a policy holds, ascending.
 template <class Policy>
 std::vector<Position> kept(const Policy& policy) {
-  std::vector<Position> positions;
-  for (const Position position : policy.positions()) {
-    if (position != no_position) positions.push_back(position);
-  }
+  const std::span<const Position> all = policy.positions();
+  std::vector<Position> positions(all.begin(), all.end());
+  std::erase(positions, no_position);
   std::sort(positions.begin(), positions.end());
   return positions;
 }
@@ -43,10 +42,10 @@ inline oracle::Row draw_row(Weights kind, std::span<const Position> tokens, Rand
 /// A row by position in the order of slots.
 inline std::vector<float> in_slot_order(const oracle::Row& row,
                                         std::span<const Position> positions) {
-  std::vector<float> weights;
+  std::vector<float> weights(positions.size());
+  float* weight = weights.data();
   for (const Position position : positions) {
-    weights.push_back(position == no_position ? 0.0F
-                                              : static_cast<float>(oracle::weight(row, position)));
+    *weight++ = position == no_position ? 0.0F : static_cast<float>(oracle::weight(row, position));
   }
   return weights;
 }
