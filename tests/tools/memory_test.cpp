@@ -21,11 +21,20 @@ namespace morphkv::testing::memory_test { namespace {
 
 using nlohmann::ordered_json;
 
+constexpr std::size_t odd_windows[] = {0, 7, 0, 500, 7};
 const std::vector<CacheShape> odd_shapes = {
     {.layers = 1, .query_heads = 1, .kv_heads = 1, .head_dim = 1},
     {.layers = 3, .query_heads = 6, .kv_heads = 3, .head_dim = 7},
     {.layers = 2, .query_heads = 8, .kv_heads = 1, .head_dim = 80},
-    {.layers = 5, .query_heads = 4, .kv_heads = 4, .head_dim = 64}};
+    {.layers = 5, .query_heads = 4, .kv_heads = 4, .head_dim = 64},
+    {.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 24, .value_dim = 16},
+    {.layers = 3,
+     .query_heads = 6,
+     .kv_heads = 1,
+     .head_dim = 40,
+     .value_dim = 32,
+     .values_in_keys = true},
+    {.layers = 5, .query_heads = 4, .kv_heads = 2, .head_dim = 16, .windows = odd_windows}};
 
 template <class T, class Policy>
 void expect_weighs_what_it_is(const typename Policy::Options& options) {
@@ -84,10 +93,15 @@ TEST(ModelConfig, HasTheShapeOfAnyModelType) {
 TEST(ModelConfig, TakesFeaturesThatAreOff) {
   for (const std::string field :
        {R"("sliding_window": null)", R"("use_sliding_window": false, "sliding_window": 4096)",
-        R"("sliding_window": 512, "max_position_embeddings": 512)", R"("kv_lora_rank": null)",
+        R"("layer_types": ["sliding_attention", "full_attention", "full_attention"],
+           "sliding_window": 512, "max_position_embeddings": 512)",
+        R"("model_type": "qwen2", "sliding_window": 4096)", R"("kv_lora_rank": null)",
         R"("num_kv_shared_layers": 0)", R"("is_encoder_decoder": false)",
-        R"("layer_types": ["full_attention", "full_attention"])"}) {
-    EXPECT_EQ(config_of("{" + field + "," + small_model + "}").shape.layers, 3U) << field;
+        R"("layer_types": ["full_attention", "attention", "full_attention"])"}) {
+    const memory::ModelConfig config = config_of("{" + field + "," + small_model + "}");
+    EXPECT_EQ(config.shape.layers, 3U) << field;
+    EXPECT_TRUE(config.windows.empty()) << field;
+    EXPECT_EQ(config.cache_shape(), config.shape) << field;
   }
 }
 
@@ -95,18 +109,54 @@ TEST(ModelConfig, RefusesCachesThatItCannotCount) {
   const auto expect_refused = [](const std::string& field, const std::string& json) {
     const std::string said = complaint([&] { config_of("{" + json + "," + small_model + "}"); });
     EXPECT_NE(said.find(field), std::string::npos) << json << ": " << said;
-    EXPECT_NE(said.find("this program can"), std::string::npos) << json << ": " << said;
+    EXPECT_NE(said.find("this program "), std::string::npos) << json << ": " << said;
   };
   for (const auto& [field, reason] : memory::detail::other_caches) {
     expect_refused(field, "\"" + std::string(field) + "\": 4");
   }
   expect_refused("is_encoder_decoder = true", R"("is_encoder_decoder": true)");
-  expect_refused("sliding_window = 4096", R"("sliding_window": 4096)");
-  expect_refused("sliding_window = 511",
-                 R"("sliding_window": 511, "max_position_embeddings": 512)");
-  expect_refused("sliding_window = 511", R"("use_sliding_window": true, "sliding_window": 511)");
-  expect_refused("layer_types", R"("layer_types": ["full_attention", "sliding_attention"])");
-  expect_refused("layer_types", R"("layer_types": ["linear_attention"])");
+  for (const std::string type : {"new", "smollm3", "qwen2"}) {
+    expect_refused(
+        "sliding_window = 511: this program does not know which layers of a \"" + type,
+        R"("sliding_window": 511, "use_sliding_window": true, "model_type": ")" + type + "\"");
+  }
+  expect_refused("layer_types has \"linear_attention\"",
+                 R"("layer_types": ["linear_attention", "attention", "attention"])");
+}
+
+TEST(ModelConfig, KnowsWhichLayersSlide) {
+  using Windows = std::vector<std::size_t>;
+  const auto windows = [](const std::string& fields) {
+    return config_of(R"({"num_attention_heads": 2, "hidden_size": 8, "num_hidden_layers": 5,
+                         "sliding_window": 9,)" +
+                     fields + "}")
+        .windows;
+  };
+  EXPECT_EQ(windows(R"("layer_types": ["sliding_attention", "full_attention", "full_attention",
+                                       "sliding_attention", "attention"])"),
+            (Windows{9, 0, 0, 9, 0}));
+  EXPECT_EQ(windows(R"("sliding_window_pattern": 3)"), (Windows{9, 9, 0, 9, 9}));
+  EXPECT_EQ(windows(R"("sliding_window_pattern": 1)"), Windows{});
+  EXPECT_EQ(windows(R"("model_type": "mistral")"), (Windows{9, 9, 9, 9, 9}));
+  EXPECT_EQ(windows(R"("model_type": "gemma2")"), (Windows{9, 0, 9, 0, 9}));
+  EXPECT_EQ(windows(R"("model_type": "qwen2", "use_sliding_window": true, "max_window_layers": 3)"),
+            (Windows{0, 0, 0, 9, 9}));
+  EXPECT_EQ(windows(R"("model_type": "gemma2", "max_position_embeddings": 10)"),
+            (Windows{9, 0, 9, 0, 9}));
+  EXPECT_EQ(windows(R"("model_type": "gemma2", "max_position_embeddings": 9)"), Windows{});
+}
+
+TEST(ModelConfig, CountsLatents) {
+  const memory::ModelConfig config = config_of(
+      R"({"num_attention_heads": 16, "num_key_value_heads": 16, "hidden_size": 2048,
+          "num_hidden_layers": 27, "kv_lora_rank": 512, "qk_rope_head_dim": 64})");
+  EXPECT_EQ(config.shape, (CacheShape{.layers = 27,
+                                      .query_heads = 16,
+                                      .kv_heads = 1,
+                                      .head_dim = 576,
+                                      .value_dim = 512,
+                                      .values_in_keys = true}));
+  EXPECT_EQ(memory::full_bytes<Eigen::half>(config.shape, 10), 10U * 27 * 576 * 2);
 }
 
 TEST(ModelConfig, NamesTheFieldThatIsWrong) {
@@ -141,6 +191,21 @@ void expect_answer(const memory::Question& question, const typename Policy::Opti
   const memory::Answer answer = memory::answer_of(question);
   EXPECT_EQ(answer.policy, (KVCache<T, Policy>(question.model.shape, options).memory()));
   EXPECT_EQ(answer.full, 900U * 2 * 3 * 2 * 8 * sizeof(T));
+}
+
+TEST(Answer, CountsSlidingLayersByTheirWindow) {
+  memory::Question question = question_of("recommended", {{"capacity", "300"}});
+  question.model.windows = {0, 40, 0};
+  const memory::Answer answer = memory::answer_of(question);
+  EXPECT_EQ(answer.policy,
+            (KVCache<Eigen::bfloat16, DecayedMax>(question.model.cache_shape(), recommended(300))
+                 .memory()));
+  EXPECT_EQ(answer.full, (2 * 900U + 40) * 2 * 2 * 8 * 2);
+  const std::string text = memory::answer_text(question, answer);
+  EXPECT_NE(text.find("; 1 of the layers slide over 40 tokens; 16 bits"), std::string::npos)
+      << text;
+  EXPECT_EQ(text.find("full cache of"), std::string::npos) << text;
+  EXPECT_EQ(memory::answer_json(question, answer)["model"]["windows"], nlohmann::json({0, 40, 0}));
 }
 
 TEST(Answer, IsWhatTheCachesOfEachPolicyWeigh) {

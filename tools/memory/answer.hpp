@@ -4,6 +4,7 @@
 #ifndef MORPHKV_TOOLS_MEMORY_ANSWER_HPP
 #define MORPHKV_TOOLS_MEMORY_ANSWER_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -44,17 +45,20 @@ namespace detail {
 
 template <Scalar T>
 [[nodiscard]] Answer answer_in(const Question& question) {
-  const CacheShape& shape = question.model.shape;
+  const CacheShape shape = question.model.cache_shape();
   Answer answer;
-  answer.full = question.tokens * token_bytes<T>(shape);
-  policies::with_policy(
-      question.policy, question.tokens - question.response, question.response,
-      [&]<class Policy>(const typename Policy::Options& options) {
-        policies::require_cache_memory<T>({1, shape.group(), 1, shape.head_dim}, options);
-        answer.policy = expected_memory<T, Policy>(shape, options);
-        answer.slots = policies::slots_of(options);
-        answer.options = policies::describe(options);
-      });
+  answer.full = full_bytes<T>(shape, question.tokens);
+  policies::with_policy(question.policy, question.tokens - question.response, question.response,
+                        [&]<class Policy>(const typename Policy::Options& options) {
+                          CacheShape one_head = shape;
+                          one_head.layers = one_head.kv_heads = 1;
+                          one_head.query_heads = shape.group();
+                          one_head.windows = nullptr;
+                          policies::require_cache_memory<T>(one_head, options);
+                          answer.policy = expected_memory<T, Policy>(shape, options);
+                          answer.slots = policies::slots_of(options);
+                          answer.options = policies::describe(options);
+                        });
   const policies::OptionTexts& given = question.policy.options;
   answer.is_preset =
       question.policy.policy == policies::default_policy && given.size() == given.count("capacity");
@@ -93,7 +97,10 @@ template <Scalar T>
                                    {"layers", shape.layers},
                                    {"query_heads", shape.query_heads},
                                    {"kv_heads", shape.kv_heads},
-                                   {"head_dim", shape.head_dim}}},
+                                   {"head_dim", shape.head_dim},
+                                   {"value_dim", shape.output_dim()},
+                                   {"values_in_keys", shape.values_in_keys},
+                                   {"windows", question.model.windows}}},
                                  {"tokens", question.tokens},
                                  {"batch", question.batch},
                                  {"bits", question.bits},
@@ -125,6 +132,15 @@ template <Scalar T>
 }
 
 namespace detail {
+
+[[nodiscard]] inline std::string windows_text(const ModelConfig& model) {
+  const auto sliding = std::count_if(model.windows.begin(), model.windows.end(),
+                                     [](std::size_t window) { return window > 0; });
+  if (sliding == 0) return "";
+  const std::size_t window = *std::max_element(model.windows.begin(), model.windows.end());
+  return std::to_string(sliding) + " of the layers slide over " + std::to_string(window) +
+         " tokens; ";
+}
 
 [[nodiscard]] inline std::string percent(double share) { return text("%.3g %%", 100 * share); }
 
@@ -164,12 +180,12 @@ namespace detail {
   const ModelConfig& model = question.model;
   const CacheShape& shape = model.shape;
   const std::size_t policy = answer.policy.total();
-  const std::size_t a_token = answer.full / question.tokens;
-  std::string result = model.type + ": " + std::to_string(shape.layers) + " layers, " +
-                       std::to_string(shape.query_heads) + " query heads, " +
-                       std::to_string(shape.kv_heads) + " KV heads, head_dim " +
-                       std::to_string(shape.head_dim) + "; " + std::to_string(question.bits) +
-                       " bits; " + std::to_string(question.tokens) + " tokens";
+  std::string result =
+      model.type + ": " + std::to_string(shape.layers) + " layers, " +
+      std::to_string(shape.query_heads) + " query heads, " + std::to_string(shape.kv_heads) +
+      " KV heads, head_dim " + std::to_string(shape.head_dim) + "; " +
+      (shape.values_in_keys ? "values lie in the keys; " : "") + windows_text(model) +
+      std::to_string(question.bits) + " bits; " + std::to_string(question.tokens) + " tokens";
   if (model.trained > 0 && question.tokens > model.trained) {
     result += " (more than the " + std::to_string(model.trained) + " that it was trained for)";
   }
@@ -188,9 +204,12 @@ namespace detail {
       question.policy.policy + ": " + std::to_string(answer.slots) + " slots per head, everything",
       policy);
   const double factor = static_cast<double>(answer.full) / static_cast<double>(policy);
-  result += "\nFactor saved: " + text(factor < 10 ? "%.2f" : "%.1f", factor) +
-            ". The policy's cache takes the bytes of a full cache of " +
-            std::to_string(policy / a_token) + " tokens.\n";
+  result += "\nFactor saved: " + text(factor < 10 ? "%.2f" : "%.1f", factor) + ".";
+  if (model.windows.empty()) {
+    result += " The policy's cache takes the bytes of a full cache of " +
+              std::to_string(policy / (answer.full / question.tokens)) + " tokens.";
+  }
+  result += "\n";
   result += policy < answer.full ? "" : "The full cache takes less at this length.\n";
   result += "By kind: keys and values " + bytes(answer.policy.keys + answer.policy.values);
   const auto add_kind = [&](const char* name, std::size_t count) {

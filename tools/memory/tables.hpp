@@ -63,7 +63,7 @@ inline constexpr std::array<Window, 3> windows = {
                       "|---|---:|---:|---:|---:|---:|---:|---:|\n";
   for (const KnownModel& model : known_models) {
     const CacheShape& shape = model.shape;
-    const std::size_t token = token_bytes<Stored>(shape);
+    const std::size_t token = full_bytes<Stored>(shape, 1);
     const auto at = [&](std::size_t tokens) {
       return bytes(tokens * token) + (tokens > model.trained ? " *" : "");
     };
@@ -87,7 +87,7 @@ inline constexpr std::array<Window, 3> windows = {
       };
       table +=
           row({model.name, window.name, bytes(total(1024)), bytes(total(2048)), bytes(total(4096)),
-               std::to_string(total(2048) / token_bytes<Stored>(model.shape)) + " tokens"});
+               std::to_string(total(2048) / full_bytes<Stored>(model.shape, 1)) + " tokens"});
     }
   }
   return table;
