@@ -88,9 +88,12 @@ inline void cap_pass(float* logits, std::size_t tokens, float soft_cap) noexcept
 /// Lowers logits by the tokens' distances, in place; see Logits::slopes.
 inline void slope_pass(float* logits, const Position* positions, std::size_t tokens,
                        Position query_position, float slope) noexcept {
-  for (std::size_t t = 0; t < tokens; ++t) {
-    logits[t] -= slope * static_cast<float>(query_position - positions[t]);
+  std::size_t t = 0;
+  for (; t + lanes <= tokens; t += lanes) {
+    const I32s distance = query_position - load_as<I32s>(positions + t);
+    store(logits + t, load(logits + t) - slope * __builtin_convertvector(distance, Floats));
   }
+  for (; t < tokens; ++t) logits[t] -= slope * static_cast<float>(query_position - positions[t]);
 }
 
 /// Turns logits into exp(logit - greatest), in place. \return their sum and that of the sink, which
