@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A KVCache through random calls, on any instruction set and for any kind of logits, in lockstep
 // with a model in double of each of its heads: what is kept, what is stored, and what attention
-// gives; and with a cache over pages on another executor, which must not differ by a bit. Layers
-// that slide, values of their own dimension or in the keys, and quantised numbers are among them.
-// Calls with wrong arguments change nothing.
+// gives; and with a cache over pages and a sequence of a pool on another executor, which must not
+// differ by a bit. Layers that slide, values of their own dimension or in the keys, and quantised
+// numbers are among them. Calls with wrong arguments change nothing, nor do those that find no
+// page.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "fuzz/fuzz_input.hpp"
+#include "fuzz/gtest_failures.hpp"
 #include "support/cache_duel.hpp"
 #include "support/contenders.hpp"
 
@@ -89,7 +91,7 @@ Drawn draw(FuzzBytes& bytes) {
   s.window = 1 + bytes.below(20);
   s.sinks = bytes.below(5);
   s.capacity = s.window + s.sinks + 1 + bytes.below(40);
-  s.max_tokens = 1024;
+  s.max_tokens = bytes.byte() % 4 == 0 ? 250 : 1024;
   s.history = bytes.below(7);
   s.group = bytes.byte() % 2 == 0 ? GroupFusion::max : GroupFusion::mean;
   draw_values(shape, dims, bytes);
@@ -132,6 +134,10 @@ void refuse(Cache& cache, FuzzBytes& bytes) {
   EXPECT_EQ((cache.template prefill_spans<float>(layer, query, key, value, to, spans)),
             Status::wrong_size);
   EXPECT_EQ((cache.template read<float>(shape.layers, query, to)), Status::wrong_size);
+  if constexpr (requires { cache.renumber(Rope{}); }) {
+    const std::vector<float> frequencies(shape.head_dim / 2 + 1);
+    EXPECT_EQ(cache.renumber(Rope{frequencies}), Status::wrong_size);
+  }
   EXPECT_EQ(state_of(cache), before);
   for (const float x : output) EXPECT_EQ(x, 7.0F);
 }
@@ -161,6 +167,36 @@ void look(Cache& cache, FuzzBytes& bytes) {
   EXPECT_EQ(cache.save(), before);
 }
 
+/// A block with spans of tokens that see each other.
+template <class Duel>
+void prefill_spans(Duel& duel, FuzzBytes& bytes) {
+  const std::size_t tokens = 1 + bytes.below(80);
+  std::vector<TokenSpan> spans;
+  for (std::size_t begin = bytes.below(tokens); begin < tokens;) {
+    spans.push_back({begin, begin + 1 + bytes.below(tokens - begin)});
+    begin = spans.back().end + bytes.below(20);
+  }
+  duel.prefill(tokens, spans);
+}
+
+/// Keys are turned, or not.
+template <Storable T, class Duel>
+void renumber(Duel& duel, FuzzBytes& bytes) {
+  const std::size_t dim = duel.cache().shape().head_dim;
+  const std::size_t code = bytes.byte();
+  if (!Scalar<T> || code % 4 == 0) return duel.renumber(nullptr);
+  constexpr float first_frequencies[] = {1, 0.3F, 0.001F, 0};
+  std::vector<float> frequencies(bytes.below(dim / 2 + 1));
+  float frequency = first_frequencies[code / 4 % 4];
+  for (float& each : frequencies) {
+    each = frequency;
+    frequency *= 0.75F;
+  }
+  const std::size_t first = bytes.below(dim - 2 * frequencies.size() + 1);
+  const Rope rope{frequencies, first, code % 2 == 1};
+  duel.renumber(&rope);
+}
+
 template <Storable T, class Contender>
 void play(FuzzBytes& bytes) {
   const Drawn drawn = draw<T>(bytes);
@@ -172,7 +208,7 @@ void play(FuzzBytes& bytes) {
     if (duel.cache().next_position(0) > last) break;
     ++operations;
     const std::size_t code = bytes.byte();
-    switch (code % 14) {
+    switch (code % 16) {
       case 0:
         duel.prefill(1 + bytes.below(80));
         break;
@@ -197,9 +233,15 @@ void play(FuzzBytes& bytes) {
       case 9:
         look(duel.cache(), bytes);
         break;
+      case 10:
+        prefill_spans(duel, bytes);
+        break;
+      case 11:
+        renumber<T>(duel, bytes);
+        break;
       case 7:
       case 8:
-        duel.observe(all_weights[code / 14 % all_weights.size()]);
+        duel.observe(all_weights[code / 16 % all_weights.size()]);
         break;
       default:
         duel.step();
@@ -208,12 +250,6 @@ void play(FuzzBytes& bytes) {
 }
 
 }}  // namespace morphkv::testing
-
-extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
-  ::testing::InitGoogleTest(argc, *argv);
-  ::testing::GTEST_FLAG(throw_on_failure) = true;
-  return 0;
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace morphkv::testing;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "fuzz/fuzz_input.hpp"
+#include "fuzz/gtest_failures.hpp"
 #include "morphkv/policy/recommended.hpp"
 #include "support/contenders.hpp"
 #include "support/duel.hpp"
@@ -292,12 +293,6 @@ void play(FuzzBytes& bytes) {
 }
 
 }}  // namespace morphkv::testing
-
-extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
-  ::testing::InitGoogleTest(argc, *argv);
-  ::testing::GTEST_FLAG(throw_on_failure) = true;
-  return 0;
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace morphkv::testing;

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "fuzz/fuzz_input.hpp"
+#include "fuzz/gtest_failures.hpp"
 #include "morphkv/cache/kv_cache.hpp"
 #include "support/allocation_counter.hpp"
 #include "support/contenders.hpp"
@@ -155,12 +156,6 @@ void play(const CacheShape& shape, FuzzBytes& bytes) {
 }
 
 }}  // namespace morphkv::testing
-
-extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
-  ::testing::InitGoogleTest(argc, *argv);
-  ::testing::GTEST_FLAG(throw_on_failure) = true;
-  return 0;
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace morphkv::testing;

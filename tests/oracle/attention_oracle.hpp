@@ -59,18 +59,17 @@ inline std::vector<double> weights_over(std::span<const float> query, const Sequ
 }
 
 /// The same with the scale and the soft cap of a model, and the sink and the slope of its query
-/// head `head`. The query is that of the newest of the tokens.
+/// head `head`. \param at the query's position
 inline std::vector<double> weights_over(std::span<const float> query, const Sequence& sequence,
                                         std::span<const Position> tokens, const Logits& model,
-                                        std::size_t head) {
+                                        std::size_t head, Position at) {
   std::vector<double> logits = logits_over(query, sequence, tokens);
   for (double& logit : logits) {
     logit *= std::sqrt(static_cast<double>(sequence.head_dim)) * double{model.scale};
     if (model.soft_cap > 0) logit = model.soft_cap * std::tanh(logit / model.soft_cap);
   }
-  const Position newest = *std::max_element(tokens.begin(), tokens.end());
   for (std::size_t t = 0; t < tokens.size(); ++t) {
-    logits[t] -= double{model.slope(head)} * (newest - tokens[t]);
+    logits[t] -= double{model.slope(head)} * (at - tokens[t]);
   }
   logits.push_back(model.sink(head));
   std::vector<double> weights = softmax(std::move(logits));
@@ -82,7 +81,8 @@ inline std::vector<double> weights_over(std::span<const float> query, const Sequ
 inline std::vector<double> weighted_values(const std::vector<double>& weights,
                                            const Sequence& sequence,
                                            std::span<const Position> tokens) {
-  std::vector<double> output(sequence.values.front().size(), 0.0);
+  const auto any = static_cast<std::size_t>(tokens.front());
+  std::vector<double> output(sequence.values.at(any).size(), 0.0);
   for (std::size_t t = 0; t < tokens.size(); ++t) {
     const double* value = sequence.values.at(static_cast<std::size_t>(tokens[t])).data();
     const double weight = weights[t];
@@ -96,7 +96,8 @@ inline std::vector<double> weighted_values(const std::vector<double>& weights,
 inline std::vector<double> weighted_magnitudes(const std::vector<double>& weights,
                                                const Sequence& sequence,
                                                std::span<const Position> tokens) {
-  std::vector<double> output(sequence.values.front().size(), 0.0);
+  const auto any = static_cast<std::size_t>(tokens.front());
+  std::vector<double> output(sequence.values.at(any).size(), 0.0);
   for (std::size_t t = 0; t < tokens.size(); ++t) {
     const double* value = sequence.values.at(static_cast<std::size_t>(tokens[t])).data();
     const double weight = weights[t];

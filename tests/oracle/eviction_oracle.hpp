@@ -11,6 +11,7 @@
 #include <deque>
 #include <functional>
 #include <limits>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -132,6 +133,28 @@ class EvictionOracle {
     if (options_.timing == Timing::after_attention && over_capacity()) {
       evict_least(options_.protection.recent);
     }
+  }
+
+  /// The tokens held get positions without gaps, up to `newest` for the newest that has come.
+  void renumber(Position newest) {
+    std::vector<Token>& tokens = history_.tokens;
+    const bool holds_newest = !tokens.empty() && tokens.back().position == newest_;
+    const Position last = holds_newest ? newest : newest - 1;
+    const auto renumbered = [&](const auto& by_position) {
+      std::decay_t<decltype(by_position)> result(static_cast<std::size_t>(newest) + 1);
+      for (std::size_t i = 0; i < tokens.size(); ++i) {
+        const auto before = static_cast<std::size_t>(tokens[i].position);
+        if (before >= by_position.size()) continue;
+        result[static_cast<std::size_t>(last) + 1 + i - tokens.size()] = by_position[before];
+      }
+      return result;
+    };
+    for (Row& row : history_.rows) row = renumbered(row);
+    history_.seen = renumbered(history_.seen);
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      tokens[i].position = last + 1 - static_cast<Position>(tokens.size() - i);
+    }
+    newest_ = newest;
   }
 
   /// The score of the held tokens, all of them.

@@ -19,10 +19,12 @@
 #include "morphkv/cache/kv_cache.hpp"
 #include "oracle/attention_oracle.hpp"
 #include "oracle/eviction_oracle.hpp"
+#include "oracle/rope_oracle.hpp"
 #include "support/contenders.hpp"
 #include "support/duel.hpp"
 #include "support/engine_memory.hpp"
 #include "support/is_near.hpp"
+#include "support/pooled_twin.hpp"
 #include "support/random.hpp"
 #include "support/script.hpp"
 #include "support/weights.hpp"
@@ -60,9 +62,10 @@ struct BackwardsExecutor {
   }
 };
 
-/// Elements that callers pass, E, are the cache's scalar or float. With a twin, a cache over pages
-/// of an engine takes the same calls on another executor, and not a bit of it may differ.
-template <Storable T, class Contender, class E = float, bool has_twin = false>
+/// Elements that callers pass, E, are the cache's scalar or float. With twins, a cache over pages
+/// of an engine and a sequence of a pool take the same calls on another executor, and not a bit of
+/// them may differ.
+template <Storable T, class Contender, class E = float, bool has_twins = false>
 class CacheDuel {
  public:
   using Policy = typename Contender::Policy;
@@ -73,9 +76,9 @@ class CacheDuel {
         group_fusion_(setting.group),
         history_(setting.history),
         random_(seed) {
-    std::size_t slots = 0;
+    std::vector<std::size_t> slots;
     for (std::size_t layer = 0; layer < shape.layers; ++layer) {
-      slots = (std::max)(slots, cache_.policy(layer, 0).slots());
+      slots.push_back(cache_.policy(layer, 0).slots());
       const std::size_t window = shape.window(layer);
       // A layer that slides holds the newest tokens, whatever the policy.
       const Head head{window == 0 ? Contender::reference(setting)
@@ -83,9 +86,11 @@ class CacheDuel {
                       {shape.head_dim, {}, {}}};
       heads_.insert(heads_.end(), shape.kv_heads, head);
     }
-    if constexpr (has_twin) {
-      memory_.emplace(shape, slots, MemoryKind{"pages", HeadOrder::hnd, 7});
+    if constexpr (has_twins) {
+      const std::size_t most = *std::max_element(slots.begin(), slots.end());
+      memory_.emplace(shape, most, MemoryKind{"pages", HeadOrder::hnd, 7});
       twin_.emplace(shape, Contender::options(setting), memory_->storage());
+      pooled_.emplace(shape, Contender::options(setting), slots, seed);
     }
   }
 
@@ -95,7 +100,8 @@ class CacheDuel {
   /// over.
   [[nodiscard]] bool over() const { return over_; }
 
-  void prefill(std::size_t tokens) {
+  /// \param spans whose tokens see each other
+  void prefill(std::size_t tokens, std::span<const TokenSpan> spans = {}) {
     past_.clear();
     record_past(tokens);
     for (std::size_t layer = 0; layer < shape().layers; ++layer) {
@@ -105,13 +111,17 @@ class CacheDuel {
       const auto values = converted<E>(block.values);
       std::vector<E> outputs(tokens * shape().output_width());
       const Position first = cache_.next_position(layer);
-      ASSERT_EQ(cache_.prefill(layer, queries, keys, values, outputs), Status::ok);
-      twin_does(outputs, [&](Twin& twin, std::span<E> to) {
-        return twin.prefill(layer, queries, keys, values, to, BackwardsExecutor{});
-      });
+      const auto call = [&](auto& cache, std::span<E> to, const auto& execute) {
+        return spans.empty() ? cache.prefill(layer, queries, keys, values, to, execute)
+                             : cache.template prefill_spans<E>(layer, queries, keys, values, to,
+                                                               spans, execute);
+      };
+      ASSERT_EQ(call(cache_, outputs, SerialExecutor{}), Status::ok);
+      twins_do(outputs,
+               [&](auto& twin, std::span<E> to) { return call(twin, to, BackwardsExecutor{}); });
       for (std::size_t head = 0; head < shape().kv_heads; ++head) {
         follow_block(
-            layer, head, first,
+            layer, head, first, spans,
             {tokens, converted<float>(queries), converted<float>(keys), converted<float>(values)},
             converted<float>(outputs));
       }
@@ -126,13 +136,13 @@ class CacheDuel {
       if (over_) return;
       std::vector<E> output(shape().output_width());
       ASSERT_EQ(cache_.attend(layer, converted<E>(query), output), Status::ok);
-      twin_does(output, [&](Twin& twin, std::span<E> to) {
+      twins_do(output, [&](auto& twin, std::span<E> to) {
         return twin.attend(layer, converted<E>(query), to, BackwardsExecutor{});
       });
       for (std::size_t head = 0; head < shape().kv_heads; ++head) {
         Head& truth = at(layer, head);
         const std::vector<Position> seen = truth.oracle.kept();
-        const auto rows = weights(truth, layer, head, query, seen);
+        const auto rows = weights(truth, layer, head, query, seen, seen.back());
         check_outputs(truth, head, rows, seen, converted<float>(output));
         truth.oracle.attend(by_position(oracle::fuse(rows, group_fusion_), seen));
       }
@@ -152,7 +162,7 @@ class CacheDuel {
         observe_head(layer, head, kind, weights, stride);
       }
       ASSERT_EQ(cache_.observe(layer, weights, stride), Status::ok);
-      twin_does({}, [&](Twin& twin, auto) { return twin.observe(layer, weights, stride); });
+      twins_do({}, [&](auto& twin, auto) { return twin.observe(layer, weights, stride); });
     }
     compare();
   }
@@ -164,10 +174,10 @@ class CacheDuel {
     for (std::size_t i = 0; i < (std::min)(count, past_.size()); ++i) {
       tokens += past_[past_.size() - 1 - i].tokens;
     }
-    ASSERT_EQ(cache_.rollback(tokens), reaches ? Status::ok : Status::too_far_back);
-    if constexpr (has_twin) {
-      ASSERT_EQ(twin_->rollback(tokens), reaches ? Status::ok : Status::too_far_back);
-    }
+    const Status expected = reaches ? Status::ok : Status::too_far_back;
+    ASSERT_EQ(cache_.rollback(tokens), expected);
+    twins_do(
+        {}, [&](auto& twin, auto) { return twin.rollback(tokens); }, expected);
     for (; reaches && count > 0; --count) {
       heads_ = std::move(past_.back().heads);
       past_.pop_back();
@@ -180,6 +190,35 @@ class CacheDuel {
     KVCache<T, Policy> other(cache_);
     cache_.reset();
     cache_.copy_from(other);
+    if constexpr (has_twins) pooled_->fork();
+    compare();
+  }
+
+  /// Positions without gaps. \param rope how keys are turned, or null
+  void renumber(const Rope* rope) {
+    const auto call = [&](auto& cache) {
+      if constexpr (Scalar<T>) {
+        if (rope != nullptr) return cache.renumber(*rope);
+      }
+      return cache.renumber();
+    };
+    ASSERT_EQ(call(cache_), Status::ok);
+    twins_do({}, [&](auto& twin, auto) { return call(twin); });
+    past_.clear();
+    if (heads_[0].oracle.newest() != no_position) {
+      std::size_t positions = 0;
+      for (const Head& head : heads_) {
+        const std::vector<Position> held = head.oracle.kept();
+        const bool holds_newest = !held.empty() && held.back() == head.oracle.newest();
+        positions = (std::max)(positions, held.size() + (holds_newest ? 0 : 1));
+      }
+      ASSERT_EQ(cache_.next_position(0), positions);
+      for (std::size_t layer = 0; layer < shape().layers; ++layer) {
+        for (std::size_t head = 0; head < shape().kv_heads; ++head) {
+          follow_renumbering(layer, head, rope);
+        }
+      }
+    }
     compare();
   }
 
@@ -192,11 +231,13 @@ class CacheDuel {
     other.restore(saved);
     cache_ = std::move(other);
     ASSERT_EQ(cache_.save(), saved);
-    if constexpr (has_twin) {
+    if constexpr (has_twins) {
       const Tokens token = draw_tokens(shape(), 1, random_);
-      (void)twin_->append(0, token.keys, token.values, twin_->next_position(0));
+      const Position position = cache_.next_position(0);
+      (void)twin_->append(0, token.keys, token.values, position);
       twin_->restore(saved);
-      ASSERT_EQ(twin_->save(), saved);
+      (void)pooled_->sequence().append(0, token.keys, token.values, position);
+      pooled_->restore(saved);
     }
     past_.clear();
     compare();
@@ -205,7 +246,10 @@ class CacheDuel {
   /// Begins another sequence.
   void reset() {
     cache_.reset();
-    if constexpr (has_twin) twin_->reset();
+    if constexpr (has_twins) {
+      twin_->reset();
+      pooled_->reset();
+    }
     for (Head& head : heads_) {
       head = {oracle::EvictionOracle(head.oracle.options()), {shape().head_dim, {}, {}}};
     }
@@ -276,7 +320,7 @@ class CacheDuel {
     const auto value = converted<E>(token.values);
     const Position position = cache_.next_position(layer);
     EXPECT_EQ(cache_.append(layer, key, value, position), Status::ok);
-    twin_does({}, [&](Twin& twin, auto) { return twin.append(layer, key, value, position); });
+    twins_do({}, [&](auto& twin, auto) { return twin.append(layer, key, value, position); });
     const std::vector<float> keys = converted<float>(key);
     const std::vector<float> values = converted<float>(value);
     for (std::size_t head = 0; head < shape().kv_heads; ++head) {
@@ -297,12 +341,13 @@ class CacheDuel {
   [[nodiscard]] std::vector<std::vector<double>> weights(const Head& truth, std::size_t layer,
                                                          std::size_t head,
                                                          std::span<const float> query,
-                                                         std::span<const Position> seen) const {
+                                                         std::span<const Position> seen,
+                                                         Position position) const {
     std::vector<std::vector<double>> rows;
     for (std::size_t g = 0; g < shape().group(); ++g) {
       const auto of_query = of_head(query, head * shape().group() + g, shape().head_dim);
-      rows.push_back(
-          oracle::weights_over(of_query, truth.sequence, seen, shape().logits(layer, head), g));
+      rows.push_back(oracle::weights_over(of_query, truth.sequence, seen,
+                                          shape().logits(layer, head), g, position));
     }
     return rows;
   }
@@ -314,24 +359,49 @@ class CacheDuel {
     return row;
   }
 
-  void follow_block(std::size_t layer, std::size_t head, Position first, const Tokens& block,
+  /// What token `t` of a block sees of the tokens held and of the block, ascending: itself and the
+  /// newest before it, and the tokens of its span.
+  [[nodiscard]] static std::vector<Position> seen_by(std::size_t t, std::vector<Position> seen,
+                                                     Position first, std::size_t window,
+                                                     std::span<const TokenSpan> spans) {
+    for (std::size_t i = 0; i <= t; ++i) seen.push_back(first + static_cast<Position>(i));
+    if (window > 0 && seen.size() > window) {
+      seen.erase(seen.begin(), seen.end() - static_cast<std::ptrdiff_t>(window));
+    }
+    const Position oldest = seen.front();
+    for (const TokenSpan& span : spans) {
+      if (t < span.begin || t >= span.end) continue;
+      for (std::size_t i = span.begin; i < span.end; ++i) {
+        const Position position = first + static_cast<Position>(i);
+        if (i > t || position < oldest) seen.push_back(position);
+      }
+    }
+    std::sort(seen.begin(), seen.end());
+    return seen;
+  }
+
+  void follow_block(std::size_t layer, std::size_t head, Position first,
+                    std::span<const TokenSpan> spans, const Tokens& block,
                     const std::vector<float>& outputs) {
     Head& truth = at(layer, head);
-    std::vector<Position> seen = truth.oracle.kept();
+    const std::vector<Position> held = truth.oracle.kept();
+    const auto of_token = [&](std::size_t t, const std::vector<float>& all) {
+      const std::size_t width = all.size() / block.count;
+      return std::span<const float>(all).subspan(t * width, width);
+    };
+    for (std::size_t t = 0; t < block.count; ++t) {
+      remember(head, truth, first + static_cast<Position>(t), of_token(t, block.keys),
+               of_token(t, block.values));
+    }
     std::vector<oracle::Row> rows;
     for (std::size_t t = 0; t < block.count; ++t) {
-      const auto token = [&](const std::vector<float>& all) {
-        const std::size_t width = all.size() / block.count;
-        return std::span<const float>(all).subspan(t * width, width);
-      };
-      seen.push_back(first + static_cast<Position>(t));
-      if (shape().window(layer) > 0 && seen.size() > shape().window(layer)) {
-        seen.erase(seen.begin());
-      }
-      remember(head, truth, seen.back(), token(block.keys), token(block.values));
-      const auto row = weights(truth, layer, head, token(block.queries), seen);
-      check_outputs(truth, head, row, seen, token(outputs));
+      const auto seen = seen_by(t, held, first, shape().window(layer), spans);
+      const auto row = weights(truth, layer, head, of_token(t, block.queries), seen,
+                               first + static_cast<Position>(t));
+      check_outputs(truth, head, row, seen, of_token(t, outputs));
       rows.push_back(by_position(oracle::fuse(row, group_fusion_), seen));
+      // Tokens after it in its span score nothing by it.
+      rows.back().resize(static_cast<std::size_t>(first) + t + 1);
     }
     const auto norm = [&](Position position) {
       double squares = 0;
@@ -341,6 +411,50 @@ class CacheDuel {
       return std::sqrt(squares);
     };
     ASSERT_EQ(truth.oracle.block(first, rows, norm), Status::ok);
+  }
+
+  /// The oracle gets the positions that the cache has now. Keys that moved are turned in double;
+  /// the cache may round them once more, and from then on they are those that it stores.
+  void follow_renumbering(std::size_t layer, std::size_t head, const Rope* rope) {
+    Head& truth = at(layer, head);
+    const std::vector<Position> before = truth.oracle.kept();
+    truth.oracle.renumber(cache_.next_position(layer) - 1);
+    const std::vector<Position> after = truth.oracle.kept();
+    const oracle::Sequence old = std::exchange(truth.sequence, {shape().head_dim, {}, {}});
+    truth.sequence.keys.resize(static_cast<std::size_t>(cache_.next_position(layer)));
+    truth.sequence.values.resize(truth.sequence.keys.size());
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      const auto from = static_cast<std::size_t>(before[i]);
+      const auto to = static_cast<std::size_t>(after[i]);
+      truth.sequence.keys[to] = old.keys[from];
+      truth.sequence.values[to] = old.values[from];
+      if (rope == nullptr || from == to) continue;
+      const auto turned = oracle::rotated(old.keys[from], *rope, after[i] - before[i]);
+      std::vector<double>& key = truth.sequence.keys[to];
+      key = stored_key(layer, head, after[i]);
+      ASSERT_EQ(key.size(), turned.size()) << "no key of " << after[i];
+      for (std::size_t d = 0; d < key.size(); ++d) {
+        ASSERT_NEAR(key[d], turned[d], turning_error(old.keys[from][d], turned[d]));
+      }
+      if (shape().values_in_keys)
+        std::copy_n(key.begin(), shape().output_dim(), truth.sequence.values[to].begin());
+    }
+  }
+  /// A key is computed in double, rounded to float and then to T: half a unit of each.
+  [[nodiscard]] static double turning_error(double before, double after) {
+    if (before == after) return 0;
+    constexpr double denormal = std::same_as<T, Eigen::half> ? 0x1p-25 : 1e-14;
+    if constexpr (Scalar<T>) return 1.01 * unit_roundoff<T> * std::abs(after) + denormal;
+    return 0;
+  }
+  /// Empty if the head does not hold the position.
+  [[nodiscard]] std::vector<double> stored_key(std::size_t layer, std::size_t head,
+                                               Position position) const {
+    const auto positions = cache_.positions(layer, head);
+    const auto found = std::find(positions.begin(), positions.end(), position);
+    if (found == positions.end()) return {};
+    return numbers(cache_.key(layer, head, static_cast<std::size_t>(found - positions.begin())),
+                   shape().head_dim);
   }
 
   void check_outputs(const Head& truth, std::size_t head,
@@ -391,20 +505,29 @@ class CacheDuel {
     truth.oracle.attend(fused);
   }
 
-  /// The twin takes the same call: do(twin, its output).
-  template <class Do>
-  void twin_does(const std::vector<E>& output, const Do& call) {
-    if constexpr (has_twin) {
-      std::vector<E> same(output.size());
-      ASSERT_EQ(call(*twin_, std::span<E>(same)), Status::ok);
-      if (output.empty()) return;
-      ASSERT_EQ(std::memcmp(same.data(), output.data(), output.size() * sizeof(E)), 0);
+  /// The twins take the same call: call(twin, its output).
+  template <class Call>
+  void twins_do(const std::vector<E>& output, const Call& call, Status expected = Status::ok) {
+    if constexpr (has_twins) {
+      const auto check = [&](const auto& call_one) {
+        std::vector<E> same(output.size());
+        ASSERT_EQ(call_one(std::span<E>(same)), expected);
+        if (output.empty()) return;
+        ASSERT_EQ(std::memcmp(same.data(), output.data(), output.size() * sizeof(E)), 0);
+      };
+      check([&](std::span<E> to) { return call(*twin_, to); });
+      check([&](std::span<E> to) {
+        return pooled_->call([&](auto& sequence) { return call(sequence, to); });
+      });
     }
   }
 
   void compare() {
-    if constexpr (has_twin) {
-      ASSERT_EQ(state_of(*twin_), state_of(cache_));
+    if constexpr (has_twins) {
+      const std::vector<std::byte> saved = cache_.save();
+      ASSERT_EQ(twin_->save(), saved);
+      ASSERT_EQ(pooled_->sequence().save(), saved);
+      pooled_->expect_consistent();
     }
     for (std::size_t layer = 0; layer < shape().layers && !over_; ++layer) {
       for (std::size_t head = 0; head < shape().kv_heads && !over_; ++head) {
@@ -446,6 +569,7 @@ class CacheDuel {
   KVCache<T, Policy> cache_;
   std::optional<EngineMemory<T>> memory_;  ///< of the twin
   std::optional<Twin> twin_;
+  std::optional<PooledTwin<T, Policy>> pooled_;
   GroupFusion group_fusion_;
   std::size_t history_;
   std::vector<Head> heads_;  ///< [layers][kv_heads]

@@ -896,9 +896,11 @@ class KVCache {
     std::size_t positions = 0;
     for (const Policy& policy : policies_) {
       if (policy.newest() != newest) return Status::out_of_step;
-      const auto held = policy.positions();
-      const bool evicted = std::find(held.begin(), held.end(), newest) == held.end();
-      positions = std::max(positions, held.size() + (evicted ? 1 : 0));
+      const auto held = policy.positions();  // that of an evicted token is no_position
+      const auto tokens = std::count_if(held.begin(), held.end(), [newest](Position position) {
+        return position != no_position && position != newest;
+      });
+      positions = std::max(positions, static_cast<std::size_t>(tokens) + 1);
     }
     if (newest == no_position) return Status::ok;
     std::vector<Policy> renumbered = policies_;
