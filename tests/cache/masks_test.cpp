@@ -145,8 +145,8 @@ TEST(Spans, SeeAllOfThemselves) {
   }
 }
 
-/// What a policy that scores a prompt keeps depends on the rows that it is given: those of queries
-/// in a span have weights of later tokens.
+/// What a policy that scores a prompt keeps depends on the rows that it is given: in those of
+/// queries in a span, later tokens have their share of the softmax.
 TEST(Spans, RowsAreThoseOfTheMask) {
   constexpr std::size_t tokens = 90;
   constexpr std::size_t held = 10;

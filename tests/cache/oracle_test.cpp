@@ -100,6 +100,58 @@ TYPED_TEST(CacheOracleTest, ObservesTheWeightsOfTheEngine) {
   }
 }
 
+/// Spans of all lengths, after nothing and after other tokens, in layers that slide and in others.
+TYPED_TEST(CacheOracleTest, SpansOfABlock) {
+  const std::size_t windows[] = {0, 9};
+  const CacheShape shape{
+      .layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 6, .windows = windows};
+  double played = 0;
+  for (std::uint64_t seed = 0; seed < 6; ++seed) {
+    CacheDuel<float, TypeParam> duel(
+        shape, {.capacity = 20, .window = 5, .sinks = 2, .max_tokens = 400}, seed);
+    for (int round = 0; round < 5 && !duel.over(); ++round, ++played) {
+      const std::size_t tokens = 1 + duel.random().below(50);
+      std::vector<TokenSpan> spans;
+      for (std::size_t begin = duel.random().below(tokens); begin < tokens;) {
+        spans.push_back({begin, begin + 1 + duel.random().below(tokens - begin)});
+        begin = spans.back().end + duel.random().below(5);
+      }
+      duel.prefill(tokens, spans);
+      for (int step = 0; step < 8 && !duel.over(); ++step) duel.step();
+      if (this->HasFailure()) return;
+    }
+  }
+  EXPECT_GT(played, 20) << "ties are rare";
+}
+
+/// Scores, pins and windows go on where positions have changed, and so do later renumberings.
+TYPED_TEST(CacheOracleTest, TurnedKeys) {
+  constexpr float slopes[] = {0.25F, 0, 0.0625F, 0.5F};
+  constexpr float frequencies[] = {1, 0.1F, 0.01F};
+  const Rope ropes[] = {{frequencies}, {frequencies, 2, true}, {std::span(frequencies).first(1)}};
+  const std::size_t windows[] = {0, 9};
+  CacheShape shape{.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 8};
+  shape.windows = windows;
+  shape.slopes = slopes;
+  double played = 0;
+  for (std::uint64_t seed = 0; seed < 6; ++seed) {
+    CacheDuel<Eigen::half, TypeParam> duel(
+        shape, {.capacity = 20, .window = 5, .sinks = 2, .max_tokens = 400, .history = 3}, seed);
+    duel.renumber(&ropes[0]);  // an empty one
+    for (std::size_t round = 0; round < 5 && !duel.over(); ++round, ++played) {
+      duel.prefill(1 + duel.random().below(40));
+      for (std::size_t step = duel.random().below(12); step > 0 && !duel.over(); --step) {
+        duel.step();
+      }
+      if (duel.over()) break;
+      duel.renumber(round == 4 ? nullptr : &ropes[round % 3]);
+      duel.rollback(1);  // which is refused
+      if (this->HasFailure()) return;
+    }
+  }
+  EXPECT_GT(played, 20) << "ties are rare";
+}
+
 TYPED_TEST(CacheOracleTest, DraftsForksAndNewSequences) {
   const CacheShape shape{.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 8};
   CacheDuel<float, TypeParam> duel(

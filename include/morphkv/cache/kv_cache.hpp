@@ -158,7 +158,9 @@ class KVCache {
   }
 
   /// The same for a block in which the tokens of some spans see each other too, also later ones:
-  /// the tokens of an image (Gemma 3, PaliGemma). A span lies in one block.
+  /// the tokens of an image (Gemma 3, PaliGemma). A span lies in one block. As elsewhere, a token
+  /// is scored by its own query and later ones: the weights that earlier tokens of its span give it
+  /// do not count.
   /// \param spans ascending, apart from each other, of at least one token each
   /// \return wrong_size also for other spans
   template <ElementOf<T> E, class Execute = SerialExecutor>
