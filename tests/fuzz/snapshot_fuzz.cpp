@@ -4,8 +4,6 @@
 // changes, or the cache goes on inside its memory; and no more is allocated than the cache itself
 // needs.
 #define MORPHKV_TESTS_COUNT_ALLOCATIONS
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
