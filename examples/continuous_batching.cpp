@@ -34,6 +34,7 @@ struct Running {
 
 std::vector<Pool::Id> ids_of(const std::vector<Running>& batch) {
   std::vector<Pool::Id> ids;
+  ids.reserve(batch.size());
   for (const Running& one : batch) ids.push_back(one.id);
   return ids;
 }
@@ -42,6 +43,7 @@ std::vector<Pool::Id> ids_of(const std::vector<Running>& batch) {
 bool read_prompts(Pool& pool, const std::vector<Running>& arrived) {
   const std::vector<Pool::Id> ids = ids_of(arrived);
   std::vector<std::int32_t> indptr{0};
+  indptr.reserve(arrived.size() + 1);
   for (const Running& one : arrived) {
     indptr.push_back(indptr.back() + static_cast<std::int32_t>(one.request.prompt));
   }

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a cache holds, what it says it holds, and when it allocates.
-#define MORPHKV_TESTS_COUNT_ALLOCATIONS
-#include "support/allocation_counter.hpp"
-
 #include <gtest/gtest.h>
 
 #include <cstddef>
 #include <span>
 #include <vector>
 
+#include "support/allocation_counter.hpp"
 #include "support/contenders.hpp"
+#include "support/counted_new.hpp"
 #include "support/script.hpp"
 
 namespace morphkv::testing::memory_test { namespace {

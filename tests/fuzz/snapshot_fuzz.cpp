@@ -3,7 +3,6 @@
 // and a right checksum, and those of other caches. Each is refused by a message and nothing
 // changes, or the cache goes on inside its memory; and no more is allocated than the cache itself
 // needs.
-#define MORPHKV_TESTS_COUNT_ALLOCATIONS
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +18,7 @@
 #include "morphkv/cache/kv_cache.hpp"
 #include "support/allocation_counter.hpp"
 #include "support/contenders.hpp"
+#include "support/counted_new.hpp"
 #include "support/script.hpp"
 
 namespace morphkv::testing { namespace {

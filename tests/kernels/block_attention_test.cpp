@@ -361,11 +361,10 @@ TYPED_TEST(BlockAttentionTest, SoftCapsAndSinks) {
 TYPED_TEST(BlockAttentionTest, Windows) {
   for (const std::size_t window :
        Sizes{1, 2, 15, 16, 17, 63, 64, 65, 100, 128, 149, 150, 332, 333, 999}) {
-    for (const bool has_sinks : {false, true}) {
-      expect_exact<TypeParam>({150, 150, 2, 8, 0, 0, 1, 0, has_sinks, window});
-      expect_exact<TypeParam>({70, 333, 3, 17, 1, 1, 8, 0, has_sinks, window});
-      expect_exact<TypeParam>({1, 200, 4, 16, 0, 0, 1, 0, has_sinks, window});
-    }
+    const bool has_sinks = window % 2 == 0;
+    expect_exact<TypeParam>({150, 150, 2, 8, 0, 0, 1, 0, has_sinks, window});
+    expect_exact<TypeParam>({70, 333, 3, 17, 1, 1, 8, 0, !has_sinks, window});
+    expect_exact<TypeParam>({1, 200, 4, 16, 0, 0, 1, 0, has_sinks, window});
   }
 }
 

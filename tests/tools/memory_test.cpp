@@ -21,12 +21,14 @@ namespace morphkv::testing::memory_test { namespace {
 
 using nlohmann::ordered_json;
 
-constexpr std::size_t odd_windows[] = {0, 7, 0, 500, 7};
 const std::vector<CacheShape> odd_shapes = {
     {.layers = 1, .query_heads = 1, .kv_heads = 1, .head_dim = 1},
     {.layers = 3, .query_heads = 6, .kv_heads = 3, .head_dim = 7},
     {.layers = 2, .query_heads = 8, .kv_heads = 1, .head_dim = 80},
-    {.layers = 5, .query_heads = 4, .kv_heads = 4, .head_dim = 64},
+    {.layers = 5, .query_heads = 4, .kv_heads = 4, .head_dim = 64}};
+
+constexpr std::size_t odd_windows[] = {0, 7, 0, 500, 7};
+const std::vector<CacheShape> odder_shapes = {
     {.layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 24, .value_dim = 16},
     {.layers = 3,
      .query_heads = 6,
@@ -38,9 +40,11 @@ const std::vector<CacheShape> odd_shapes = {
 
 template <class T, class Policy>
 void expect_weighs_what_it_is(const typename Policy::Options& options) {
-  for (const CacheShape& shape : odd_shapes) {
-    EXPECT_EQ((memory::expected_memory<T, Policy>(shape, options)),
-              (KVCache<T, Policy>(shape, options).memory()));
+  for (const std::vector<CacheShape>& shapes : {odd_shapes, odder_shapes}) {
+    for (const CacheShape& shape : shapes) {
+      EXPECT_EQ((memory::expected_memory<T, Policy>(shape, options)),
+                (KVCache<T, Policy>(shape, options).memory()));
+    }
   }
 }
 
@@ -205,7 +209,7 @@ TEST(Answer, CountsSlidingLayersByTheirWindow) {
   EXPECT_NE(text.find("; 1 of the layers slide over 40 tokens; 16 bits"), std::string::npos)
       << text;
   EXPECT_EQ(text.find("full cache of"), std::string::npos) << text;
-  EXPECT_EQ(memory::answer_json(question, answer)["model"]["windows"], nlohmann::json({0, 40, 0}));
+  EXPECT_EQ(memory::answer_json(question, answer)["model"]["windows"], ordered_json({0, 40, 0}));
 }
 
 TEST(Answer, IsWhatTheCachesOfEachPolicyWeigh) {
