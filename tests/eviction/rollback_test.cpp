@@ -10,6 +10,7 @@
 
 #include "support/allocation_counter.hpp"
 #include "support/contenders.hpp"
+#include "support/counted_new.hpp"
 #include "support/duel.hpp"
 
 namespace morphkv::testing::rollback_test { namespace {
@@ -136,6 +137,7 @@ TYPED_TEST(Rollback, AllocatesNothing) {
     this->events_.push_back(this->draw_event(policy, true, 5));
     play(policy, this->events_.back());
     const std::size_t before = allocations.count;
+    ASSERT_GT(before, 0U) << "allocations are not counted";
     (void)policy.rollback(static_cast<std::size_t>(round) % 5 + 1);
     EXPECT_EQ(allocations.count.load(), before);
     this->forget(static_cast<std::size_t>(round) % 5 + 1);
