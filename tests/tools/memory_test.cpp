@@ -97,6 +97,7 @@ TEST(ModelConfig, HasTheShapeOfAnyModelType) {
 TEST(ModelConfig, TakesFeaturesThatAreOff) {
   for (const std::string field :
        {R"("sliding_window": null)", R"("use_sliding_window": false, "sliding_window": 4096)",
+        R"("sliding_window": 512, "max_position_embeddings": 512)",
         R"("layer_types": ["sliding_attention", "full_attention", "full_attention"],
            "sliding_window": 512, "max_position_embeddings": 512)",
         R"("model_type": "qwen2", "sliding_window": 4096)", R"("kv_lora_rank": null)",
@@ -124,6 +125,8 @@ TEST(ModelConfig, RefusesCachesThatItCannotCount) {
         "sliding_window = 511: this program does not know which layers of a \"" + type,
         R"("sliding_window": 511, "use_sliding_window": true, "model_type": ")" + type + "\"");
   }
+  expect_refused("sliding_window = 511: this program",
+                 R"("sliding_window": 511, "max_position_embeddings": 512)");
   expect_refused("layer_types has \"linear_attention\"",
                  R"("layer_types": ["linear_attention", "attention", "attention"])");
 }

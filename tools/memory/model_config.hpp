@@ -114,12 +114,15 @@ inline void refuse_other_caches(const support::JsonFile& json) {
 /// A window that is not shorter than the trained context changes nothing.
 inline void read_windows(const support::JsonFile& json, ModelConfig& config) {
   const bool is_optional = config.type == "qwen2" || config.type == "qwen3";
-  const bool asked = json.has("sliding_window") && json.flag("use_sliding_window", !is_optional);
-  const std::vector<bool> sliding = sliding_layers(json, config.shape.layers, asked);
+  const auto window = [&] { return json.count("sliding_window", 1, std::size_t{1} << 31U); };
+  const bool matters = json.has("sliding_window") &&
+                       json.flag("use_sliding_window", !is_optional) &&
+                       (config.trained == 0 || window() < config.trained);
+  const std::vector<bool> sliding = sliding_layers(json, config.shape.layers, matters);
   if (std::find(sliding.begin(), sliding.end(), true) == sliding.end()) return;
-  const std::size_t window = json.count("sliding_window", 1, std::size_t{1} << 31U);
-  if (config.trained > 0 && window >= config.trained) return;
-  for (const bool layer : sliding) config.windows.push_back(layer ? window : 0);
+  const std::size_t seen = window();  // which is missing if only layer_types speaks of it
+  if (!matters) return;
+  for (const bool layer : sliding) config.windows.push_back(layer ? seen : 0);
 }
 
 /// The cache of the absorbed form: a latent and a rotated part that serve all query heads, and
