@@ -48,9 +48,8 @@ namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MOR
 /// token. No memory but the arguments'. O(rows group tokens head_dim). \return whether every weight
 /// is finite; if not, nothing that was written has a meaning
 template <Scalar T>
-[[nodiscard]] bool block_attention(const BlockAttention<T>& a) noexcept {
-  MORPHKV_DISPATCH(block_attention(a));
-}
+[[nodiscard]] bool block_attention(const BlockAttention<T>& a) noexcept
+    MORPHKV_KERNEL_BODY(block_attention(a));
 
 #ifdef MORPHKV_KERNEL_INSTANCE
 MORPHKV_KERNEL_INSTANCE bool block_attention(const BlockAttention<float>&) noexcept;

@@ -15,24 +15,26 @@
 #include "morphkv/kernels/isa/portable.hpp"
 #include "morphkv/kernels/portable/quantise.hpp"
 
+#ifndef MORPHKV_KERNELS_ELSEWHERE
 #define MORPHKV_ISA portable
 #include "morphkv/kernels/vector/convert.hpp"
 #undef MORPHKV_ISA
+#endif
 #define MORPHKV_LOOPS "morphkv/kernels/vector/convert.hpp"
 #include "morphkv/kernels/isa/for_each.hpp"
 
 namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD {
 
 /// to[i] = from[i], rounded to nearest, ties to even. Infinities and denormals stay what they are,
-/// too large a number becomes infinity, and NaN stays NaN. The two may be the same type and may not
-/// overlap. O(count).
+/// too large a number becomes infinity, and NaN stays NaN. The two may not overlap. O(count).
 template <Scalar From, Scalar To>
-void convert(const From* from, std::size_t count, To* to) noexcept {
-  if constexpr (std::same_as<From, To>) {
-    if (count > 0) std::memcpy(static_cast<void*>(to), from, count * sizeof(To));
-  } else {
-    MORPHKV_DISPATCH(convert(from, count, to));
-  }
+void convert(const From* from, std::size_t count, To* to) noexcept
+    MORPHKV_KERNEL_BODY(convert(from, count, to));
+
+/// The same for one type: a copy.
+template <Scalar T>
+void convert(const T* from, std::size_t count, T* to) noexcept {
+  if (count > 0) std::memcpy(static_cast<void*>(to), from, count * sizeof(T));
 }
 
 /// The blocks that are nearest to whole blocks of numbers: each number is rounded to the nearest

@@ -23,7 +23,7 @@
 #include "morphkv/kernels/isa/for_each.hpp"
 #define MORPHKV_LOOPS "morphkv/kernels/vector/quantised_attention.hpp"
 #include "morphkv/kernels/isa/for_each.hpp"
-#ifdef MORPHKV_KERNELS_X86
+#if defined(MORPHKV_KERNELS_X86) && !defined(MORPHKV_KERNELS_ELSEWHERE)
 #define MORPHKV_ISA avx512_bf16
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
 #include "morphkv/kernels/vector/quantised_attention.hpp"
@@ -40,9 +40,8 @@ namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MOR
 /// arguments'. O(tokens group head_dim).
 /// \return whether every weight is finite; if not, `output` and `row` hold no meaning.
 template <Storable T>
-[[nodiscard]] bool decode_attention(const DecodeAttention<T>& a) noexcept {
-  MORPHKV_DISPATCH(decode_attention(a));
-}
+[[nodiscard]] bool decode_attention(const DecodeAttention<T>& a) noexcept
+    MORPHKV_KERNEL_BODY(decode_attention(a));
 
 #ifdef MORPHKV_KERNEL_INSTANCE
 MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<float>&) noexcept;

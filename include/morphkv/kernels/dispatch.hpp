@@ -6,11 +6,11 @@
 /// | macro | effect |
 /// |---|---|
 /// | MORPHKV_PORTABLE_KERNELS | leaves out all but standard C++ |
-/// | MORPHKV_SEPARATE_KERNELS | does not compile the large kernels here: attention, conversions |
+/// | MORPHKV_SEPARATE_KERNELS | does not compile the kernels here |
 /// | MORPHKV_KERNELS_IMPLEMENTATION | compiles them here for all others, in one file of the program |
 ///
-/// They are defined before the first include. The units of a program that use a cache compile in
-/// about half the time if they define MORPHKV_SEPARATE_KERNELS. One file of the program is then
+/// They are defined before the first include. The units of a program compile in about half the time
+/// if they define MORPHKV_SEPARATE_KERNELS. One file of the program is then
 ///
 ///     #define MORPHKV_KERNELS_IMPLEMENTATION
 ///     #include <morphkv/morphkv.hpp>
@@ -41,11 +41,22 @@
 #define MORPHKV_BUILD portable_only
 #endif
 
-// Before the declaration of a kernel for one type, where one unit compiles the kernels for all.
+// Where one unit compiles the kernels for all, the others do not read them. Kernels are templates,
+// also those of one type, so that both can declare them:
+// MORPHKV_KERNEL_BODY(f(a));  after the declaration of a template: what the chosen version returns
+// MORPHKV_KERNEL_INSTANCE     before the declaration for one type
 #if defined(MORPHKV_KERNELS_IMPLEMENTATION)
 #define MORPHKV_KERNEL_INSTANCE template
 #elif defined(MORPHKV_SEPARATE_KERNELS)
 #define MORPHKV_KERNEL_INSTANCE extern template
+#define MORPHKV_KERNELS_ELSEWHERE 1
+#endif
+#ifdef MORPHKV_KERNELS_ELSEWHERE
+#define MORPHKV_KERNEL_BODY(...)
+#else
+#define MORPHKV_KERNEL_BODY(...)     \
+  { MORPHKV_DISPATCH(__VA_ARGS__); } \
+  static_assert(true)
 #endif
 
 #define MORPHKV_PRAGMA(...) _Pragma(#__VA_ARGS__)

@@ -70,8 +70,8 @@ namespace detail {
 template <class Values>
 struct ValueOf : Values {};
 template <class V>
-struct ValueOf<V*> {
-  using Value = std::remove_const_t<V>;
+struct ValueOf<const V*> {
+  using Value = V;
 };
 }  // namespace detail
 template <class Values>
@@ -79,9 +79,11 @@ using ValueOf = typename detail::ValueOf<Values>::Value;
 
 }}}  // namespace morphkv::v0::kernels
 
+#ifndef MORPHKV_KERNELS_ELSEWHERE
 #define MORPHKV_ISA portable
 #include "morphkv/kernels/vector/scores.hpp"
 #undef MORPHKV_ISA
+#endif
 #define MORPHKV_LOOPS "morphkv/kernels/vector/scores.hpp"
 #include "morphkv/kernels/isa/for_each.hpp"
 
@@ -90,41 +92,41 @@ namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MOR
 using morphkv::max_weight;
 
 /// sums += half(row) - oldest, in units of 2^-24; then oldest = half(row).
-inline std::uint32_t slide_sum(std::span<const float> row, const std::uint64_t* protected_bits,
-                               std::uint16_t* oldest, std::uint32_t* sums) noexcept {
-  MORPHKV_DISPATCH(slide_sum(row, protected_bits, oldest, sums));
-}
+template <class = void>
+std::uint32_t slide_sum(std::span<const float> row, const std::uint64_t* protected_bits,
+                        std::uint16_t* oldest, std::uint32_t* sums) noexcept
+    MORPHKV_KERNEL_BODY(slide_sum(row, protected_bits, oldest, sums));
 
 /// pane += half(row) and sums += half(row), in units of 2^-24.
-inline std::uint32_t add_to_pane(std::span<const float> row, const std::uint64_t* protected_bits,
-                                 std::uint32_t* pane, std::uint32_t* sums) noexcept {
-  MORPHKV_DISPATCH(add_to_pane(row, protected_bits, pane, sums));
-}
+template <class = void>
+std::uint32_t add_to_pane(std::span<const float> row, const std::uint64_t* protected_bits,
+                          std::uint32_t* pane, std::uint32_t* sums) noexcept
+    MORPHKV_KERNEL_BODY(add_to_pane(row, protected_bits, pane, sums));
 
-/// The window of maxima takes a row: see MaxWindowRows. The score is the maximum of prefix, middle
-/// and old.
-inline std::uint16_t slide_max(std::span<const float> row, const std::uint64_t* protected_bits,
-                               const MaxWindowRows& rows) noexcept {
-  MORPHKV_DISPATCH(slide_max(row, protected_bits, rows));
-}
+/// The window of maxima takes a row: see MaxWindowRows. The score is the maximum of prefix,
+/// middle and old.
+template <class = void>
+std::uint16_t slide_max(std::span<const float> row, const std::uint64_t* protected_bits,
+                        const MaxWindowRows& rows) noexcept
+    MORPHKV_KERNEL_BODY(slide_max(row, protected_bits, rows));
 
 /// scores = row.
-inline float replace_row(std::span<const float> row, const std::uint64_t* protected_bits,
-                         float* scores) noexcept {
-  MORPHKV_DISPATCH(replace_row(row, protected_bits, scores));
-}
+template <class = void>
+float replace_row(std::span<const float> row, const std::uint64_t* protected_bits,
+                  float* scores) noexcept
+    MORPHKV_KERNEL_BODY(replace_row(row, protected_bits, scores));
 
 /// scores = max(decay * scores, row). Scores and decay are not negative.
-inline float decay_max(std::span<const float> row, const std::uint64_t* protected_bits, float decay,
-                       float* scores) noexcept {
-  MORPHKV_DISPATCH(decay_max(row, protected_bits, decay, scores));
-}
+template <class = void>
+float decay_max(std::span<const float> row, const std::uint64_t* protected_bits, float decay,
+                float* scores) noexcept
+    MORPHKV_KERNEL_BODY(decay_max(row, protected_bits, decay, scores));
 
 /// sums = min(sums + row, max_units), in units of 2^-40, each rounded half up.
-inline std::uint64_t add_row(std::span<const float> row, const std::uint64_t* protected_bits,
-                             std::uint64_t* sums) noexcept {
-  MORPHKV_DISPATCH(add_row(row, protected_bits, sums));
-}
+template <class = void>
+std::uint64_t add_row(std::span<const float> row, const std::uint64_t* protected_bits,
+                      std::uint64_t* sums) noexcept
+    MORPHKV_KERNEL_BODY(add_row(row, protected_bits, sums));
 
 /// A bijection of 32 bits without visible structure: two rounds of multiply and shift, with the
 /// constants of Wellons, "hash-prospector" (2018), lowbias32.
@@ -140,24 +142,59 @@ inline std::uint64_t add_row(std::span<const float> row, const std::uint64_t* pr
 
 /// Whether every weight of a row is a number from 0 to max_weight: false for NaN and for minus
 /// zero, whose pattern would rank above all others.
-[[nodiscard]] inline bool is_valid_row(const float* row, std::size_t slots) noexcept {
-  MORPHKV_DISPATCH(is_valid_row(row, slots));
-}
+template <class = void>
+[[nodiscard]] bool is_valid_row(const float* row, std::size_t slots) noexcept
+    MORPHKV_KERNEL_BODY(is_valid_row(row, slots));
 
-/// The lowest of the candidates' values: of a row of float, uint32 or uint64, or of Means, Maxima
-/// or Draws.
+/// The lowest of the candidates' values: those of a row of float, uint32 or uint64,
+template <class Value>
+[[nodiscard]] Value lowest(const Value* values, const Candidates& c) noexcept
+    MORPHKV_KERNEL_BODY(lowest(values, c));
+/// or of Means, Maxima or Draws.
 template <class Values>
-[[nodiscard]] ValueOf<Values> lowest(const Values& values, const Candidates& c) noexcept {
-  MORPHKV_DISPATCH(lowest(values, c));
-}
+[[nodiscard]] typename Values::Value lowest(const Values& values, const Candidates& c) noexcept
+    MORPHKV_KERNEL_BODY(lowest(values, c));
 
 /// Of the candidates whose value is `value`, the one with the lowest position; no_slot if there is
 /// none.
+template <class Value>
+[[nodiscard]] Slot oldest_with(std::type_identity_t<Value> value, const Value* values,
+                               const Candidates& c) noexcept
+    MORPHKV_KERNEL_BODY(oldest_with(value, values, c));
 template <class Values>
-[[nodiscard]] Slot oldest_with(ValueOf<Values> value, const Values& values,
-                               const Candidates& c) noexcept {
-  MORPHKV_DISPATCH(oldest_with(value, values, c));
-}
+[[nodiscard]] Slot oldest_with(typename Values::Value value, const Values& values,
+                               const Candidates& c) noexcept
+    MORPHKV_KERNEL_BODY(oldest_with(value, values, c));
+
+#ifdef MORPHKV_KERNEL_INSTANCE
+MORPHKV_KERNEL_INSTANCE std::uint32_t slide_sum<>(std::span<const float>, const std::uint64_t*,
+                                                  std::uint16_t*, std::uint32_t*) noexcept;
+MORPHKV_KERNEL_INSTANCE std::uint32_t add_to_pane<>(std::span<const float>, const std::uint64_t*,
+                                                    std::uint32_t*, std::uint32_t*) noexcept;
+MORPHKV_KERNEL_INSTANCE std::uint16_t slide_max<>(std::span<const float>, const std::uint64_t*,
+                                                  const MaxWindowRows&) noexcept;
+MORPHKV_KERNEL_INSTANCE float replace_row<>(std::span<const float>, const std::uint64_t*,
+                                            float*) noexcept;
+MORPHKV_KERNEL_INSTANCE float decay_max<>(std::span<const float>, const std::uint64_t*, float,
+                                          float*) noexcept;
+MORPHKV_KERNEL_INSTANCE std::uint64_t add_row<>(std::span<const float>, const std::uint64_t*,
+                                                std::uint64_t*) noexcept;
+MORPHKV_KERNEL_INSTANCE bool is_valid_row<>(const float*, std::size_t) noexcept;
+MORPHKV_KERNEL_INSTANCE float lowest(const float*, const Candidates&) noexcept;
+MORPHKV_KERNEL_INSTANCE std::uint32_t lowest(const std::uint32_t*, const Candidates&) noexcept;
+MORPHKV_KERNEL_INSTANCE std::uint64_t lowest(const std::uint64_t*, const Candidates&) noexcept;
+MORPHKV_KERNEL_INSTANCE Means::Value lowest(const Means&, const Candidates&) noexcept;
+MORPHKV_KERNEL_INSTANCE Maxima::Value lowest(const Maxima&, const Candidates&) noexcept;
+MORPHKV_KERNEL_INSTANCE Draws::Value lowest(const Draws&, const Candidates&) noexcept;
+MORPHKV_KERNEL_INSTANCE Slot oldest_with(float, const float*, const Candidates&) noexcept;
+MORPHKV_KERNEL_INSTANCE Slot oldest_with(std::uint32_t, const std::uint32_t*,
+                                         const Candidates&) noexcept;
+MORPHKV_KERNEL_INSTANCE Slot oldest_with(std::uint64_t, const std::uint64_t*,
+                                         const Candidates&) noexcept;
+MORPHKV_KERNEL_INSTANCE Slot oldest_with(Means::Value, const Means&, const Candidates&) noexcept;
+MORPHKV_KERNEL_INSTANCE Slot oldest_with(Maxima::Value, const Maxima&, const Candidates&) noexcept;
+MORPHKV_KERNEL_INSTANCE Slot oldest_with(Draws::Value, const Draws&, const Candidates&) noexcept;
+#endif
 
 }}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD
 

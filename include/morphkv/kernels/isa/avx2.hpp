@@ -14,7 +14,7 @@
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/tuning.hpp"
 
-#ifdef MORPHKV_KERNELS_X86
+#if defined(MORPHKV_KERNELS_X86) && !defined(MORPHKV_KERNELS_ELSEWHERE)
 #include <immintrin.h>
 
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX2_FEATURES)

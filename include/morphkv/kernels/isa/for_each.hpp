@@ -7,13 +7,14 @@
 ///
 /// Each time MORPHKV_ISA is the namespace of a vocabulary: the loops put their functions there, and
 /// the compiler may use what the set offers. The file of loops includes nothing; what it needs is
-/// included before. This header has no include guard, on purpose.
+/// included before. Where another unit compiles the kernels it does nothing. This header has no
+/// include guard, on purpose.
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/isa/avx2.hpp"
 #include "morphkv/kernels/isa/avx512.hpp"
 #include "morphkv/kernels/isa/neon.hpp"
 
-#ifdef MORPHKV_KERNELS_X86
+#if defined(MORPHKV_KERNELS_X86) && !defined(MORPHKV_KERNELS_ELSEWHERE)
 #define MORPHKV_ISA avx2
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX2_FEATURES)
 #include MORPHKV_LOOPS
@@ -25,7 +26,7 @@ MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_FEATURES)
 MORPHKV_TARGET_END
 #undef MORPHKV_ISA
 #endif
-#ifdef MORPHKV_KERNELS_NEON
+#if defined(MORPHKV_KERNELS_NEON) && !defined(MORPHKV_KERNELS_ELSEWHERE)
 #define MORPHKV_ISA neon
 #include MORPHKV_LOOPS
 #undef MORPHKV_ISA

@@ -14,7 +14,7 @@
 #include "morphkv/kernels/dispatch.hpp"
 #include "morphkv/kernels/tuning.hpp"
 
-#ifdef MORPHKV_KERNELS_NEON
+#if defined(MORPHKV_KERNELS_NEON) && !defined(MORPHKV_KERNELS_ELSEWHERE)
 #include <arm_neon.h>
 
 namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD::neon {

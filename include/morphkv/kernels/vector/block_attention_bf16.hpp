@@ -14,7 +14,7 @@
 #include "morphkv/kernels/arguments.hpp"
 #include "morphkv/kernels/isa/avx512.hpp"
 
-#ifdef MORPHKV_KERNELS_X86
+#if defined(MORPHKV_KERNELS_X86) && !defined(MORPHKV_KERNELS_ELSEWHERE)
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
 #define MORPHKV_ISA avx512_bf16::loops
 #include "morphkv/kernels/vector/block_attention.hpp"

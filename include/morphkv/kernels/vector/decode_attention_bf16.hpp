@@ -17,7 +17,7 @@
 #include "morphkv/kernels/isa/avx512.hpp"
 #include "morphkv/kernels/vector/read_ahead.hpp"
 
-#ifdef MORPHKV_KERNELS_X86
+#if defined(MORPHKV_KERNELS_X86) && !defined(MORPHKV_KERNELS_ELSEWHERE)
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
 namespace morphkv { inline namespace MORPHKV_ABI {
 namespace kernels::inline MORPHKV_BUILD::avx512_bf16 {
