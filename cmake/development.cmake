@@ -31,6 +31,9 @@ else()
               -Wconversion
               -Wsign-conversion
               $<$<BOOL:${MORPHKV_WARNINGS_AS_ERRORS}>:-Werror>)
+  # GCC compiles a tenth faster if it begins to collect garbage at a gigabyte.
+  target_compile_options(morphkv_dev_options
+                         INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:--param=ggc-min-heapsize=1000000>)
 endif()
 
 if(MORPHKV_SANITIZE STREQUAL "address")
@@ -200,10 +203,11 @@ function(morphkv_compile_together name)
 endfunction()
 
 # morphkv_optimise_less(<name>): for programs that measure nothing, and whose compiling takes longer than
-# running. The kernels that are compiled once are optimised all the same.
+# running. The kernels that are compiled once are optimised all the same. (GCC compiles a third faster with
+# -Og than with -O1.)
 function(morphkv_optimise_less name)
   if(NOT MSVC)
-    target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+    target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:$<IF:$<CXX_COMPILER_ID:GNU>,-Og,-O1>>)
   endif()
 endfunction()
 

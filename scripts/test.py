@@ -129,6 +129,7 @@ def run_stages(stages, presets, ctest_options, jobs, live):
 
 
 def main():
+    default = DEFAULT + (["fuzz"] if os.environ.get("CI") else [])
     stages = DEFAULT + ON_REQUEST
     presets = read_presets()
     about = "\n".join(
@@ -145,7 +146,7 @@ def main():
     if ctest_options[:1] in (["-h"], ["--help"]):
         parser.print_help()
         return 0
-    chosen = ["release" if name == "quick" else name for name in named] or DEFAULT
+    chosen = ["release" if name == "quick" else name for name in named] or default
     for name in chosen:
         if name not in stages:
             parser.error(f"stage is '{name}'; it must be one of: quick {' '.join(stages)}")

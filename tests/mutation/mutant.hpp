@@ -6,6 +6,7 @@
 #ifndef MORPHKV_TESTS_MUTATION_MUTANT_HPP
 #define MORPHKV_TESTS_MUTATION_MUTANT_HPP
 
+#include <atomic>
 #include <cstdlib>
 #include <type_traits>
 #include <utility>
@@ -16,6 +17,10 @@ inline const int chosen = [] {
   const char* text = std::getenv("MORPHKV_MUTANT");
   return text == nullptr ? -1 : std::atoi(text);
 }();
+
+/// Which operators have run, while reached.cpp records them.
+inline constexpr int most = 1 << 13;
+inline std::atomic<bool> reached[most];
 
 /// op: < > L (<=) G (>=) = (==) ! (!=) + - * /
 template <char op>
@@ -50,8 +55,10 @@ struct Left {
   constexpr auto with(const B& b) const {
     using Result = decltype(apply<from>(a, b));
     if constexpr (Possible<to, A, B>) {
-      if (!std::is_constant_evaluated() && chosen == number) {
-        return static_cast<Result>(apply<to>(a, b));
+      static_assert(number < most);
+      if (!std::is_constant_evaluated()) {
+        if (chosen == number) return static_cast<Result>(apply<to>(a, b));
+        if (chosen < 0) reached[number].store(true, std::memory_order_relaxed);
       }
     }
     return apply<from>(a, b);

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Changes one comparison or arithmetic operator of score/, eviction/, policy/ or cache/ at a time, and runs
-tests that should fail. Says how many did, and writes those that did not to build/reports/mutants.txt.
+"""Changes one comparison or arithmetic operator of score/, eviction/, policy/ or cache/ at a time, and runs the
+tests that run this operator, the quick ones first: one should fail. Says how many mutants a test found, and
+writes the others to build/reports/mutants.txt.
 
   mutate.py [--every N] [--first F] [--seconds S] [--folders score,cache] [--again]
                                       every Nth mutant, from F on, until S seconds have passed; with --again
@@ -53,14 +54,15 @@ def mutate(text, mutants, where):
     return "\n".join(lines)
 
 
-def compile_unit(test, number, sources):
-    """Sources of a test program as one unit; the path of its object."""
-    unit = BUILD / f"{test}_{number}.cpp"
+def compile_unit(name, sources, *options):
+    """Sources as one unit; the path of its object."""
+    unit = BUILD / f"{name}.cpp"
     unit.write_text("".join(f'#include "{source}"\n' for source in sources))
     compiler = ["ccache"] if shutil.which("ccache") else []
     subprocess.run([*compiler, os.environ.get("CXX", "g++"), "-std=c++20", "-O1", "-w", "-include",
                     ROOT / "tests/mutation/mutant.hpp", f"-I{BUILD}/include", f"-I{ROOT}/tests",
-                    "-isystem", "/usr/include/eigen3", "-c", unit, "-o", unit.with_suffix(".o")], check=True)
+                    "-isystem", "/usr/include/eigen3", *options, "-c", unit, "-o", unit.with_suffix(".o")],
+                   check=True)
     return unit.with_suffix(".o")
 
 
@@ -76,27 +78,57 @@ def build(folders):
             header.write_text(mutate(header.read_text(), names, where))
             mutants += [(folder, name) for name in names[len(mutants):]]
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        shared = [pool.submit(compile_unit, "kernels", [ROOT / "cmake/separate_kernels.cpp"]),
+                  pool.submit(compile_unit, "reached", [ROOT / "tests/mutation/reached.cpp"])]
         units = {}
-        for test in sorted({test for folder in folders for test in TESTS[folder]}):
+        for test in programs(folders):
             sources = sorted((ROOT / "tests" / test).glob("*_test.cpp"))
-            units[test] = [pool.submit(compile_unit, test, begin // BATCH, sources[begin:begin + BATCH])
+            units[test] = [pool.submit(compile_unit, f"{test}_{begin // BATCH}", sources[begin:begin + BATCH],
+                                       "-DMORPHKV_SEPARATE_KERNELS")
                            for begin in range(0, len(sources), BATCH)]
         for test, objects in units.items():
-            subprocess.run(["g++", *[unit.result() for unit in objects], "-o", BUILD / test, "-lgtest",
-                            "-lgtest_main", "-pthread"], check=True)
+            subprocess.run(["g++", *[unit.result() for unit in objects + shared], "-o", BUILD / test,
+                            "-lgtest", "-lgtest_main", "-pthread"], check=True)
     return mutants
 
 
-def passes(test, number, seconds):
-    """Whether the tests pass with a mutant; -1: none."""
-    environment = dict(os.environ, MORPHKV_MUTANT=str(number))
+def programs(folders):
+    """The test programs for the mutants of some folders."""
+    return sorted({test for folder in folders for test in TESTS[folder]})
+
+
+def passes(program, seconds, *options, **environment):
+    """Whether the tests of a program pass; one that never ends does not."""
     try:
-        result = subprocess.run([BUILD / test, "--gtest_brief=1", "--gtest_fail_fast"], timeout=seconds,
-                                env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                check=False)
+        result = subprocess.run([BUILD / program, "--gtest_brief=1", "--gtest_fail_fast", *options],
+                                timeout=seconds, env=dict(os.environ, **environment),
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     except subprocess.TimeoutExpired:
         return False
     return result.returncode == 0
+
+
+def find_tests(program):
+    """Mutant -> the tests that run its operator, as pairs of seconds and a name, the quickest first."""
+    path = BUILD / f"{program}.reached"
+    assert passes(program, 3600, MORPHKV_MUTANTS_REACHED=str(path)), f"{program} fails without a mutant"
+    lines = [line.split() for line in path.read_text().splitlines()]
+    always = lines[0][2:]
+    tests = {}
+    for name, milliseconds, *reached in lines[1:]:
+        for number in {*reached, *always}:
+            tests.setdefault(int(number), []).append((int(milliseconds) / 1000, name))
+    return {number: sorted(found) for number, found in tests.items()}
+
+
+def parts_of(tests):
+    """Tests in two parts: the quickest, as many as take a second together, and the others."""
+    seconds = 0
+    for count, (each, _) in enumerate(tests):
+        seconds += each
+        if seconds > 1:
+            return [part for part in (tests[:count], tests[count:]) if part]
+    return [tests] if tests else []
 
 
 def main():
@@ -109,17 +141,18 @@ def main():
     arguments = parser.parse_args()
     before = set(REPORT.read_text().splitlines()) if arguments.again else set()
     mutants = build(arguments.folders.split(","))
-    limits = {}  # a mutant that never ends is killed
-    for test in sorted({test for folder, _ in mutants for test in TESTS[folder]}):
-        begin = time.monotonic()
-        assert passes(test, -1, 3600), f"the tests of {test} fail without a mutant"
-        limits[test] = 60 + 5 * (time.monotonic() - begin)
+    tests = {program: find_tests(program) for program in programs(arguments.folders.split(","))}
     end, tried, survivors = time.monotonic() + arguments.seconds, 0, []
 
     def survives(number):
         if time.monotonic() > end:
             return None
-        return all(passes(test, number, limits[test]) for test in TESTS[mutants[number][0]])
+        parts = [(program, part) for program in TESTS[mutants[number][0]]
+                 for part in parts_of(tests[program].get(number, []))]
+        parts.sort(key=lambda part: part[1][-1][0])  # by their slowest test
+        return all(passes(program, 60 + 5 * sum(seconds for seconds, _ in part),
+                          "--gtest_filter=" + ":".join(name for _, name in part), MORPHKV_MUTANT=str(number))
+                   for program, part in parts)
 
     chosen = [number for number in range(arguments.first, len(mutants), arguments.every)
               if not arguments.again or mutants[number][1] in before]
