@@ -12,6 +12,7 @@ import argparse
 import concurrent.futures
 import os
 import re
+import resource
 import shutil
 import subprocess
 import time
@@ -23,6 +24,7 @@ BUILD = ROOT / "build" / "mutants"
 TESTS = {"score": ["score", "eviction", "policy", "cache"], "eviction": ["eviction", "policy", "cache"],
          "policy": ["policy", "eviction", "cache"], "cache": ["cache"]}
 REPORT = ROOT / "build" / "reports" / "mutants.txt"
+MEMORY = 4 << 30  # bytes for a test program: a mutant that asks for more without end is killed
 JOBS = int(os.environ.get("MORPHKV_JOBS", os.cpu_count()))
 BATCH = 6  # sources of a test program that are compiled as one unit, as in the build
 # operator -> its name in mutant.hpp, the operators that replace it
@@ -141,6 +143,7 @@ def main():
     arguments = parser.parse_args()
     before = set(REPORT.read_text().splitlines()) if arguments.again else set()
     mutants = build(arguments.folders.split(","))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     tests = {program: find_tests(program) for program in programs(arguments.folders.split(","))}
     end, tried, survivors = time.monotonic() + arguments.seconds, 0, []
 
