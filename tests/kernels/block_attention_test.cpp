@@ -339,6 +339,27 @@ TYPED_TEST(BlockAttentionTest, ValuesOfTheirOwnDimension) {
   }
 }
 
+/// By a power of two: the same bits but for the exponent.
+TYPED_TEST(BlockAttentionTest, TheScaleOfValuesIsThatOfTheOutputsAlone) {
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    const Case c{20, 90, 3, 30};
+    Problem<TypeParam> problem(c);
+    ASSERT_TRUE(problem.attend());
+    Problem<TypeParam> scaled(c);
+    auto arguments = scaled.arguments(0, c.rows);
+    arguments.value_scale = 0.25F;
+    ASSERT_TRUE(kernels::block_attention(arguments));
+    std::vector<float> expected = problem.outputs();
+    for (float& x : expected) x *= 0.25F;
+    ASSERT_EQ(scaled.outputs(), expected);
+    ASSERT_EQ(scaled.log_sum_exp(), problem.log_sum_exp());
+    for (std::size_t row = 0; row < c.rows; ++row) {
+      ASSERT_EQ(scaled.fused_row(row), problem.fused_row(row));
+    }
+  }
+}
+
 TYPED_TEST(BlockAttentionTest, AnyAlignmentAndStride) {
   for (const std::size_t offset : Sizes{1, 3, 8}) {
     for (const std::size_t padding : Sizes{0, 1, 32}) {

@@ -5,6 +5,7 @@
 #define MORPHKV_ATTENTION_PREFILL_HPP
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -49,7 +50,10 @@ struct PrefillHead {
   std::size_t window = 0;           ///< newest tokens that a query sees, its own among them; 0: all
   Position first_position = 0;      ///< of the block; read only where logits have slopes
   const BlockMask* mask = nullptr;  ///< of the block; null: causal
-  Logits logits{};
+  /// Of stored numbers: keys and values of E4M3 are to be multiplied by them, else they are 1.
+  float key_scale = 1;
+  float value_scale = 1;
+  Logits logits{};  ///< of products with stored keys
   GroupFusion fusion = GroupFusion::max;
 
   [[nodiscard]] std::size_t output_dim() const noexcept {
@@ -71,8 +75,10 @@ struct PrefillHead {
 /// group per query. Thread safety: none.
 template <Storable T, ElementOf<T> E>
 class PrefillAttention {
-  /// What keys and values are copied to: what is stored, or the numbers of its blocks.
-  using Computed = std::conditional_t<Quantised<T>, float, T>;
+  /// What keys and values are copied to: what is stored, the numbers of its blocks, or those of
+  /// E4M3, of which half holds each.
+  using Computed = std::conditional_t<Quantised<T>, float,
+                                      std::conditional_t<std::same_as<T, E4M3>, Eigen::half, T>>;
 
  public:
   explicit PrefillAttention(const PrefillHead<T, E>& head)
@@ -159,13 +165,14 @@ class PrefillAttention {
     const E* block;
     std::size_t stride;
     std::size_t dim;
+    float scale;
   };
   [[nodiscard]] Rows keys() const noexcept {
-    return {head_.keys, head_.block_keys, head_.key_stride, head_.head_dim};
+    return {head_.keys, head_.block_keys, head_.key_stride, head_.head_dim, head_.key_scale};
   }
   [[nodiscard]] Rows values() const noexcept {
     const std::size_t stride = head_.value_stride == 0 ? head_.key_stride : head_.value_stride;
-    return {head_.values, head_.block_values, stride, head_.output_dim()};
+    return {head_.values, head_.block_values, stride, head_.output_dim(), head_.value_scale};
   }
 
   /// The numbers of a column: of a slot, or of a token of the block as the cache will store it.
@@ -174,9 +181,10 @@ class PrefillAttention {
     if (column < held_) {
       stored = rows.held[column];
     } else {
-      kernels::convert(rows.block + (column - held_) * rows.stride, rows.dim, rounded_.data());
+      kernels::store_row(rows.block + (column - held_) * rows.stride, rows.dim, rows.scale,
+                         rounded_.data());
     }
-    kernels::convert(stored, rows.dim, to);
+    kernels::load_row(stored, rows.dim, rows.scale, to);
   }
 
   void copy_tokens(const Rows& rows, Computed* out) {
@@ -186,11 +194,11 @@ class PrefillAttention {
     }
     for (std::size_t token = 0; token < head_.tokens; ++token) {
       const E* from = rows.block + token * rows.stride;
-      if constexpr (Quantised<T>) {
-        kernels::convert(from, rows.dim, rounded_.data());
-        kernels::convert(rounded_.data(), rows.dim, out);
-      } else {
+      if constexpr (std::same_as<Computed, T>) {
         kernels::convert(from, rows.dim, out);
+      } else {
+        kernels::store_row(from, rows.dim, rows.scale, rounded_.data());
+        kernels::convert(rounded_.data(), rows.dim, out);
       }
       out += rows.dim;
     }
@@ -258,6 +266,7 @@ class PrefillAttention {
          .stride = head_.head_dim,
          .value_stride = head_.output_dim(),
          .logits = head_.logits,
+         .value_scale = head_.value_scale,
          .positions = positions_.data(),
          .fusion = head_.fusion,
          .known_log_sum_exp = known == nullptr ? nullptr : known_.data(),

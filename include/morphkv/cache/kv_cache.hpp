@@ -57,8 +57,8 @@ class SequencePool;
 /// Spans hold heads side by side, as projections leave them: queries are [query_heads][head_dim],
 /// outputs [query_heads][value_dim], keys [kv_heads][head_dim], values [kv_heads][value_dim], and a
 /// block has its tokens outermost. value_dim is head_dim unless the shape has one of its own. Where
-/// values lie in the keys, none are passed: spans of values are empty. Their elements are the
-/// cache's scalar or float. Keys are rotated already (RoPE at the absolute position); logits are
+/// values lie in the keys, none are passed: spans of values are empty. Their elements are float, or
+/// the cache's 16-bit type. Keys are rotated already (RoPE at the absolute position); logits are
 /// those of the shape.
 ///
 /// The storage is OwnedStorage, EngineStorage, SharedStorage, PooledStorage (see SequencePool), or
@@ -77,7 +77,7 @@ template <Storable T, EvictionPolicy Policy, CacheStorage<T> Storage = OwnedStor
 class KVCache {
   friend class SequencePool<T, Policy>;
   /// Whether callers may also pass what is stored, and not floats alone.
-  static constexpr bool is_16_bit = Scalar<T> && !std::same_as<T, float>;
+  static constexpr bool is_16_bit = SixteenBits<T>;
   static constexpr bool shares_slots = SharingStorage<Storage> && SharingPolicy<Policy>;
   static constexpr bool divides_layers = DivisibleStorage<Storage> && ResizablePolicy<Policy>;
   static constexpr bool claims_slots = ClaimedStorage<Storage>;
@@ -366,7 +366,8 @@ class KVCache {
   ///         fewer elements than `rope` rotates, or no_memory as in rollback(); and nothing has
   ///         changed
   /// \throws std::bad_alloc, and nothing has changed. O(slots x head_dim) per head.
-  Status renumber(const Rope& rope) requires RenumberingPolicy<Policy> && Scalar<T> {
+  Status renumber(const Rope& rope) requires RenumberingPolicy<Policy> &&
+      (is_16_bit || std::same_as<T, float>) {
     if (rope.dims() > shape_.head_dim) return Status::wrong_size;
     std::vector<float> key(shape_.head_dim);
     return renumber_with([&](T* stored, Position by) {
@@ -674,6 +675,13 @@ class KVCache {
             3 * crc32(std::as_bytes(std::span(shape_.slopes, slopes))));
     use("bytes of an element", sizeof(T));
     use("kind of an element", element_kind<T>);
+    for (std::size_t i = 0; std::same_as<T, E4M3> && i < shape_.heads(); ++i) {
+      const std::size_t layer = i / shape_.kv_heads;
+      const std::size_t head = i % shape_.kv_heads;
+      use("key_scales (their bits)", std::bit_cast<std::uint32_t>(shape_.key_scale(layer, head)));
+      use("value_scales (their bits)",
+          std::bit_cast<std::uint32_t>(shape_.value_scale(layer, head)));
+    }
     for (std::size_t layer = 0; layer < shape_.layers; ++layer) use("window", shape_.window(layer));
     for (const Policy& policy : policies_) {
       use("slots of a head", policy.slots());
@@ -797,12 +805,16 @@ class KVCache {
       const std::size_t value_dim = shape_.stored_value_dim();
       T* const stored_key = storage_.keys(layer, head)[slot];
       T* const stored_value = storage_.values(layer, head)[slot];
-      kernels::convert(key.data() + head * shape_.head_dim, shape_.head_dim, stored_key);
-      kernels::convert(value.data() + head * value_dim, value_dim, stored_value);
+      const float key_scale = shape_.key_scale(layer, head);
+      const float value_scale = shape_.value_scale(layer, head);
+      kernels::store_row(key.data() + head * shape_.head_dim, shape_.head_dim, key_scale,
+                         stored_key);
+      kernels::store_row(value.data() + head * value_dim, value_dim, value_scale, stored_value);
       if constexpr (StoringPolicy<Policy>) {
         float* const numbers = workspace_.spare(head);
-        kernels::convert(stored_key, shape_.head_dim, numbers);
-        kernels::convert(stored_value, shape_.output_dim(), numbers + shape_.head_dim);
+        kernels::load_row(stored_key, shape_.head_dim, key_scale, numbers);
+        kernels::load_row(stored_value, shape_.output_dim(), value_scale,
+                          numbers + shape_.head_dim);
         policies_[index(layer, head)].store(slot, {numbers, shape_.head_dim},
                                             {numbers + shape_.head_dim, shape_.output_dim()});
       }
@@ -879,7 +891,8 @@ class KVCache {
                                                    std::size_t head) const noexcept {
     return {.keys = storage_.keys(layer, head),
             .values = storage_.values(layer, head),
-            .logits = shape_.logits(layer, head),
+            .logits = shape_.stored_logits(layer, head),
+            .value_scale = shape_.value_scale(layer, head),
             .fusion = options_.group};
   }
 

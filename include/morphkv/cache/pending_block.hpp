@@ -143,6 +143,8 @@ class PendingBlock {
       heads_[head].commit(*selections_[head]);
       const KvView<T> keys = storage_.keys(layer_, head);
       const KvView<T> values = storage_.values(layer_, head);
+      const float key_scale = shape_.key_scale(layer_, head);
+      const float value_scale = shape_.value_scale(layer_, head);
       const std::size_t value_dim = shape_.stored_value_dim();
       const E* from_key = block_.keys.data() + head * shape_.head_dim;
       const E* from_value = block_.values.data() + head * value_dim;
@@ -151,8 +153,8 @@ class PendingBlock {
           if (slot != no_slot) storage_.make_writable(layer_, slot);
         }
         const auto write = [&](T* key, T* value) {
-          kernels::convert(from_key, shape_.head_dim, key);
-          kernels::convert(from_value, value_dim, value);
+          kernels::store_row(from_key, shape_.head_dim, key_scale, key);
+          kernels::store_row(from_value, value_dim, value_scale, value);
         };
         if (is_recorded) {
           const auto rows = history.save(layer_ * heads_.size() + head, keys, values, slot);
@@ -193,7 +195,9 @@ class PendingBlock {
             .window = shape_.window(layer_),
             .first_position = heads_[head].newest() + 1,
             .mask = block_.mask,
-            .logits = shape_.logits(layer_, head),
+            .key_scale = shape_.key_scale(layer_, head),
+            .value_scale = shape_.value_scale(layer_, head),
+            .logits = shape_.stored_logits(layer_, head),
             .fusion = fusion};
   }
 

@@ -56,6 +56,7 @@ template <Storable T>
 inline constexpr std::uint32_t element_kind = std::same_as<T, float>             ? 0
                                               : std::same_as<T, Eigen::half>     ? 1
                                               : std::same_as<T, Eigen::bfloat16> ? 2
+                                              : std::same_as<T, E4M3>            ? 3
                                               : std::same_as<T, Q8_0>            ? 8
                                                                                  : 4;
 
@@ -68,7 +69,7 @@ template <Storable T>
     return dim;
 }
 
-/// Number `d` of a row.
+/// Number `d` of a row. Those of E4M3 still lack the scale of their head.
 template <Storable T>
 [[nodiscard]] float number_at(const T* row, std::size_t d) noexcept {
   if constexpr (Quantised<T>)
@@ -82,7 +83,9 @@ struct RowSizes {
   std::size_t key = 0;
   std::size_t value = 0;  ///< 0 where it lies in the key
 };
-/// \throws std::invalid_argument if the shape is not valid, or its dimensions are no whole blocks
+/// \throws std::invalid_argument if the shape is not valid, its dimensions are no whole blocks, or
+/// it
+///         has scales that T does not take
 template <Storable T>
 [[nodiscard]] RowSizes row_sizes(const CacheShape& shape) {
   validate(shape);
@@ -90,6 +93,13 @@ template <Storable T>
     const std::string allowed = "a multiple of " + std::to_string(T::numbers);
     require(shape.head_dim % T::numbers == 0, "head_dim", shape.head_dim, allowed);
     require(shape.output_dim() % T::numbers == 0, "value_dim", shape.value_dim, allowed);
+  }
+  if constexpr (!std::same_as<T, E4M3>) {
+    const auto require_none = [](const char* name, const float* scales) {
+      require(scales == nullptr, name, "given", "null: only a cache of E4M3 takes scales");
+    };
+    require_none("key_scales", shape.key_scales);
+    require_none("value_scales", shape.value_scales);
   }
   return {row_size<T>(shape.head_dim), row_size<T>(shape.stored_value_dim())};
 }

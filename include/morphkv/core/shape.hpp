@@ -38,6 +38,11 @@ struct CacheShape {
   /// that are held. Null: all layers 0. The engine owns them, likewise. A cache holds as many
   /// tokens of such a layer and no more, whatever its policy and budget say.
   const std::size_t* windows = nullptr;
+  /// [layers][kv_heads]: what a key of a cache of E4M3 is multiplied by when it is read, and
+  /// divided by when it is stored, as the engine has calibrated it; and a value. Null: all 1.
+  /// Values that lie in the keys have the scale of the keys. The engine owns them, likewise.
+  const float* key_scales = nullptr;
+  const float* value_scales = nullptr;
 
   /// Query heads per KV head.
   [[nodiscard]] constexpr std::size_t group() const noexcept { return query_heads / kv_heads; }
@@ -76,6 +81,22 @@ struct CacheShape {
             .slopes = slopes == nullptr ? nullptr : slopes + kv_head * group()};
   }
 
+  /// The scale of a head's stored keys, and of its stored values; 1 where there is none.
+  [[nodiscard]] constexpr float key_scale(std::size_t layer, std::size_t kv_head) const noexcept {
+    return key_scales == nullptr ? 1.0F : key_scales[layer * kv_heads + kv_head];
+  }
+  [[nodiscard]] constexpr float value_scale(std::size_t layer, std::size_t kv_head) const noexcept {
+    if (values_in_keys) return key_scale(layer, kv_head);
+    return value_scales == nullptr ? 1.0F : value_scales[layer * kv_heads + kv_head];
+  }
+  /// The logits of a KV head's group from products with keys as they are stored, without their
+  /// scale: it becomes a factor of that of the logits, before the cap.
+  [[nodiscard]] Logits stored_logits(std::size_t layer, std::size_t kv_head) const noexcept {
+    Logits result = logits(layer, kv_head);
+    result.scale *= key_scale(layer, kv_head);
+    return result;
+  }
+
   friend constexpr bool operator==(const CacheShape&, const CacheShape&) = default;
 };
 
@@ -83,7 +104,8 @@ struct CacheShape {
 ///         query elements of all layers, layers * query_heads * head_dim, are above 2^30, values
 ///         are longer than keys where they lie in them, or than 2^30, the scale is negative or not
 ///         finite, the soft cap is neither 0 nor from 0.001 to 1000, a sink is NaN or plus
-///         infinity, or a slope is not finite.
+///         infinity, a slope is not finite, a scale of keys or values is not finite or not above 0,
+///         or values that lie in the keys have scales of their own.
 inline void validate(const CacheShape& shape) {
   std::size_t most = std::size_t{1} << 30U;  // times 2^31 slots it still fits std::size_t
   const std::size_t most_values = most;
@@ -113,6 +135,15 @@ inline void validate(const CacheShape& shape) {
   for (std::size_t i = 0; shape.slopes != nullptr && i < shape.query_heads; ++i) {
     require(std::isfinite(shape.slopes[i]), "slopes", shape.slopes[i], "finite");
   }
+  require(!shape.values_in_keys || shape.value_scales == nullptr, "value_scales", "given",
+          "null where values lie in the keys, whose scales they have");
+  const auto require_scales = [&](const char* name, const float* scales) {
+    for (std::size_t i = 0; scales != nullptr && i < shape.heads(); ++i) {
+      require(std::isfinite(scales[i]) && scales[i] > 0, name, scales[i], "finite and above 0");
+    }
+  };
+  require_scales("key_scales", shape.key_scales);
+  require_scales("value_scales", shape.value_scales);
 }
 
 }}  // namespace morphkv::v0

@@ -32,6 +32,7 @@ struct DecodeAttention {
   std::size_t head_dim = 0;   ///< of queries and keys
   std::size_t value_dim = 0;  ///< of values and outputs; 0: head_dim
   Logits logits{};
+  float value_scale = 1;                ///< of the outputs: that of stored values
   const Position* positions = nullptr;  ///< [tokens]; read only where logits have slopes
   Position query_position = 0;          ///< likewise
   GroupFusion fusion = GroupFusion::max;
@@ -67,6 +68,7 @@ struct BlockAttention {
   std::size_t stride = 0;        ///< elements between the keys of two tokens, at least head_dim
   std::size_t value_stride = 0;  ///< between two values; 0: stride
   Logits logits{};
+  float value_scale = 1;  ///< of the outputs: that of stored values
   /// [tokens]: their positions less that of one of them; read only where logits have slopes. Exact
   /// up to 2^24.
   const float* positions = nullptr;

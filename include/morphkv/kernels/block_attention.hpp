@@ -26,7 +26,7 @@ namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MOR
 /// For a block of queries and the whole group, over the tokens that query r sees, each where it is
 /// wanted:
 ///
-///     outputs[r]     = softmax(logits of queries[r] . keys) . values
+///     outputs[r]     = value_scale * softmax(logits of queries[r] . keys) . values
 ///     log_sum_exp[r] = log(sum of exp(logits of queries[r] . keys))
 ///     fused_rows[r]  = the weights of the group's heads, fused; zeros for tokens that r does not
 ///     see

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Conversion between floats, the 16-bit types and blocks of quantised numbers.
+/// Conversion between floats, the 16-bit types, E4M3 and blocks of quantised numbers.
 #ifndef MORPHKV_KERNELS_CONVERT_HPP
 #define MORPHKV_KERNELS_CONVERT_HPP
 
@@ -26,7 +26,8 @@
 namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD {
 
 /// to[i] = from[i], rounded to nearest, ties to even. Infinities and denormals stay what they are,
-/// too large a number becomes infinity, and NaN stays NaN. The two may not overlap. O(count).
+/// too large a number becomes infinity (of E4M3, the greatest number), and NaN stays NaN. The two
+/// may not overlap. O(count).
 template <Scalar From, Scalar To>
 void convert(const From* from, std::size_t count, To* to) noexcept
     MORPHKV_KERNEL_BODY(convert(from, count, to));
@@ -55,6 +56,31 @@ void convert(const Block* from, std::size_t count, float* to) noexcept {
   for (std::size_t i = 0; i < count; ++i) to[i] = number_at(from, i);
 }
 
+/// to[i] = from[i] / divisor, as the nearest float and then as by convert(). O(count).
+template <class = void>
+void divide(const float* from, std::size_t count, float divisor, E4M3* to) noexcept
+    MORPHKV_KERNEL_BODY(divide(from, count, divisor, to));
+
+/// A row of numbers as a cache of T stores it, times `scale`: that of an E4M3 cache, else 1. Of
+/// E4M3 it is the quotient that is rounded, as the nearest float, and its magnitude is 448 at most.
+template <Scalar From, Storable T>
+void store_row(const From* from, std::size_t count, float scale, T* to) noexcept {
+  if constexpr (std::same_as<T, E4M3>) {
+    divide(from, count, scale, to);
+  } else {
+    MORPHKV_ASSERT(scale == 1);
+    convert(from, count, to);
+  }
+}
+/// The numbers of a stored row, its scale included.
+template <Storable T>
+void load_row(const T* from, std::size_t count, float scale, float* to) noexcept {
+  convert(from, count, to);
+  if constexpr (std::same_as<T, E4M3>) {
+    for (std::size_t i = 0; i < count; ++i) to[i] *= scale;
+  }
+}
+
 #ifdef MORPHKV_KERNEL_INSTANCE
 MORPHKV_KERNEL_INSTANCE void convert(const float*, std::size_t, Eigen::half*) noexcept;
 MORPHKV_KERNEL_INSTANCE void convert(const float*, std::size_t, Eigen::bfloat16*) noexcept;
@@ -62,6 +88,10 @@ MORPHKV_KERNEL_INSTANCE void convert(const Eigen::half*, std::size_t, float*) no
 MORPHKV_KERNEL_INSTANCE void convert(const Eigen::half*, std::size_t, Eigen::bfloat16*) noexcept;
 MORPHKV_KERNEL_INSTANCE void convert(const Eigen::bfloat16*, std::size_t, float*) noexcept;
 MORPHKV_KERNEL_INSTANCE void convert(const Eigen::bfloat16*, std::size_t, Eigen::half*) noexcept;
+MORPHKV_KERNEL_INSTANCE void convert(const E4M3*, std::size_t, float*) noexcept;
+MORPHKV_KERNEL_INSTANCE void convert(const E4M3*, std::size_t, Eigen::half*) noexcept;
+MORPHKV_KERNEL_INSTANCE void convert(const float*, std::size_t, E4M3*) noexcept;
+MORPHKV_KERNEL_INSTANCE void divide(const float*, std::size_t, float, E4M3*) noexcept;
 #endif
 
 }}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD

@@ -34,7 +34,8 @@ MORPHKV_TARGET_END
 
 namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD {
 
-/// softmax(logits of query . keys) . values for the whole group, and the group's fused row.
+/// value_scale * softmax(logits of query . keys) . values for the whole group, and the group's
+/// fused row.
 ///
 /// A logit of minus infinity is a weight of 0. One pass over keys and values; no memory but the
 /// arguments'. O(tokens group head_dim).
@@ -47,6 +48,7 @@ template <Storable T>
 MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<float>&) noexcept;
 MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Eigen::half>&) noexcept;
 MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Eigen::bfloat16>&) noexcept;
+MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<E4M3>&) noexcept;
 MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Q8_0>&) noexcept;
 MORPHKV_KERNEL_INSTANCE bool decode_attention(const DecodeAttention<Q4_0>&) noexcept;
 #endif

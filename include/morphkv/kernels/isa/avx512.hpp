@@ -136,6 +136,10 @@ MORPHKV_VECTOR_WORD F16s to_f16(Floats a) noexcept {
   return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 MORPHKV_VECTOR_WORD Floats to_f32(F16s a) noexcept { return _mm512_cvtph_ps(a); }
+/// Bytes as 16-bit integers.
+MORPHKV_VECTOR_WORD F16s load_signed_bytes(const void* p) noexcept {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
 MORPHKV_VECTOR_WORD U32s widen(F16s a) noexcept {
   return reinterpret_cast<U32s>(_mm512_cvtepu16_epi32(a));
 }

@@ -121,6 +121,13 @@ MORPHKV_VECTOR_WORD std::uint32_t reduce_max(U32s a) noexcept { return vmaxvq_u3
 /// Rounded to nearest, ties to even.
 MORPHKV_VECTOR_WORD F16s to_f16(Floats a) noexcept { return vreinterpret_u16_f16(vcvt_f16_f32(a)); }
 MORPHKV_VECTOR_WORD Floats to_f32(F16s a) noexcept { return vcvt_f32_f16(vreinterpret_f16_u16(a)); }
+/// Bytes as 16-bit integers.
+MORPHKV_VECTOR_WORD F16s load_signed_bytes(const void* p) noexcept {
+  std::uint32_t bytes = 0;
+  std::memcpy(&bytes, p, sizeof bytes);
+  const int16x8_t words = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(bytes)));
+  return vreinterpret_u16_s16(vget_low_s16(words));
+}
 MORPHKV_VECTOR_WORD U32s widen(F16s a) noexcept { return vmovl_u16(a); }
 MORPHKV_VECTOR_WORD F16s high_halves(U32s a) noexcept { return vshrn_n_u32(a, 16); }
 MORPHKV_VECTOR_WORD std::uint16_t reduce_min(U16s a) noexcept { return vminvq_u16(a); }

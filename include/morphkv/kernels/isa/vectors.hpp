@@ -224,6 +224,31 @@ MORPHKV_VECTOR_WORD F16s to_bf16(Floats a) noexcept {
 }
 MORPHKV_VECTOR_WORD void store(Eigen::half* p, Floats a) noexcept { store(p, to_f16(a)); }
 MORPHKV_VECTOR_WORD void store(Eigen::bfloat16* p, Floats a) noexcept { store(p, to_bf16(a)); }
+
+// --- E4M3
+
+/// Seven bits of a magnitude, seven bits to the left, are the pattern of a binary16 number, 2^-8 as
+/// great: exponents lie in the same place. That of NaN alone carries into the next bit when 1 is
+/// added, and becomes NaN by that bit.
+MORPHKV_VECTOR_WORD Floats load(const E4M3* p) noexcept {
+  const auto word = reinterpret_cast<HalfBits>(load_signed_bytes(p)) << 7;  // the sign in two bits
+  const HalfBits half = word ^ ((word + 0x80) & 0x4000);
+  return to_f32(reinterpret_cast<F16s>(half)) * 0x1p8F;
+}
+/// As the constructor of E4M3 rounds.
+MORPHKV_VECTOR_WORD void store(E4M3* p, Floats a) noexcept {
+  using Bytes [[gnu::vector_size(lanes)]] = std::uint8_t;
+  const U32s magnitude = as_u32(a) & 0x7fffffffU;
+  const U32s size = min(magnitude, broadcast(std::bit_cast<std::uint32_t>(E4M3::greatest)));
+  const U32s normal = ((size + 0x7ffffU + ((size >> 20) & 1U)) >> 20) - (120U << 3U);
+  const U32s denormal = as_u32(as_f32(size) + 0x1p14F) & 0xfU;
+  const U32s number = size < std::bit_cast<std::uint32_t>(E4M3::least_normal) ? denormal : normal;
+  const U32s code = a != a ? broadcast(0x7fU) : number;
+  store(&p->bits, __builtin_convertvector(code | ((as_u32(a) >> 24) & 0x80U), Bytes));
+}
+
+// --- Binary16
+
 /// Finite non-negative numbers in units of 2^-24: exact.
 MORPHKV_VECTOR_WORD U32s half_units(F16s a) noexcept {
   return reinterpret_cast<U32s>(__builtin_convertvector(to_f32(a) * 0x1p24F, I32s));

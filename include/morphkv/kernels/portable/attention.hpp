@@ -105,6 +105,7 @@ template <Storable T>
         for (std::size_t d = 0; d < a.output_dim(); ++d) out[d] += weight * number_at(value, d);
       }
     }
+    for (std::size_t i = 0; i < a.group * a.output_dim(); ++i) a.output[i] *= a.value_scale;
   }
   if (a.row != nullptr) {
     fuse_group(a.weights, a.weight_stride, a.tokens, a.group, a.fusion, a.row);
@@ -151,7 +152,7 @@ template <Scalar T>
       for (std::size_t d = 0; d < dims; ++d) output[d] += weight * static_cast<float>(value[d]);
     }
   }
-  for (std::size_t d = 0; d < dims; ++d) output[d] /= total;
+  for (std::size_t d = 0; d < dims; ++d) output[d] = output[d] / total * a.value_scale;
   return std::isfinite(total) && total > 0 ? high + std::log(total)
                                            : std::numeric_limits<float>::quiet_NaN();
 }

@@ -265,7 +265,7 @@ bool finish_vector(const BlockAttention<T>& a, const QueryVector& vector,
     finite = finite && std::isfinite(total) && total > 0;
     if (a.log_sum_exp != nullptr) a.log_sum_exp[at] = softmax.high[i] + std::log(total);
     if (a.outputs == nullptr) continue;
-    const float share = 1.0F / total;
+    const float share = a.value_scale / total;
     float* to = a.outputs + at * a.output_dim();
     for (std::size_t d = 0; d < a.output_dim(); ++d) to[d] = output[d * lanes + i] * share;
   }

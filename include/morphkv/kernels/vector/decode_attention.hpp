@@ -321,7 +321,7 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
       });
     }
     for (std::size_t h = 0; h < a.group; ++h) {
-      products.finish(a.output + h * a.output_dim(), a.output_dim(), shares[h]);
+      products.finish(a.output + h * a.output_dim(), a.output_dim(), shares[h] * a.value_scale);
     }
   }
   if (a.row != nullptr) {
