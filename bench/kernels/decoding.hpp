@@ -34,6 +34,7 @@ constexpr const char* type_name() {
   if constexpr (std::same_as<T, float>) return "float";
   if constexpr (std::same_as<T, Q8_0>) return "q8_0";
   if constexpr (std::same_as<T, Q4_0>) return "q4_0";
+  if constexpr (std::same_as<T, E4M3>) return "e4m3";
   return std::same_as<T, Eigen::half> ? "half" : "bfloat16";
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Decode attention over quantised keys and values, against 16 bits.
+// Decode attention over quantised keys and values and those in E4M3, against 16 bits.
 #ifndef MORPHKV_BENCH_KERNELS_QUANTISED_HPP
 #define MORPHKV_BENCH_KERNELS_QUANTISED_HPP
 
@@ -35,8 +35,10 @@ inline void measure_quantised(benchmark::State& state, bool cold) {
     EndlessLayers<Eigen::half> half(slots, cold);
     EndlessLayers<Q8_0> q8(slots, cold);
     EndlessLayers<Q4_0> q4(slots, cold);
+    EndlessLayers<E4M3> e4m3(slots, cold);
     const Comparison times =
-        compare(61, {[&] { half.attend(); }, [&] { q8.attend(); }, [&] { q4.attend(); }});
+        compare(61, {[&] { half.attend(); }, [&] { q8.attend(); }, [&] { q4.attend(); },
+                     [&] { e4m3.attend(); }});
     const auto report = [&](const char* name, std::size_t variant, double bytes, double target) {
       const std::string measure = std::string("attention, ") + name + " over half, N = 2048, ";
       const std::string note = in_words(bytes / times.time(variant) / 1e9, "GB/s");
@@ -48,6 +50,7 @@ inline void measure_quantised(benchmark::State& state, bool cold) {
     };
     report("q8_0", 1, q8.bytes(), 0.60);
     report("q4_0", 2, q4.bytes(), 0.45);
+    report("e4m3", 3, e4m3.bytes(), 0.60);
   }
 }
 

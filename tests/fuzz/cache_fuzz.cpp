@@ -2,12 +2,13 @@
 // A KVCache through random calls, on any instruction set and for any kind of logits, in lockstep
 // with a model in double of each of its heads: what is kept, what is stored, and what attention
 // gives; and with a cache over pages and a sequence of a pool on another executor, which must not
-// differ by a bit. Layers that slide, values of their own dimension or in the keys, and quantised
-// numbers are among them. Calls with wrong arguments change nothing, nor do those that find no
-// page.
+// differ by a bit. Layers that slide, values of their own dimension or in the keys, quantised
+// numbers and E4M3 with a scale per head are among them. Calls with wrong arguments change nothing,
+// nor do those that find no page.
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -28,6 +29,8 @@ struct Drawn {
   std::vector<std::size_t> windows;
   std::vector<float> sinks;
   std::vector<float> slopes;
+  std::vector<float> key_scales;
+  std::vector<float> value_scales;
 };
 
 /// A scale, a soft cap, sinks and slopes, or none.
@@ -69,6 +72,20 @@ void draw_windows(Drawn& drawn, FuzzBytes& bytes) {
   drawn.shape.windows = drawn.windows.data();
 }
 
+/// Scales of keys and of values, or none. The least ones are exceeded by some numbers.
+void draw_scales(Drawn& drawn, FuzzBytes& bytes) {
+  constexpr float scales[] = {1, 0.004F, 0.02F, 0.3F, 5};
+  CacheShape& shape = drawn.shape;
+  const auto draw_some = [&](std::vector<float>& some) {
+    some.resize(shape.heads());
+    for (float& scale : some) scale = scales[bytes.below(std::size(scales))];
+    return some.data();
+  };
+  const std::size_t code = bytes.byte();
+  if (code % 2 == 1) shape.key_scales = draw_some(drawn.key_scales);
+  if (code % 8 > 2 && !shape.values_in_keys) shape.value_scales = draw_some(drawn.value_scales);
+}
+
 /// The kernels that run from now on.
 void draw_isa(FuzzBytes& bytes) {
   using kernels::Isa;
@@ -97,6 +114,7 @@ Drawn draw(FuzzBytes& bytes) {
   draw_values(shape, dims, bytes);
   draw_windows(drawn, bytes);
   draw_logits(drawn, bytes);
+  if constexpr (std::same_as<T, E4M3>) draw_scales(drawn, bytes);
   return drawn;
 }
 
@@ -184,7 +202,7 @@ template <Storable T, class Duel>
 void renumber(Duel& duel, FuzzBytes& bytes) {
   const std::size_t dim = duel.cache().shape().head_dim;
   const std::size_t code = bytes.byte();
-  if (!Scalar<T> || code % 4 == 0) return duel.renumber(nullptr);
+  if (sizeof(T) == 1 || !Scalar<T> || code % 4 == 0) return duel.renumber(nullptr);
   constexpr float first_frequencies[] = {1, 0.3F, 0.001F, 0};
   std::vector<float> frequencies(bytes.below(dim / 2 + 1));
   float frequency = first_frequencies[code / 4 % 4];
@@ -260,7 +278,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                                                   play<Eigen::half, MorphKVMax>,
                                                   play<Eigen::bfloat16, DecayedMaxWithPins>,
                                                   play<morphkv::Q8_0, DecayedMaxWithPins>,
-                                                  play<morphkv::Q4_0, MorphKVMax>};
+                                                  play<morphkv::Q4_0, MorphKVMax>,
+                                                  play<morphkv::E4M3, DecayedMaxWithPins>};
   FuzzBytes bytes(data, size);
   plays[bytes.below(std::size(plays))](bytes);
   return 0;

@@ -159,7 +159,7 @@ def main():
                      for policy in range(policies)])
     # A kind of cache, three numbers of tokens, a kind of alteration, and what it needs.
     write("snapshot", [bytes([kind, 99, 201, 70, 8 * kind + kind])
-                       + random.Random(f"snapshot {kind}").randbytes(24) for kind in range(8)])
+                       + random.Random(f"snapshot {kind}").randbytes(24) for kind in range(9)])
 
 
 main()

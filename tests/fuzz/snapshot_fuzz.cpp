@@ -40,6 +40,9 @@ constexpr CacheShape latent{.layers = 1,
                             .value_dim = 5,
                             .values_in_keys = true};
 constexpr CacheShape blocks{.layers = 1, .query_heads = 1, .kv_heads = 1, .head_dim = 32};
+constexpr float scales[] = {0.5F, 0.01F};
+constexpr CacheShape scaled{
+    .layers = 1, .query_heads = 2, .kv_heads = 2, .head_dim = 5, .key_scales = scales};
 
 /// Writes a right header over the first bytes of a file.
 void seal(Bytes& file) {
@@ -170,7 +173,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                                    {play<float, DecayedMaxWithPins>, plain},
                                    {play<Q8_0, DecayedMaxWithPins>, blocks},
                                    {play<Q4_0, TOVAContender>, blocks},
-                                   {play<Eigen::bfloat16, StreamingLLMContender>, sliding}};
+                                   {play<Eigen::bfloat16, StreamingLLMContender>, sliding},
+                                   {play<morphkv::E4M3, MorphKVMax>, scaled}};
   FuzzBytes bytes(data, size);
   const Kind& kind = kinds[bytes.below(std::size(kinds))];
   kind.play(kind.shape, bytes);

@@ -197,7 +197,7 @@ class CacheDuel {
   /// Positions without gaps. \param rope how keys are turned, or null
   void renumber(const Rope* rope) {
     const auto call = [&](auto& cache) {
-      if constexpr (Scalar<T>) {
+      if constexpr (requires { cache.renumber(*rope); }) {
         if (rope != nullptr) return cache.renumber(*rope);
       }
       return cache.renumber();
@@ -285,31 +285,35 @@ class CacheDuel {
   }
 
   /// What the cache stores of it.
-  [[nodiscard]] static std::vector<double> stored(std::span<const float> row) {
+  [[nodiscard]] static std::vector<double> stored(std::span<const float> row, float scale) {
     std::vector<T> elements(row_size<T>(row.size()));
     if constexpr (Scalar<T>) {
-      for (std::size_t d = 0; d < row.size(); ++d) elements[d] = static_cast<T>(row[d]);
+      for (std::size_t d = 0; d < row.size(); ++d) elements[d] = static_cast<T>(row[d] / scale);
     } else {
       kernels::convert(row.data(), row.size(), elements.data());  // tested on its own
     }
-    return numbers(elements, row.size());
+    return numbers(elements, row.size(), scale);
   }
-  [[nodiscard]] static std::vector<double> numbers(std::span<const T> row, std::size_t dim) {
+  [[nodiscard]] static std::vector<double> numbers(std::span<const T> row, std::size_t dim,
+                                                   float scale) {
     std::vector<double> result(dim);
     double* to = result.data();
-    for (std::size_t d = 0; d < dim; ++d) to[d] = double{number_at(row.data(), d)};
+    for (std::size_t d = 0; d < dim; ++d) to[d] = double{number_at(row.data(), d)} * double{scale};
     return result;
   }
 
   /// The token's key and value in a head, out of those of all heads.
-  void remember(std::size_t head, Head& truth, Position position, std::span<const float> keys,
+  void remember(std::size_t layer, std::size_t head, Position position, std::span<const float> keys,
                 std::span<const float> values) {
+    Head& truth = at(layer, head);
     truth.sequence.keys.resize(static_cast<std::size_t>(position));
     truth.sequence.values.resize(static_cast<std::size_t>(position));
-    truth.sequence.keys.push_back(stored(of_head(keys, head, shape().head_dim)));
+    truth.sequence.keys.push_back(
+        stored(of_head(keys, head, shape().head_dim), shape().key_scale(layer, head)));
     truth.sequence.values.push_back(shape().values_in_keys
                                         ? truth.sequence.keys.back()
-                                        : stored(of_head(values, head, shape().output_dim())));
+                                        : stored(of_head(values, head, shape().output_dim()),
+                                                 shape().value_scale(layer, head)));
     truth.sequence.values.back().resize(shape().output_dim());
   }
 
@@ -326,7 +330,7 @@ class CacheDuel {
     for (std::size_t head = 0; head < shape().kv_heads; ++head) {
       Head& truth = at(layer, head);
       EXPECT_EQ(truth.oracle.arrive(position), Status::ok);
-      remember(head, truth, position, keys, values);
+      remember(layer, head, position, keys, values);
       if (!over_) compare_kept(layer, head);
     }
     return converted<float>(converted<E>(token.queries));
@@ -390,7 +394,7 @@ class CacheDuel {
       return std::span<const float>(all).subspan(t * width, width);
     };
     for (std::size_t t = 0; t < block.count; ++t) {
-      remember(head, truth, first + static_cast<Position>(t), of_token(t, block.keys),
+      remember(layer, head, first + static_cast<Position>(t), of_token(t, block.keys),
                of_token(t, block.values));
     }
     std::vector<oracle::Row> rows;
@@ -454,7 +458,7 @@ class CacheDuel {
     const auto found = std::find(positions.begin(), positions.end(), position);
     if (found == positions.end()) return {};
     return numbers(cache_.key(layer, head, static_cast<std::size_t>(found - positions.begin())),
-                   shape().head_dim);
+                   shape().head_dim, shape().key_scale(layer, head));
   }
 
   void check_outputs(const Head& truth, std::size_t head,
@@ -558,9 +562,12 @@ class CacheDuel {
     for (std::size_t slot = 0; slot < positions.size(); ++slot) {
       if (positions[slot] == no_position) continue;
       const auto position = static_cast<std::size_t>(positions[slot]);
-      ASSERT_EQ(numbers(cache_.key(layer, head, slot), shape().head_dim), sequence.keys[position])
+      ASSERT_EQ(
+          numbers(cache_.key(layer, head, slot), shape().head_dim, shape().key_scale(layer, head)),
+          sequence.keys[position])
           << "the key of " << position;
-      ASSERT_EQ(numbers(cache_.value(layer, head, slot), shape().output_dim()),
+      ASSERT_EQ(numbers(cache_.value(layer, head, slot), shape().output_dim(),
+                        shape().value_scale(layer, head)),
                 sequence.values[position])
           << "the value of " << position;
     }

@@ -77,7 +77,7 @@ class EngineMemory {
   [[nodiscard]] std::size_t elements() const { return memory_.size(); }
 
  private:
-  static constexpr float untouched = 12288;  // the same in all three types
+  static constexpr float untouched = 12288;  // the same in all types but E4M3
 
   CacheShape shape_;
   MemoryKind kind_;
