@@ -76,7 +76,7 @@ class Layers {
       kernels::convert(some[1], each, &values_[i]);
     }
     // An engine's queries have the type of its cache, or 16 bits.
-    using Query = std::conditional_t<Scalar<T>, T, Eigen::half>;
+    using Query = std::conditional_t<std::same_as<T, float> || SixteenBits<T>, T, Eigen::half>;
     for (std::size_t i = 0; i < query_.size(); ++i) {
       query_[i] = static_cast<float>(static_cast<Query>(numbers_[3 * i]));
     }

@@ -36,9 +36,8 @@ inline void measure_quantised(benchmark::State& state, bool cold) {
     EndlessLayers<Q8_0> q8(slots, cold);
     EndlessLayers<Q4_0> q4(slots, cold);
     EndlessLayers<E4M3> e4m3(slots, cold);
-    const Comparison times =
-        compare(61, {[&] { half.attend(); }, [&] { q8.attend(); }, [&] { q4.attend(); },
-                     [&] { e4m3.attend(); }});
+    const Comparison times = compare(61, {[&] { half.attend(); }, [&] { q8.attend(); },
+                                          [&] { q4.attend(); }, [&] { e4m3.attend(); }});
     const auto report = [&](const char* name, std::size_t variant, double bytes, double target) {
       const std::string measure = std::string("attention, ") + name + " over half, N = 2048, ";
       const std::string note = in_words(bytes / times.time(variant) / 1e9, "GB/s");

@@ -5,6 +5,7 @@
 #define MORPHKV_KERNELS_ARGUMENTS_HPP
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -48,9 +49,10 @@ struct DecodeAttention {
   }
 };
 
-/// The arguments of block_attention. Nothing is owned.
+/// The arguments of block_attention. Nothing is owned. Numbers of E4M3 are passed as half, which
+/// holds each of them.
 template <Scalar T>
-struct BlockAttention {
+requires(!std::same_as<T, E4M3>) struct BlockAttention {
   const float* queries = nullptr;  ///< [rows][group][head_dim]
   const T* keys = nullptr;         ///< [tokens][stride]
   const T* values = nullptr;       ///< [tokens][value_stride]; not read without outputs

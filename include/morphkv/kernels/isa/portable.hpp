@@ -51,6 +51,8 @@ template <class T>
 [[nodiscard]] T load(const T* p) noexcept {
   return *p;
 }
+template <class T>
+inline constexpr float load_factor = 1;
 [[nodiscard]] inline F16s load_f16(const std::uint16_t* p) noexcept { return *p; }
 [[nodiscard]] inline U16s load_rounded(const float* p) noexcept { return to_half_bits(*p); }
 template <class T, class Vector>

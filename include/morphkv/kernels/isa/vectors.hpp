@@ -227,13 +227,38 @@ MORPHKV_VECTOR_WORD void store(Eigen::bfloat16* p, Floats a) noexcept { store(p,
 
 // --- E4M3
 
-/// Seven bits of a magnitude, seven bits to the left, are the pattern of a binary16 number, 2^-8 as
-/// great: exponents lie in the same place. That of NaN alone carries into the next bit when 1 is
-/// added, and becomes NaN by that bit.
+/// The patterns of binary16 numbers that are 2^-8 as great as those of sign-extended bytes: the
+/// exponent of both lies before the mantissa, so a magnitude moves by seven bits, denormals
+/// included. NaN alone carries into the next bit when 1 is added, and becomes NaN by that bit.
+template <class Words>
+MORPHKV_VECTOR_WORD Words e4m3_to_f16(Words bytes) noexcept {
+  const Words word = bytes << 7;  // the sign in two bits
+  return word ^ ((word + 0x80) & 0x4000);
+}
 MORPHKV_VECTOR_WORD Floats load(const E4M3* p) noexcept {
-  const auto word = reinterpret_cast<HalfBits>(load_signed_bytes(p)) << 7;  // the sign in two bits
-  const HalfBits half = word ^ ((word + 0x80) & 0x4000);
-  return to_f32(reinterpret_cast<F16s>(half)) * 0x1p8F;
+  const auto bytes = reinterpret_cast<HalfBits>(load_signed_bytes(p));
+  return to_f32(reinterpret_cast<F16s>(e4m3_to_f16(bytes)));
+}
+/// What loaded numbers are to be multiplied by: products of many take it once.
+template <class T>
+inline constexpr float load_factor = std::same_as<T, E4M3> ? 0x1p8F : 1;
+
+/// Vectors that load_all loads best at once.
+template <class T>
+inline constexpr std::size_t load_vectors = std::same_as<T, E4M3> ? 2 : 1;
+/// `Count` vectors in a row.
+template <std::size_t Count, class T>
+MORPHKV_VECTOR_WORD void load_all(const T* p, Floats (&out)[Count]) noexcept {
+  MORPHKV_UNROLL for (std::size_t i = 0; i < Count; ++i) out[i] = load(p + i * lanes);
+}
+template <std::size_t Count>
+MORPHKV_VECTOR_WORD void load_all(const E4M3* p, Floats (&out)[Count]) noexcept {
+  MORPHKV_UNROLL for (std::size_t i = 0; i + 2 <= Count; i += 2) {
+    const U16s halves = e4m3_to_f16(load_more_signed_bytes(p + i * lanes));
+    out[i] = to_f32(reinterpret_cast<F16s>(half_of<false>(halves)));
+    out[i + 1] = to_f32(reinterpret_cast<F16s>(half_of<true>(halves)));
+  }
+  if constexpr (Count % 2 == 1) out[Count - 1] = load(p + (Count - 1) * lanes);
 }
 /// As the constructor of E4M3 rounds.
 MORPHKV_VECTOR_WORD void store(E4M3* p, Floats a) noexcept {

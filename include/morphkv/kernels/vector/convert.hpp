@@ -9,7 +9,7 @@ namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 template <Scalar From, Scalar To>
 void convert(const From* from, std::size_t count, To* to) noexcept {
   std::size_t i = 0;
-  for (; i + lanes <= count; i += lanes) store(to + i, load(from + i));
+  for (; i + lanes <= count; i += lanes) store(to + i, load(from + i) * load_factor<From>);
   if (i < count) portable::convert(from + i, count - i, to + i);
 }
 

@@ -53,26 +53,40 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = Floats{};
   }
-  const auto add_products = [&](const auto& load_some, std::size_t d) noexcept {
-    Floats key[Tokens];
-    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
-      key[t] = load_some(keys + t * a.keys.stride + d);
-    }
+  const auto add_products = [&](const Floats(&key)[Tokens], const auto& load_query) noexcept {
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-      const Floats q = in_register(load_some(query + h * a.head_dim + d));
+      const Floats q = in_register(load_query(query + h * a.head_dim));
       MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
         sums[h][t] = fma(key[t], q, sums[h][t]);
       }
     }
   };
+  const auto add_vectors = [&]<std::size_t Count>(std::size_t d) noexcept {
+    Floats key[Count][Tokens];
+    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
+      Floats some[Count];
+      load_all(keys + t * a.keys.stride + d, some);
+      MORPHKV_UNROLL for (std::size_t i = 0; i < Count; ++i) key[i][t] = some[i];
+    }
+    MORPHKV_UNROLL for (std::size_t i = 0; i < Count; ++i) {
+      add_products(key[i], [&](const float* q) noexcept { return load(q + d + i * lanes); });
+    }
+  };
   std::size_t d = 0;
-  for (; d + lanes <= a.head_dim; d += lanes) {
-    add_products([](const auto* from) noexcept { return load(from); }, d);
+  constexpr std::size_t vectors = load_vectors<T>;
+  for (; d + vectors * lanes <= a.head_dim; d += vectors * lanes) {
+    add_vectors.template operator()<vectors>(d);
   }
+  for (; d + lanes <= a.head_dim; d += lanes) add_vectors.template operator()<1>(d);
   if (const std::size_t rest = a.head_dim - d; rest > 0) {
-    add_products([rest](const auto* from) noexcept { return load_first(from, rest); }, d);
+    Floats key[Tokens];
+    MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
+      key[t] = load_first(keys + t * a.keys.stride + d, rest);
+    }
+    add_products(key, [&](const float* q) noexcept { return load_first(q + d, rest); });
   }
-  store_logits(sums, a.logits.scale, a.weights + head * a.weight_stride + token, a.weight_stride);
+  store_logits(sums, a.logits.scale * load_factor<T>, a.weights + head * a.weight_stride + token,
+               a.weight_stride);
 }
 
 /// Caps logits, in place; see Logits.
@@ -138,8 +152,10 @@ MORPHKV_VECTOR_WORD void add_value(const T* from, std::size_t d, std::size_t res
                                    const float* weights, std::size_t weight_stride,
                                    Floats (&sums)[Heads][Chunks]) noexcept {
   Floats value[Chunks];
-  MORPHKV_UNROLL for (std::size_t c = 0; c < Chunks; ++c) {
-    value[c] = Partial ? load_first(from + d, rest) : load(from + d + c * lanes);
+  if constexpr (Partial) {
+    value[0] = load_first(from + d, rest);
+  } else {
+    load_all(from + d, value);
   }
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     const Floats weight = broadcast(weights[h * weight_stride]);
@@ -321,7 +337,8 @@ bool decode_with(const Products& products, const DecodeAttention<T>& a) noexcept
       });
     }
     for (std::size_t h = 0; h < a.group; ++h) {
-      products.finish(a.output + h * a.output_dim(), a.output_dim(), shares[h] * a.value_scale);
+      products.finish(a.output + h * a.output_dim(), a.output_dim(),
+                      shares[h] * (a.value_scale * load_factor<T>));
     }
   }
   if (a.row != nullptr) {
