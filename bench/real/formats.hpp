@@ -22,6 +22,7 @@ template <class T>
 [[nodiscard]] std::string format_name(const std::string& cache) {
   if constexpr (std::same_as<T, Q8_0>) return cache + "_q8_0";
   if constexpr (std::same_as<T, Q4_0>) return cache + "_q4_0";
+  if constexpr (std::same_as<T, E4M3>) return cache + "_e4m3";
   return cache;
 }
 /// The recommended policy with as many slots, not as many bytes, as its 16-bit cache.
@@ -69,6 +70,7 @@ void add_format(const CacheShape& shape, const std::vector<std::size_t>& slots,
   }
   detail::add_format<Q8_0>(shape, slots, result);
   detail::add_format<Q4_0>(shape, slots, result);
+  detail::add_format<E4M3>(shape, slots, result);  // its scales are 1: nothing is calibrated
   return result;
 }
 

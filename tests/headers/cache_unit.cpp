@@ -38,6 +38,7 @@ int MORPHKV_TEST_UNIT() {
   const bool all =
       runs<float, morphkv::MorphKV>({.capacity = 16, .window = 4}) &&
       runs<Eigen::bfloat16, morphkv::DecayedMax>({.capacity = 16, .recent = 4, .pins = 4}) &&
-      runs<morphkv::Q8_0, morphkv::H2O>({.heavy = 8, .recent = 8});
+      runs<morphkv::Q8_0, morphkv::H2O>({.heavy = 8, .recent = 8}) &&
+      runs<morphkv::E4M3, morphkv::StreamingLLM>({.capacity = 16});
   return all ? 0 : 1;
 }

@@ -12,7 +12,7 @@ inline constexpr char page_style[] = R"css(
   --paper: #fdfcfa; --ink: #1d1f23; --soft: #5d6470; --rule: #dedbd4; --grid: #ebe8e1;
   --panel: #f5f2ec; --good: #1b7a4b; --bad: #b3341f; --held: #7fa8d8; --past: #eeebe4;
   --morphkv: #0a58b5; --morphkv_sum: #3d9be0; --decayed_max: #b0307a; --decayed_max_shared: #4d2e78;
-  --recommended: #d01f4e; --recommended_for_prompts: #d01f4e; --recommended_q8_0: #1f6f8b; --recommended_q4_0: #9a6a00; --recommended_shared: #7d2ea8; --morphkv_plain: #5b78b8; --snapkv_recent: #4f9a3c; --pinned: #8a7a66;
+  --recommended: #d01f4e; --recommended_for_prompts: #d01f4e; --recommended_q8_0: #1f6f8b; --recommended_q4_0: #9a6a00; --recommended_e4m3: #2e7d4f; --recommended_shared: #7d2ea8; --morphkv_plain: #5b78b8; --snapkv_recent: #4f9a3c; --pinned: #8a7a66;
   --h2o: #cf6a12; --tova: #8a55b8; --snapkv: #16876a; --streaming_llm: #6d737d; --random: #a88a12;
   --full: #1d1f23;
 }
@@ -21,7 +21,7 @@ inline constexpr char page_style[] = R"css(
     --paper: #16181c; --ink: #e9e7e2; --soft: #a2a8b3; --rule: #383c44; --grid: #272a30;
     --panel: #1e2126; --good: #5fc993; --bad: #f0836d; --held: #3f6ea8; --past: #23262c;
     --morphkv: #62a5f5; --morphkv_sum: #9fd0fb; --decayed_max: #f07cc0; --decayed_max_shared: #a98cd0;
-    --recommended: #ff6f91; --recommended_for_prompts: #ff6f91; --recommended_q8_0: #6fc3dd; --recommended_q4_0: #e0b050; --recommended_shared: #c78cf0; --morphkv_plain: #a9bbe8; --snapkv_recent: #94d67f; --pinned: #c4b49c;
+    --recommended: #ff6f91; --recommended_for_prompts: #ff6f91; --recommended_q8_0: #6fc3dd; --recommended_q4_0: #e0b050; --recommended_e4m3: #7fcf9f; --recommended_shared: #c78cf0; --morphkv_plain: #a9bbe8; --snapkv_recent: #94d67f; --pinned: #c4b49c;
     --h2o: #f0984a; --tova: #bf95e6; --snapkv: #4cc2a0; --streaming_llm: #a0a6b1;
     --random: #d6bb4c; --full: #e9e7e2;
   }

@@ -53,23 +53,25 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
   MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) sums[h][t] = Floats{};
   }
-  const auto add_products = [&](const Floats(&key)[Tokens], const auto& load_query) noexcept {
+  const auto add_products = [&](const Floats(&key)[Tokens], const auto& load_some,
+                                std::size_t d) noexcept {
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-      const Floats q = in_register(load_query(query + h * a.head_dim));
+      const Floats q = in_register(load_some(query + h * a.head_dim + d));
       MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
         sums[h][t] = fma(key[t], q, sums[h][t]);
       }
     }
   };
   const auto add_vectors = [&]<std::size_t Count>(std::size_t d) noexcept {
-    Floats key[Count][Tokens];
+    Floats keys_of[Count][Tokens];
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
-      Floats some[Count];
-      load_all(keys + t * a.keys.stride + d, some);
-      MORPHKV_UNROLL for (std::size_t i = 0; i < Count; ++i) key[i][t] = some[i];
+      Floats key[Count];
+      load_all(keys + t * a.keys.stride + d, key);
+      MORPHKV_UNROLL for (std::size_t i = 0; i < Count; ++i) keys_of[i][t] = key[i];
     }
+    const auto load_whole = [](const auto* from) noexcept { return load(from); };
     MORPHKV_UNROLL for (std::size_t i = 0; i < Count; ++i) {
-      add_products(key[i], [&](const float* q) noexcept { return load(q + d + i * lanes); });
+      add_products(keys_of[i], load_whole, d + i * lanes);
     }
   };
   std::size_t d = 0;
@@ -83,7 +85,8 @@ MORPHKV_VECTOR_WORD void key_step(const DecodeAttention<T>& a, const T* keys, st
     MORPHKV_UNROLL for (std::size_t t = 0; t < Tokens; ++t) {
       key[t] = load_first(keys + t * a.keys.stride + d, rest);
     }
-    add_products(key, [&](const float* q) noexcept { return load_first(q + d, rest); });
+    add_products(
+        key, [rest](const float* from) noexcept { return load_first(from, rest); }, d);
   }
   store_logits(sums, a.logits.scale * load_factor<T>, a.weights + head * a.weight_stride + token,
                a.weight_stride);
