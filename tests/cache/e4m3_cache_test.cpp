@@ -147,6 +147,8 @@ TEST(E4M3Cache, ScalesAreChecked) {
   };
   const Wrong all[] = {{0, "0"},
                        {-0.5F, "-0.5"},
+                       {9e-31F, "9e-31"},
+                       {1.1e30F, "1.1e+30"},
                        {std::numeric_limits<float>::infinity(), "inf"},
                        {std::numeric_limits<float>::quiet_NaN(), "nan"}};
   for (const Wrong& wrong : all) {

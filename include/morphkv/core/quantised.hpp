@@ -84,8 +84,7 @@ struct RowSizes {
   std::size_t value = 0;  ///< 0 where it lies in the key
 };
 /// \throws std::invalid_argument if the shape is not valid, its dimensions are no whole blocks, or
-/// it
-///         has scales that T does not take
+///         it has scales that T does not take
 template <Storable T>
 [[nodiscard]] RowSizes row_sizes(const CacheShape& shape) {
   validate(shape);

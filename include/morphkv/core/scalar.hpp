@@ -37,10 +37,10 @@ concept Scalar = std::same_as<T, float> || std::same_as<T, Eigen::half> ||
 template <class T>
 concept SixteenBits = std::same_as<T, Eigen::half> || std::same_as<T, Eigen::bfloat16>;
 
-/// What an engine passes to and receives from a cache of `Stored`: the same type, or float. Those
-/// of eight bits and less are stored only: what is passed is float.
+/// What an engine passes to and receives from a cache of `Stored`: float, or the same type in 16
+/// bits.
 template <class T, class Stored>
-concept ElementOf = std::same_as<T, Stored> || std::same_as<T, float>;
+concept ElementOf = std::same_as<T, float> ||(std::same_as<T, Stored>&& SixteenBits<T>);
 
 /// Whether every number is finite once it is rounded to T (E4M3 has no infinity: every finite
 /// number is); for quantised numbers, below 524,032 in magnitude, so that the scale of any block

@@ -14,6 +14,10 @@
 
 namespace morphkv { inline namespace MORPHKV_ABI {
 
+/// Between these, products of a scale and numbers of E4M3 are finite and not 0 in float.
+inline constexpr float min_stored_scale = 1e-30F;
+inline constexpr float max_stored_scale = 1e30F;
+
 /// Layers and heads of a model. `query_heads == kv_heads` is multi-head attention, `kv_heads == 1`
 /// multi-query attention, and anything between grouped-query attention: query head `h` reads KV
 /// head `h / group()`.
@@ -104,8 +108,8 @@ struct CacheShape {
 ///         query elements of all layers, layers * query_heads * head_dim, are above 2^30, values
 ///         are longer than keys where they lie in them, or than 2^30, the scale is negative or not
 ///         finite, the soft cap is neither 0 nor from 0.001 to 1000, a sink is NaN or plus
-///         infinity, a slope is not finite, a scale of keys or values is not finite or not above 0,
-///         or values that lie in the keys have scales of their own.
+///         infinity, a slope is not finite, a scale of keys or values is not from 1e-30 to 1e30, or
+///         values that lie in the keys have scales of their own.
 inline void validate(const CacheShape& shape) {
   std::size_t most = std::size_t{1} << 30U;  // times 2^31 slots it still fits std::size_t
   const std::size_t most_values = most;
@@ -139,7 +143,8 @@ inline void validate(const CacheShape& shape) {
           "null where values lie in the keys, whose scales they have");
   const auto require_scales = [&](const char* name, const float* scales) {
     for (std::size_t i = 0; scales != nullptr && i < shape.heads(); ++i) {
-      require(std::isfinite(scales[i]) && scales[i] > 0, name, scales[i], "finite and above 0");
+      require(scales[i] >= min_stored_scale && scales[i] <= max_stored_scale, name, scales[i],
+              "from 1e-30 to 1e30");
     }
   };
   require_scales("key_scales", shape.key_scales);

@@ -21,7 +21,8 @@
 namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels {
 
 /// The arguments of decode_attention. Nothing is owned. Rows of keys and values lie as KvView says;
-/// where they have pages, both have the same.
+/// where they have pages, both have the same. Numbers of E4M3 lack their scales: that of the keys
+/// is a factor of logits.scale, and that of the values value_scale.
 template <Storable T>
 struct DecodeAttention {
   const float* query = nullptr;                                  ///< [group][head_dim]
