@@ -61,8 +61,7 @@ template <class = void>
 void divide(const float* from, std::size_t count, float divisor, E4M3* to) noexcept
     MORPHKV_KERNEL_BODY(divide(from, count, divisor, to));
 
-/// A row of numbers as a cache of T stores it, times `scale`: that of an E4M3 cache, else 1. Of
-/// E4M3 it is the quotient that is rounded, as the nearest float, and its magnitude is 448 at most.
+/// Writes a row as a cache of T stores it. `scale`: of the head, in a cache of E4M3; else 1.
 template <Scalar From, Storable T>
 void store_row(const From* from, std::size_t count, float scale, T* to) noexcept {
   if constexpr (std::same_as<T, E4M3>) {
@@ -72,7 +71,7 @@ void store_row(const From* from, std::size_t count, float scale, T* to) noexcept
     convert(from, count, to);
   }
 }
-/// The numbers of a stored row, its scale included.
+/// The numbers of a stored row, times its scale.
 template <Storable T>
 void load_row(const T* from, std::size_t count, float scale, float* to) noexcept {
   convert(from, count, to);
@@ -91,7 +90,7 @@ MORPHKV_KERNEL_INSTANCE void convert(const Eigen::bfloat16*, std::size_t, Eigen:
 MORPHKV_KERNEL_INSTANCE void convert(const E4M3*, std::size_t, float*) noexcept;
 MORPHKV_KERNEL_INSTANCE void convert(const E4M3*, std::size_t, Eigen::half*) noexcept;
 MORPHKV_KERNEL_INSTANCE void convert(const float*, std::size_t, E4M3*) noexcept;
-MORPHKV_KERNEL_INSTANCE void divide(const float*, std::size_t, float, E4M3*) noexcept;
+MORPHKV_KERNEL_INSTANCE void divide<>(const float*, std::size_t, float, E4M3*) noexcept;
 #endif
 
 }}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD
