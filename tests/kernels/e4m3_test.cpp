@@ -31,14 +31,21 @@ std::vector<E4M3> all_bytes() {
 
 /// The nearest of all numbers; of two the one with an even byte.
 unsigned nearest(double x) {
+  static const std::vector<double> numbers = [] {
+    std::vector<double> all;
+    for (unsigned byte = 0; byte < 0x7f; ++byte) all.push_back(exact(byte));
+    return all;
+  }();
   const unsigned sign = std::signbit(x) ? 0x80 : 0;
   if (std::isnan(x)) return sign | 0x7fU;
   const double magnitude = std::min(std::abs(x), 448.0);
   unsigned best = 0;
+  double least = magnitude;
   for (unsigned byte = 1; byte < 0x7f; ++byte) {
-    const double one = std::abs(exact(best) - magnitude);
-    const double other = std::abs(exact(byte) - magnitude);
-    if (other < one || (other == one && byte % 2 == 0)) best = byte;
+    const double difference = std::abs(numbers[byte] - magnitude);
+    if (difference > least || (difference == least && byte % 2 == 1)) continue;
+    best = byte;
+    least = difference;
   }
   return sign | best;
 }
