@@ -109,6 +109,37 @@ TEST(E4M3Cache, StoresBytes) {
   EXPECT_EQ(cache.memory().keys, 0U);
 }
 
+/// A token that is held and one of a block.
+TEST(E4M3Cache, PoliciesSeeNumbersTimesTheirScales) {
+  constexpr Position positions[] = {0};
+  const E4M3 held[] = {E4M3(3), E4M3(-0.25F)};
+  constexpr float numbers[] = {1, 2};
+  std::vector<float> query = {1, 1};
+  PrefillHead<E4M3, float> head{.positions = positions,
+                                .keys = {held, 2},
+                                .values = {held, 2},
+                                .tokens = 1,
+                                .block_queries = query.data(),
+                                .block_keys = numbers,
+                                .block_values = numbers,
+                                .query_stride = 2,
+                                .key_stride = 2,
+                                .head_dim = 2,
+                                .key_scale = 0.5F,
+                                .value_scale = 0.001F};
+  PrefillAttention<E4M3, float> attention(head);
+  const PromptRows rows = attention.rows();
+  const auto expect = [](const auto& look, std::vector<float> expected) {
+    std::vector<float> given(2);
+    look(given.data());
+    EXPECT_EQ(given, expected);
+  };
+  expect([&](float* to) { rows.key(0, to); }, {1.5F, -0.125F});
+  expect([&](float* to) { rows.key(1, to); }, {1, 2});
+  expect([&](float* to) { rows.value(0, to); }, {3 * 0.001F, -0.25F * 0.001F});
+  expect([&](float* to) { rows.value(1, to); }, {448 * 0.001F, 448 * 0.001F});
+}
+
 /// An engine that writes bytes itself, and what attention makes of them: NaN is no number.
 TEST(E4M3Cache, ReadsBytesOfTheEngine) {
   constexpr float scale = 0.25F;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <map>
 #include <numeric>
@@ -202,6 +203,19 @@ class Ranked {
 static_assert(StoringPolicy<Ranked<KeyDiff>> && !StoringPolicy<MorphKV>);
 
 constexpr CacheShape shape{.layers = 1, .query_heads = 4, .kv_heads = 2, .head_dim = 6};
+constexpr float key_scales[] = {0.02F, 0.3F};
+constexpr float value_scales[] = {0.5F, 0.01F};
+
+/// With scales, if T has them.
+template <class T>
+CacheShape shape_of() {
+  CacheShape result = shape;
+  if (std::same_as<T, E4M3>) {
+    result.key_scales = key_scales;
+    result.value_scales = value_scales;
+  }
+  return result;
+}
 
 template <class Cache>
 concept CanPlace = requires(Cache cache, std::span<Placement> placements) {
@@ -245,15 +259,17 @@ class BruteForce {
 
  private:
   [[nodiscard]] Token token(Position position, const Tokens& tokens, std::size_t t) const {
-    const auto part = [&](const std::vector<float>& all) {
+    const auto part = [&](const std::vector<float>& all, float scale) {
       Numbers numbers;
       for (std::size_t d = 0; d < shape.head_dim; ++d) {
         const float x = all[(t * shape.kv_heads + head_) * shape.head_dim + d];
-        numbers.push_back(double{static_cast<float>(static_cast<T>(x))});
+        numbers.push_back(double{static_cast<float>(static_cast<T>(x / scale))} * double{scale});
       }
       return numbers;
     };
-    return {position, part(tokens.keys), part(tokens.values), 0};
+    const CacheShape model = shape_of<T>();
+    return {position, part(tokens.keys, model.key_scale(0, head_)),
+            part(tokens.values, model.value_scale(0, head_)), 0};
   }
 
   void attend(std::vector<Token>& seen, const Tokens& tokens, std::size_t t) const {
@@ -285,7 +301,7 @@ class BruteForce {
 template <class T, class Score>
 void equals_brute_force() {
   constexpr std::size_t capacity = 12;
-  KVCache<T, Ranked<Score>> cache(shape, {.capacity = capacity});
+  KVCache<T, Ranked<Score>> cache(shape_of<T>(), {.capacity = capacity});
   std::vector<BruteForce<T, Score>> heads;
   for (std::size_t head = 0; head < shape.kv_heads; ++head) heads.emplace_back(head, capacity);
   const Script script;
@@ -319,11 +335,13 @@ void equals_brute_force() {
 TEST(KeysAndValues, KeyDiff) {
   equals_brute_force<float, KeyDiff>();
   equals_brute_force<Eigen::half, KeyDiff>();
+  equals_brute_force<E4M3, KeyDiff>();
 }
 
 TEST(KeysAndValues, MaximumWeightedByTheValue) {
   equals_brute_force<float, WeightedMax>();
   equals_brute_force<Eigen::half, WeightedMax>();
+  equals_brute_force<E4M3, WeightedMax>();
 }
 
 }  // namespace
