@@ -526,7 +526,7 @@ class KVCache {
   [[nodiscard]] std::span<const Position> positions(std::size_t layer, std::size_t head) const {
     return policy(layer, head).positions();
   }
-  /// [head_dim], and [value_dim]: of one slot in use.
+  /// [head_dim], and [value_dim]: of one slot in use. Numbers of E4M3 lack the scale of their head.
   [[nodiscard]] std::span<const T> key(std::size_t layer, std::size_t head,
                                        std::size_t slot) const {
     require_below("slot", slot, size(layer, head));
