@@ -26,6 +26,22 @@ constexpr CacheShape shape{.layers = 2,
                            .key_scales = key_scales,
                            .value_scales = value_scales};
 
+TEST(E4M3Cache, ScalesAreThoseOfTheLayerAndHead) {
+  for (std::size_t layer = 0; layer < 2; ++layer) {
+    for (std::size_t head = 0; head < 2; ++head) {
+      EXPECT_EQ(shape.key_scale(layer, head), key_scales[2 * layer + head]);
+      EXPECT_EQ(shape.value_scale(layer, head), value_scales[2 * layer + head]);
+      EXPECT_EQ(shape.stored_logits(layer, head).scale,
+                shape.logits(layer, head).scale * key_scales[2 * layer + head]);
+    }
+  }
+  CacheShape latent = shape;
+  latent.values_in_keys = true;
+  EXPECT_EQ(latent.value_scale(1, 1), key_scales[3]);
+  EXPECT_EQ(CacheShape{}.key_scale(0, 0), 1);
+  EXPECT_EQ(CacheShape{}.value_scale(0, 0), 1);
+}
+
 /// Turns with blocks, spans, steps and drafts, on every instruction set.
 template <class Contender>
 void expect_oracle(const CacheShape& model) {

@@ -298,7 +298,7 @@ class CacheDuel {
                                                    float scale) {
     std::vector<double> result(dim);
     double* to = result.data();
-    for (std::size_t d = 0; d < dim; ++d) to[d] = double{number_at(row.data(), d)} * double{scale};
+    for (std::size_t d = 0; d < dim; ++d) to[d] = double{number_at(row.data(), d) * scale};
     return result;
   }
 
