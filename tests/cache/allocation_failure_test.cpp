@@ -132,6 +132,41 @@ TYPED_TEST(AllocationFailureTest, LosesNothingInConstructionsCopiesAndSteps) {
   });
 }
 
+TYPED_TEST(AllocationFailureTest, LeavesACacheThatRestoresAsItWas) {
+  using Pool = SequencePool<float, typename TypeParam::Policy>;
+  const auto options_of = [](std::size_t capacity) {
+    return TypeParam::options(
+        {.capacity = capacity, .window = 4, .sinks = 2, .max_tokens = 90, .history = 3});
+  };
+  const Script script;
+  KVCache<float, typename TypeParam::Policy> cache(shape, options_of(20));
+  (void)script.decode(cache, 30);
+  (void)script.prefill(cache, 2);
+  (void)script.decode(cache, 1);
+  const auto saved = cache.save();
+  for (const std::size_t capacity : {20U, 12U, 24U}) {
+    std::vector<float> memory(30 * Pool::page_elements(shape, 4));
+    Pool pool(shape, memory, 4);
+    const auto id = pool.create(options_of(capacity));
+    (void)Script(2).decode(pool[id], 9);
+    const auto before = pool[id].save();
+    const std::size_t free = pool.free_pages();
+    const auto unchanged = [&](std::size_t which) {
+      ASSERT_EQ(pool[id].save(), before) << "allocation " << which;
+      ASSERT_EQ(pool.free_pages(), free) << "allocation " << which;
+    };
+    EXPECT_GT(fail_each_allocation([&] { pool[id].restore(saved); }, unchanged), 10U);
+    if (capacity == 20) {
+      EXPECT_EQ(pool[id].save(), saved);
+    }
+    (void)script.decode(pool[id], 20);
+  }
+  const auto unchanged = [&](std::size_t which) {
+    ASSERT_EQ(cache.save(), saved) << "allocation " << which;
+  };
+  EXPECT_GT(fail_each_allocation([&] { (void)cache.save(); }, unchanged), 3U);
+}
+
 TEST(AllocationFailure, LosesNothingOfSharedSlots) {
   using Cache = KVCache<float, DecayedMax, SharedStorage<float>>;
   expect_faultless<Cache>(

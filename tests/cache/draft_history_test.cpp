@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "support/errors.hpp"
 #include "support/random.hpp"
 
 namespace morphkv::testing::draft_history_test { namespace {
@@ -64,7 +65,7 @@ TEST(DraftHistory, RestoresWhatWasWrittenOver) {
       } else {
         const auto slot = static_cast<Slot>(random.below(slots));
         before[head].push_back(rows[head]);
-        (void)drafts.save(head, rows[head].key_view(), rows[head].value_view(), slot);
+        (void)drafts.save(head, rows[head].key_view(), rows[head].value_view(), slot, true);
         rows[head].write(slot, random.normals(dim), random.normals(dim));
         left[head] = std::min(left[head] + 1, history);
       }
@@ -88,12 +89,12 @@ TEST(DraftHistory, ABlockThatIsTakenBackInPartIsWrittenAgain) {
   for (std::size_t t = 0; t < block.size(); ++t) {
     keys.push_back(random.normals(dim));
     values.push_back(random.normals(dim));
-    const auto kept = drafts.save(0, rows.key_view(), rows.value_view(), block[t]);
+    const auto kept = drafts.save(0, rows.key_view(), rows.value_view(), block[t], true);
     std::copy(keys[t].begin(), keys[t].end(), kept.key);
     std::copy(values[t].begin(), values[t].end(), kept.value);
     rows.write(block[t], keys[t], values[t]);
   }
-  (void)drafts.save(0, rows.key_view(), rows.value_view(), 3);  // a step after the block
+  (void)drafts.save(0, rows.key_view(), rows.value_view(), 3, true);  // a step after the block
   rows.write(3, random.normals(dim), random.normals(dim));
 
   std::vector<Slot> named;
@@ -112,6 +113,54 @@ TEST(DraftHistory, ABlockThatIsTakenBackInPartIsWrittenAgain) {
   policy = {2, {}};
   drafts.rollback(0, 2, policy, rows.key_view(), rows.value_view(), note);
   EXPECT_EQ(rows, before) << "what was committed again can be taken back too";
+}
+
+/// As a policy whose newest block has two tokens, after which one came.
+struct BlockAndStep {
+  [[nodiscard]] std::size_t undone_by(std::size_t count) const { return count > 1 ? 3 : count; }
+};
+
+/// Five tokens in a history of four, of which the policy can take back three.
+TEST(DraftHistory, WhatIsPutIsTakenByAHistoryOfAnyLength) {
+  DraftHistory<float> drafts(2, 4, {dim, dim});
+  Rows rows;
+  Random random(4);
+  std::vector<Rows> before;
+  for (const Slot slot : {Slot{2}, Slot{1}, Slot{4}, Slot{0}, Slot{3}}) {
+    before.push_back(rows);
+    const auto kept = drafts.save(1, rows.key_view(), rows.value_view(), slot, slot != 3);
+    std::fill_n(kept.key, dim, 1.0F);
+    rows.write(slot, random.normals(dim), random.normals(dim));
+  }
+  ByteWriter out;
+  drafts.put(1, 3, BlockAndStep{}, out);
+  for (const std::size_t history : {3U, 4U, 2U, 0U}) {
+    DraftHistory<float> other(2, history, {dim, dim});
+    const std::size_t kept = (std::min)(history, std::size_t{3});
+    ByteReader in(out.bytes());
+    other.take(1, 3, kept, slots, in);
+    EXPECT_TRUE(in.is_empty());
+    Rows now = rows;
+    FakePolicy policy{kept, {}};
+    other.rollback(1, kept, policy, now.key_view(), now.value_view(), [](Slot) {});
+    if (kept > 0) {
+      Rows expected = before[5 - kept];
+      expected.write(3, std::vector<float>(dim), std::vector<float>(dim));  // it was not in use
+      EXPECT_EQ(now, expected);
+    }
+    ByteWriter again;
+    if (kept == 3) {
+      other.take(1, 3, kept, slots, in = ByteReader(out.bytes()));
+      other.put(1, 3, BlockAndStep{}, again);
+      EXPECT_TRUE(std::ranges::equal(again.bytes(), out.bytes()));
+    }
+    in = ByteReader(out.bytes());
+    const auto take = [&] { other.take(1, 3, kept, 4, in); };
+    EXPECT_EQ(refusal(take), kept > 2
+                                 ? "morphkv: slot of a draft = 4: must be below those in use, 4"
+                                 : "nothing was thrown")
+        << kept;
+  }
 }
 
 TEST(DraftHistory, WithoutTokensItHoldsNothing) {

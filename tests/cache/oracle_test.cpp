@@ -100,6 +100,28 @@ TYPED_TEST(CacheOracleTest, ObservesTheWeightsOfTheEngine) {
   }
 }
 
+/// Saved, and restored with a smaller or larger capacity, between turns and steps.
+TYPED_TEST(CacheOracleTest, RestoredWithOtherCapacities) {
+  const std::size_t windows[] = {0, 9};
+  const CacheShape shape{
+      .layers = 2, .query_heads = 4, .kv_heads = 2, .head_dim = 6, .windows = windows};
+  double played = 0;
+  for (std::uint64_t seed = 0; seed < 6; ++seed) {
+    Setting setting{.capacity = 20, .window = 4, .sinks = 2, .max_tokens = 400};
+    CacheDuel<float, TypeParam> duel(shape, setting, seed);
+    for (int round = 0; round < 6 && !duel.over(); ++round, ++played) {
+      if (round % 2 == 0) duel.prefill(1 + duel.random().below(30));
+      for (int step = 0; step < 10 && !duel.over(); ++step) duel.step();
+      if (duel.over()) break;
+      setting.capacity = 7 + duel.random().below(40);
+      duel.save_and_restore(setting);
+      for (int step = 0; step < 5 && !duel.over(); ++step) duel.step();
+      if (this->HasFailure()) return;
+    }
+  }
+  EXPECT_GT(played, 18) << "of 36";
+}
+
 /// Spans of all lengths, after nothing and after other tokens, in layers that slide and in others.
 TYPED_TEST(CacheOracleTest, SpansOfABlock) {
   const std::size_t windows[] = {0, 9};

@@ -3,6 +3,7 @@
 // wrote is taken for it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <span>
@@ -11,6 +12,7 @@
 #include "morphkv/cache/sequence_pool.hpp"
 #include "morphkv/cache/snapshot.hpp"
 #include "support/contenders.hpp"
+#include "support/engine_memory.hpp"
 #include "support/errors.hpp"
 #include "support/script.hpp"
 
@@ -67,6 +69,9 @@ class SnapshotTest : public ::testing::Test {
 using Contenders = ::testing::Types<MorphKVSum, MorphKVPanes, SnapKVAverage, H2OPlain,
                                     DecayedMaxWithPins, TOVAContender, RandomContender>;
 TYPED_TEST_SUITE(SnapshotTest, Contenders);
+template <class Contender>
+class DraftTest : public SnapshotTest<Contender> {};
+TYPED_TEST_SUITE(DraftTest, AllContenders);
 
 TYPED_TEST(SnapshotTest, GoesOnBitForBit) {
   const Script script;
@@ -89,21 +94,50 @@ TYPED_TEST(SnapshotTest, GoesOnBitForBit) {
   }
 }
 
-TYPED_TEST(SnapshotTest, NoDraftIsTakenBackAcrossIt) {
+TYPED_TEST(DraftTest, AreTakenBackAfterItToo) {
   const Script script;
-  typename TestFixture::template Cache<> cache(shape, this->options(6));
-  (void)script.decode(cache, 30);
-  const Bytes saved = cache.save();
-  (void)script.decode(cache, 3);
-  cache.restore(saved);
-  EXPECT_EQ(cache.rollback(1), Status::too_far_back);
-  typename TestFixture::template Cache<> reference(shape, this->options(6));
-  (void)script.decode(reference, 30);
-  ASSERT_EQ(script.decode(cache, 4), script.decode(reference, 4));
-  (void)Script(2).decode(cache, 5);
-  ASSERT_EQ(cache.rollback(5), Status::ok);
-  ASSERT_EQ(script.decode(cache, 10), script.decode(reference, 10));
-  ASSERT_EQ(state_of(cache), state_of(reference));
+  for (const std::size_t block : {0U, 1U, 4U}) {
+    for (const std::size_t steps : {0U, 1U, 2U, 6U, 9U}) {
+      for (const std::size_t history : {6U, 3U, 0U, 8U}) {
+        SCOPED_TRACE(::testing::Message()
+                     << "block " << block << ", steps " << steps << ", history " << history);
+        typename TestFixture::template Cache<> cache(shape, this->options(6));
+        (void)script.decode(cache, 20);
+        if (block > 0) (void)Script(3).prefill(cache, block);
+        (void)Script(4).decode(cache, steps);
+        const Bytes saved = cache.save();
+        typename TestFixture::template Cache<> restored(shape, this->options(history));
+        (void)Script(2).decode(restored, 25);
+        restored.restore(saved);
+        if (history == 6) {
+          ASSERT_EQ(restored.save(), saved);
+        }
+        const auto past = [](const auto& one) { return one.policy(0, 0).recorded(); };
+        // Of a block all or none.
+        const std::size_t kept = block == 0 ? history : (std::min)(history, steps);
+        const std::size_t least = past(cache) <= history ? past(cache) : kept;
+        ASSERT_EQ(past(restored), least);
+        for (std::size_t back = 1; back <= 7; ++back) {
+          typename TestFixture::template Cache<> one(cache);
+          typename TestFixture::template Cache<> other(restored);
+          const Status status = other.rollback(back);
+          ASSERT_EQ(status, back <= least ? Status::ok : Status::too_far_back) << back;
+          if (status != Status::ok) continue;
+          ASSERT_EQ(one.rollback(back), Status::ok);
+          ASSERT_EQ(state_of(other), state_of(one)) << back;
+          if (history == 6) {
+            ASSERT_EQ(other.save(), one.save());
+          }
+          ASSERT_EQ(Script(5).decode(other, 5), Script(5).decode(one, 5));
+          if (history != 6) continue;
+          ASSERT_EQ(other.rollback(3), Status::ok);
+          ASSERT_EQ(one.rollback(3), Status::ok);
+          ASSERT_EQ(script.prefill(other, 3), script.prefill(one, 3));
+          ASSERT_EQ(other.save(), one.save());
+        }
+      }
+    }
+  }
 }
 
 TEST(Snapshot, BetweenAttentionAndObservationNothingIsLost) {
@@ -138,6 +172,112 @@ TEST(Snapshot, OfAnyStorageAndFormat) {
   pool[id].restore(owned.save());
   ASSERT_EQ(script.decode(pool[id], 20), script.decode(owned, 20));
   ASSERT_EQ(state_of(pool[other]), before);
+}
+
+/// A cache of another capacity, of any storage, goes on like one in memory of its own; what it
+/// holds then is what its policies hold, which tests/eviction/transfer_test.cpp follows.
+TYPED_TEST(SnapshotTest, IntoAnotherCapacityOfAnyStorage) {
+  using Policy = typename TypeParam::Policy;
+  const Script script;
+  const auto options_of = [](std::size_t capacity) {
+    return TypeParam::options({.capacity = capacity, .window = 3, .max_tokens = 70, .history = 4});
+  };
+  for (const std::size_t capacity : {9U, 14U, 20U, 31U}) {
+    typename TestFixture::template Cache<> cache(shape, options_of(20));
+    (void)script.prefill(cache, std::same_as<TypeParam, RandomContender> ? 5 : 40);
+    (void)script.decode(cache, 12);
+    const Bytes saved = cache.save();
+    typename TestFixture::template Cache<> owned(shape, options_of(capacity));
+    owned.restore(saved);
+    for (std::size_t head = 0; head < 4; ++head) {
+      ByteWriter out;
+      cache.policy(head / 2, head % 2).save(out);
+      ByteReader in(out.bytes());
+      Policy policy = owned.policy(head / 2, head % 2);
+      const std::vector<Slot> sources = policy.restore(in);
+      for (Slot slot = 0; slot < sources.size(); ++slot) {
+        ASSERT_TRUE(std::ranges::equal(owned.key(head / 2, head % 2, slot),
+                                       cache.key(head / 2, head % 2, sources[slot])));
+        ASSERT_TRUE(std::ranges::equal(owned.value(head / 2, head % 2, slot),
+                                       cache.value(head / 2, head % 2, sources[slot])));
+      }
+      ASSERT_EQ(sources.size(), owned.size(head / 2, head % 2));
+    }
+    if (capacity != 20) {
+      EXPECT_EQ(owned.rollback(1), Status::too_far_back);
+    }
+
+    using Pool = SequencePool<float, Policy>;
+    std::vector<float> memory(Pool::page_elements(shape, 5) * 40);
+    Pool pool(shape, memory, 5);
+    const auto id = pool.create(options_of(capacity));
+    (void)Script(2).prefill(pool[id], 4);
+    (void)Script(2).decode(pool[id], 60);
+    pool[id].restore(saved);
+    std::size_t pages = 0;
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+      pages += (std::max(owned.size(layer, 0), owned.size(layer, 1)) + 4) / 5;
+    }
+    EXPECT_EQ(pool.pages() - pool.free_pages(), pages) << "the others came back";
+    EngineMemory<float> engine(shape, owned.policy(0, 0).slots(), {"pages", HeadOrder::nhd, 7});
+    KVCache<float, Policy, EngineStorage<float>> paged(shape, options_of(capacity),
+                                                       engine.storage());
+    paged.restore(saved);
+    ASSERT_EQ(pool[id].save(), owned.save());
+    ASSERT_EQ(paged.save(), owned.save());
+    const std::vector<float> outputs = script.decode(owned, 20);
+    ASSERT_EQ(script.decode(pool[id], 20), outputs);
+    ASSERT_EQ(script.decode(paged, 20), outputs);
+    ASSERT_EQ(pool[id].save(), owned.save());
+  }
+}
+
+/// Budgets: every head takes over what fits its own capacity.
+TEST(Snapshot, IntoOtherBudgets) {
+  const Script script;
+  CacheShape model = shape;
+  model.windows = nullptr;
+  KVCache<float, MorphKV> cache(model, {.capacity = 20, .window = 4});
+  (void)script.prefill(cache, 50);
+  const std::vector<std::size_t> capacities{8, 30, 12, 20};
+  KVCache<float, MorphKV> other(model, {.capacity = 20, .window = 4}, Budget::per_head(capacities));
+  other.restore(cache.save());
+  for (std::size_t head = 0; head < 4; ++head) {
+    EXPECT_EQ(other.size(head / 2, head % 2), (std::min)(capacities[head], std::size_t{20}));
+  }
+  (void)script.decode(other, 30);
+  for (std::size_t head = 0; head < 4; ++head) {
+    EXPECT_EQ(other.size(head / 2, head % 2), capacities[head]);
+  }
+  KVCache<float, MorphKV> back(model, {.capacity = 16, .window = 4}, Budget::pyramid(2));
+  back.restore(other.save());
+  (void)script.decode(back, 30);
+  for (std::size_t head = 0; head < 4; ++head) {
+    EXPECT_EQ(back.size(head / 2, head % 2), back.policy(head / 2, head % 2).capacity());
+  }
+}
+
+TEST(Snapshot, ThatCannotShrinkIsRefusedByName) {
+  const Script script;
+  const auto options = [](std::size_t capacity) {
+    return MorphKV::Options{.capacity = capacity, .window = 3, .sinks = 2, .protect_prompt = true};
+  };
+  KVCache<float, MorphKV> cache(shape, options(20));
+  (void)script.prefill(cache, 12);
+  (void)script.decode(cache, 9);
+  KVCache<float, MorphKV> smaller(shape, options(14));
+  (void)Script(2).decode(smaller, 30);
+  const Bytes before = smaller.save();
+  expect_refused([&] { smaller.restore(cache.save()); }, "capacity of a head = 14");
+  EXPECT_EQ(smaller.save(), before);
+  KVCache<float, MorphKV> fits(shape, options(15));
+  fits.restore(cache.save());
+
+  KVCache<float, Full> full(shape, {.max_tokens = 30});
+  (void)script.decode(full, 21);
+  KVCache<float, Full> short_one(shape, {.max_tokens = 20});
+  expect_refused([&] { short_one.restore(full.save()); }, "slots of a head = 20");
+  EXPECT_EQ(short_one.size(0, 0), 0U);
 }
 
 template <class Cache>
@@ -176,13 +316,12 @@ TEST(Snapshot, OfAnotherCacheIsRefusedByName) {
   model = shape;
   model.windows = nullptr;
   expect_refusal(model, 14, "window");
-  expect_refusal(shape, 15, "slots of a head");
   KVCache<Eigen::half, MorphKV> half(shape, {.capacity = 14});
   expect_unchanged(half, saved, "bytes of an element");
   KVCache<Eigen::bfloat16, MorphKV> bf16(shape, {.capacity = 14});
   expect_unchanged(bf16, half.save(), "kind of an element");
   KVCache<float, StreamingLLM> streaming(shape, {.capacity = 14});
-  expect_unchanged(streaming, saved, "size of the state");
+  expect_unchanged(streaming, saved, "16-bit numbers of a score");
 }
 
 TEST(Snapshot, TruncatedOrAlteredIsRefused) {

@@ -129,5 +129,24 @@ TEST(AlteredStates, NumbersThatPointOutsideAreRefused) {
   }
 }
 
+/// Of few tokens, of which a state says that many have come: the slots of those that would be
+/// recent are looked at too.
+TEST(AlteredStates, SlotsOfRecentTokensThatAreGoneAreRefused) {
+  DecayedMax head({.capacity = 20, .recent = 5, .sinks = 2});
+  for (Position position : {0, 1}) ASSERT_EQ(head.place(position).status, Status::ok);
+  std::vector<std::byte> bytes(head.state_bytes().begin(), head.state_bytes().end());
+  HeadState state;
+  std::memcpy(&state, bytes.data(), sizeof state);
+  state.arrived = 12;
+  std::memcpy(bytes.data(), &state, sizeof state);
+  const std::size_t entry = (12 - 4) % 5;  // 4 tokens are protected beside the arriving one
+  for (const Slot slot : {Slot{1}, Slot{2}, Slot{1000}}) {
+    const std::size_t at = layout_of(head.plan()).arrivals + entry * sizeof(Slot);
+    std::memcpy(bytes.data() + at, &slot, sizeof slot);
+    DecayedMax other = head;
+    EXPECT_EQ(refusal([&] { other.restore(bytes); }) == "nothing was thrown", slot == 1) << slot;
+  }
+}
+
 }  // namespace
 }  // namespace morphkv::testing::state_test

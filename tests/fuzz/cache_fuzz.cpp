@@ -217,7 +217,7 @@ void renumber(Duel& duel, FuzzBytes& bytes) {
 
 template <Storable T, class Contender>
 void play(FuzzBytes& bytes) {
-  const Drawn drawn = draw<T>(bytes);
+  Drawn drawn = draw<T>(bytes);
   draw_isa(bytes);
   SCOPED_TRACE(::testing::Message() << drawn.setting);
   CacheDuel<T, Contender, float, true> duel(drawn.shape, drawn.setting, bytes.below(65'536));
@@ -246,7 +246,12 @@ void play(FuzzBytes& bytes) {
         refuse<typename Contender::Policy>(duel.cache(), bytes);
         break;
       case 6:
-        duel.save_and_restore();
+        if (bytes.byte() % 2 == 0) {
+          duel.save_and_restore();
+        } else {
+          drawn.setting.capacity = drawn.setting.window + drawn.setting.sinks + 1 + bytes.below(70);
+          duel.save_and_restore(drawn.setting);
+        }
         break;
       case 9:
         look(duel.cache(), bytes);

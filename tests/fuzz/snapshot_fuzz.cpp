@@ -129,12 +129,19 @@ Bytes draw_file(const Bytes& saved, const Bytes& foreign, FuzzBytes& bytes) {
 template <Storable T, class Contender>
 void play(const CacheShape& shape, FuzzBytes& bytes) {
   using Cache = KVCache<T, typename Contender::Policy>;
-  const auto options = Contender::options({.capacity = 14, .max_tokens = 400, .history = 3});
-  Cache saved(shape, options);
+  Setting setting{.capacity = 14, .max_tokens = 400, .history = 3};
+  Cache saved(shape, Contender::options(setting));
   use(saved, bytes.byte());
   KVCache<T, MorphKV> foreign(shape, {.capacity = 15});
   use(foreign, bytes.byte());
-  Cache cache(shape, options);
+  // Half of them have the same options.
+  if (const std::size_t code = bytes.byte(); code % 2 == 1) {
+    constexpr std::size_t capacities[] = {9, 13, 14, 15, 40};
+    setting.capacity = capacities[code / 2 % 5];
+    setting.window = code / 10 % 5 == 0 ? 3 : 4;
+    setting.history = code / 50;
+  }
+  Cache cache(shape, Contender::options(setting));
   use(cache, bytes.byte());
   const Bytes file = draw_file(saved.save(), foreign.save(), bytes);
   const Bytes before = cache.save();
@@ -146,8 +153,8 @@ void play(const CacheShape& shape, FuzzBytes& bytes) {
   } catch (const std::invalid_argument& error) {
     refusal = error.what();
   }
-  // A copy of the heads, of one of them twice, and a message.
-  const std::size_t most = 3 * cache.memory().total() + 4096;
+  // A copy of the heads, of one of them twice, one like that of the file, and a message.
+  const std::size_t most = 3 * cache.memory().total() + 3 * file.size() + 4096;
   fuzz_check(allocations.peak - live <= most, "too much was allocated");
   if (!refusal.empty()) {
     fuzz_check(refusal.find("must be") != std::string::npos, "no message: " + refusal);

@@ -157,6 +157,32 @@ class EvictionOracle {
     newest_ = newest;
   }
 
+  /// Goes on as a head of other options: as if its next selection had to leave the tokens that
+  /// those let it hold. The rows stay, or are `rows`, if a window begins anew.
+  Status take_over(OracleOptions options, const std::deque<Row>* rows = nullptr) {
+    EvictionOracle next = *this;
+    for (Token& token : next.history_.tokens) {
+      if (!pinned(token)) token.pin = Token::no_pin;
+    }
+    next.options_ = std::move(options);
+    const Status status = next.shrink_to_options(options_);
+    if (status != Status::ok) return status;
+    std::vector<Token>& tokens = next.history_.tokens;
+    if (tokens.size() < next.options_.protection.recent && tokens.size() < arrivals_) {
+      // No other tokens have come.
+      next.pinned_at_ = tokens.size() - std::min(tokens.size(), arrivals_ - pinned_at_);
+      next.arrivals_ = tokens.size();
+      for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i].arrival = i;
+      for (std::size_t& arrival : next.history_.arrivals) arrival = tokens.size() - 1;
+    }
+    if (rows != nullptr) {
+      next.history_.rows = *rows;
+      next.history_.arrivals.assign(rows->size(), next.arrivals_ - 1);
+    }
+    *this = std::move(next);
+    return Status::ok;
+  }
+
   /// The score of the held tokens, all of them.
   [[nodiscard]] std::vector<double> scores() const {
     return options_.scoring(history_, history_.tokens.size());
@@ -285,6 +311,36 @@ class EvictionOracle {
     if (!over_capacity()) return Status::ok;
     const std::vector<std::size_t> going = leaving(history_.tokens.size() - options_.capacity);
     if (going.empty()) return Status::nothing_to_evict;
+    for (auto index = going.rbegin(); index != going.rend(); ++index) erase(*index);
+    return Status::ok;
+  }
+
+  /// For take_over(): tokens are ranked as they were `before`.
+  Status shrink_to_options(const OracleOptions& before) {
+    std::vector<Token>& tokens = history_.tokens;
+    if (options_.timing == Timing::never || options_.timing == Timing::after_prompt) {
+      if (tokens.size() > options_.slots) return Status::full;
+    }
+    const bool evicts = options_.timing != Timing::never && options_.timing != Timing::after_prompt;
+    const bool is_over = options_.timing == Timing::after_attention && awaits_row_;
+    const std::size_t limit = evicts ? options_.capacity + (is_over ? 1U : 0U) : options_.slots;
+    std::size_t stay = 0;
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      const bool is_recent = i + options_.protection.recent >= tokens.size();
+      stay += is_recent || permanent(i) ? 1U : 0U;
+    }
+    if (stay > limit) return Status::nothing_to_evict;
+    for (Token& token : tokens) {
+      if (!pinned(token) || token.pin >= limit - stay) token.pin = Token::no_pin;
+    }
+    if (tokens.size() <= limit) return Status::ok;
+    const std::size_t count = tokens.size() - limit;
+    EvictionOracle ranked = *this;
+    ranked.options_.scoring = before.scoring;
+    ranked.options_.memory = before.memory;
+    if (awaits_row_) ranked.record({});
+    const std::vector<std::size_t> going = ranked.leaving(count);
+    margin_ = ranked.margin_;
     for (auto index = going.rbegin(); index != going.rend(); ++index) erase(*index);
     return Status::ok;
   }

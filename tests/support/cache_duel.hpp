@@ -13,6 +13,7 @@
 #include <numeric>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,7 @@
 #include "support/contenders.hpp"
 #include "support/duel.hpp"
 #include "support/engine_memory.hpp"
+#include "support/errors.hpp"
 #include "support/is_near.hpp"
 #include "support/pooled_twin.hpp"
 #include "support/random.hpp"
@@ -76,9 +78,7 @@ class CacheDuel {
         group_fusion_(setting.group),
         history_(setting.history),
         random_(seed) {
-    std::vector<std::size_t> slots;
     for (std::size_t layer = 0; layer < shape.layers; ++layer) {
-      slots.push_back(cache_.policy(layer, 0).slots());
       const std::size_t window = shape.window(layer);
       // A layer that slides holds the newest tokens, whatever the policy.
       const Head head{window == 0 ? Contender::reference(setting)
@@ -86,12 +86,7 @@ class CacheDuel {
                       {shape.head_dim, {}, {}}};
       heads_.insert(heads_.end(), shape.kv_heads, head);
     }
-    if constexpr (has_twins) {
-      const std::size_t most = *std::max_element(slots.begin(), slots.end());
-      memory_.emplace(shape, most, MemoryKind{"pages", HeadOrder::hnd, 7});
-      twin_.emplace(shape, Contender::options(setting), memory_->storage());
-      pooled_.emplace(shape, Contender::options(setting), slots, seed);
-    }
+    if constexpr (has_twins) make_twins(setting);
   }
 
   [[nodiscard]] KVCache<T, Policy>& cache() { return cache_; }
@@ -223,7 +218,7 @@ class CacheDuel {
   }
 
   /// Goes on with what is restored from the saved cache: into an empty one, and into a twin that
-  /// has gone on. No draft can be taken back then.
+  /// has gone on. Drafts can be taken back as before.
   void save_and_restore() {
     const std::vector<std::byte> saved = cache_.save();
     KVCache<T, Policy> other(cache_);
@@ -239,7 +234,34 @@ class CacheDuel {
       (void)pooled_->sequence().append(0, token.keys, token.values, position);
       pooled_->restore(saved);
     }
-    past_.clear();
+    compare();
+  }
+
+  /// The same in a cache of another setting, if what must stay fits; no draft can be taken back.
+  void save_and_restore(const Setting& setting) {
+    const CacheShape model = shape();
+    const std::vector<std::byte> saved = cache_.save();
+    std::vector<Head> heads = heads_;
+    bool fits = true;
+    for (std::size_t head = 0; head < heads.size(); ++head) {
+      if (model.window(head / model.kv_heads) > 0) continue;
+      const auto options = Contender::reference(setting).options();
+      fits = heads[head].oracle.take_over(options) == Status::ok && fits;
+    }
+    KVCache<T, Policy> other(model, Contender::options(setting));
+    const std::string message = refusal([&] { other.restore(saved); });
+    ASSERT_EQ(message == "nothing was thrown", fits) << message;
+    if (!fits) return;
+    const bool is_equal = other.options() == cache_.options();
+    cache_ = std::move(other);
+    heads_ = std::move(heads);
+    history_ = setting.history;
+    if (!is_equal) past_.clear();
+    if constexpr (has_twins) {
+      make_twins(setting);
+      twin_->restore(saved);
+      pooled_->restore(saved);
+    }
     compare();
   }
 
@@ -267,6 +289,20 @@ class CacheDuel {
     std::size_t tokens;
     std::vector<Head> heads;
   };
+
+  /// Empty ones, of the cache's shape.
+  void make_twins(const Setting& setting) {
+    std::vector<std::size_t> slots;
+    for (std::size_t layer = 0; layer < shape().layers; ++layer) {
+      slots.push_back(cache_.policy(layer, 0).slots());
+    }
+    const std::size_t most = *std::max_element(slots.begin(), slots.end());
+    pooled_.reset();
+    twin_.reset();
+    memory_.emplace(shape(), most, MemoryKind{"pages", HeadOrder::hnd, 7});
+    twin_.emplace(shape(), Contender::options(setting), memory_->storage());
+    pooled_.emplace(shape(), Contender::options(setting), slots, random_.below(1'000'000));
+  }
 
   /// A step or a block comes. The history holds whole ones, of so many tokens at most.
   void record_past(std::size_t tokens) {

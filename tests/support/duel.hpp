@@ -8,13 +8,17 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <deque>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "morphkv/core/byte_stream.hpp"
 #include "morphkv/core/prompt_rows.hpp"
 #include "morphkv/core/types.hpp"
 #include "oracle/eviction_oracle.hpp"
+#include "support/errors.hpp"
 #include "support/random.hpp"
 #include "support/weights.hpp"
 
@@ -135,6 +139,34 @@ class Duel {
     const Status expected = oracle_.block(first, rows);
     EXPECT_EQ(append_block(policy_, first, rows), expected);
     compare();
+  }
+
+  /// Goes on as `policy`, of other options, which takes over what was saved.
+  /// \param rows of a window that begins anew
+  /// \return whether it could
+  bool take_over(Policy policy, const oracle::OracleOptions& options,
+                 const std::deque<oracle::Row>* rows = nullptr) {
+    ByteWriter out;
+    policy_.save(out);
+    const std::vector<std::byte> before(policy.state_bytes().begin(), policy.state_bytes().end());
+    const bool fits = oracle_.take_over(options, rows) == Status::ok;
+    ByteReader in(out.bytes());
+    std::vector<Slot> sources;
+    const std::string message = refusal([&] { sources = policy.restore(in); });
+    EXPECT_EQ(message == "nothing was thrown", fits) << message;
+    if (!fits) {
+      EXPECT_NE(message.find("a head = "), std::string::npos) << message;
+      EXPECT_TRUE(std::ranges::equal(policy.state_bytes(), before));
+      return false;
+    }
+    EXPECT_TRUE(in.is_empty());
+    EXPECT_EQ(sources.size(), policy.size());
+    for (Slot slot = 0; slot < sources.size(); ++slot) {
+      EXPECT_EQ(policy.positions()[slot], policy_.positions()[sources[slot]]);
+    }
+    policy_ = std::move(policy);
+    compare();
+    return true;
   }
 
   /// One token comes at the next position but `gap`, and attends unless it is `mute`.

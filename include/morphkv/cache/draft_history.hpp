@@ -6,10 +6,14 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "morphkv/core/aligned_buffer.hpp"
+#include "morphkv/core/byte_stream.hpp"
+#include "morphkv/core/error.hpp"
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/quantised.hpp"
 #include "morphkv/core/types.hpp"
@@ -40,14 +44,17 @@ class DraftHistory {
 
   /// Saves what the head's next token replaces.
   /// \param slot of the token, which nothing has been written to; no_slot if it is not kept
-  /// \return where to leave its key and value, if it comes in a block. \pre tokens() > 0
+  /// \param was_in_use whether the slot held a token or the rows of one before; else zeros are
+  /// saved \return where to leave its key and value, if it comes in a block. \pre tokens() > 0
   NewRows save(std::size_t head, const KvView<const T>& keys, const KvView<const T>& values,
-               Slot slot) noexcept {
+               Slot slot, bool was_in_use) noexcept {
     const std::size_t at = entry(head, next_[head]++);
     slots_[at] = slot;
-    if (slot != no_slot) {
+    if (slot != no_slot && was_in_use) {
       std::copy_n(keys[slot], row_.key, row(at, old));
       std::copy_n(values[slot], row_.value, row(at, old) + row_.key);
+    } else if (slot != no_slot) {
+      std::fill_n(row(at, old), row_.key + row_.value, T{});
     }
     return {row(at, arriving), row(at, arriving) + row_.key};
   }
@@ -80,8 +87,43 @@ class DraftHistory {
     // The first tokens of a block that was taken back in part, whose slots may differ now.
     for (const Slot slot : std::span<const Slot>(policy.rollback(count))) {
       const std::size_t at = entry(head, next_[head]);
-      (void)save(head, keys, values, slot);
+      (void)save(head, keys, values, slot, true);
       write(at, arriving);
+    }
+  }
+
+  /// Writes the newest `count` tokens of a head, for take(). Their own rows are written where
+  /// they may be written to a slot again.
+  /// \param policy of the head. \pre policy.recorded() >= count
+  template <class Policy>
+  void put(std::size_t head, std::size_t count, const Policy& policy, ByteWriter& out) const {
+    for (std::size_t back = count; back > 0; --back) {
+      const std::size_t at = entry(head, next_[head] - back);
+      const bool may_come_again = policy.undone_by(back - 1) >= back;
+      out.put(slots_[at]);
+      out.put(may_come_again ? 1 : 0);
+      if (slots_[at] != no_slot) put_row(at, old, out);
+      if (may_come_again) put_row(at, arriving, out);
+    }
+  }
+
+  /// Becomes the newest `kept` of the `count` tokens that put() wrote of a head, whose slots have
+  /// to be below `slots`. \throws std::invalid_argument otherwise \pre kept <= tokens()
+  void take(std::size_t head, std::uint64_t count, std::size_t kept, std::size_t slots,
+            ByteReader& in) {
+    if (tokens_ > 0) next_[head] = 0;
+    for (; count > 0; --count) {
+      const std::uint64_t slot = in.take();
+      const bool comes_again = in.take_at_most("rows of a draft", 1) != 0;
+      const std::size_t rows = (slot != no_slot ? 1U : 0U) + (comes_again ? 1U : 0U);
+      ByteReader from(in.take_bytes(rows * (row_.key + row_.value) * sizeof(T)));
+      if (count > kept) continue;
+      require(slot < slots || slot == no_slot, "slot of a draft", slot,
+              "below those in use, " + std::to_string(slots));
+      const std::size_t at = entry(head, next_[head]++);
+      slots_[at] = static_cast<Slot>(slot);
+      if (slot != no_slot) from.take_into(std::span(row(at, old), row_.key + row_.value));
+      if (comes_again) from.take_into(std::span(row(at, arriving), row_.key + row_.value));
     }
   }
 
@@ -93,8 +135,16 @@ class DraftHistory {
     return head * tokens_ + token % tokens_;
   }
   [[nodiscard]] T* row(std::size_t entry, Row which) noexcept {
-    return rows_.data() + (2 * entry + which) * (row_.key + row_.value);
+    return rows_.data() + offset(entry, which);
   }
+  [[nodiscard]] std::size_t offset(std::size_t entry, Row which) const noexcept {
+    return (2 * entry + which) * (row_.key + row_.value);
+  }
+  void put_row(std::size_t entry, Row which, ByteWriter& out) const {
+    const T* from = rows_.data() + offset(entry, which);
+    out.put_bytes(std::as_bytes(std::span(from, row_.key + row_.value)));
+  }
+
   std::size_t tokens_;
   RowSizes row_;
   std::vector<std::size_t> next_;  ///< [heads]: tokens saved and not taken back

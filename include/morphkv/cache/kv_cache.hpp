@@ -37,6 +37,7 @@
 #include "morphkv/core/rope.hpp"
 #include "morphkv/core/shape.hpp"
 #include "morphkv/core/types.hpp"
+#include "morphkv/eviction/rules.hpp"
 #include "morphkv/kernels/convert.hpp"
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
@@ -435,17 +436,17 @@ class KVCache {
     }
   }
 
-  /// All that the cache holds, as bytes: keys, values, positions and scores, for restore() in this
-  /// process or another one, also from a file. They have a version and a checksum, and are those of
-  /// a machine with the same byte order. Drafts are not among them. It allocates. O(bytes).
+  /// All that the cache holds, as bytes: keys, values, positions, scores and drafts, for restore()
+  /// in this process or another one, also from a file. They have a version and a checksum, and are
+  /// those of a machine with the same byte order. It allocates. O(bytes).
   [[nodiscard]] std::vector<std::byte> save() const requires SavablePolicy<Policy> &&
       (!shares_slots) {
     SnapshotWriter out;
     for_each_property([&](const char*, std::uint64_t value) { out.put(value); });
     for (const std::size_t count : tokens_) out.put(count);
     for (std::size_t head = 0; head < policies_.size(); ++head) {
-      out.put(policies_[head].state_bytes().size());
-      out.put_bytes(policies_[head].state_bytes());
+      policies_[head].save(out);
+      out.put(policies_[head].size());
       const KvView<const T> keys = storage_.keys(head / shape_.kv_heads, head % shape_.kv_heads);
       const KvView<const T> values =
           storage_.values(head / shape_.kv_heads, head % shape_.kv_heads);
@@ -453,28 +454,51 @@ class KVCache {
         out.put_bytes(std::as_bytes(std::span(keys[slot], row_.key)));
         out.put_bytes(std::as_bytes(std::span(values[slot], row_.value)));
       }
+      const std::size_t drafts = recorded(policies_[head]);
+      out.put(drafts);
+      if constexpr (RevocablePolicy<Policy>) history_.put(head, drafts, policies_[head], out);
     }
     return std::move(out).finish();
   }
 
-  /// Continues where the saved cache was, bit for bit. No token can be taken back at first.
-  /// \throws std::invalid_argument if the bytes are not what save() gave, or were saved by a cache
-  ///         of another shape, element type, capacity or kind of policy, naming what differs (not
-  ///         every option is compared: sinks, protection and a half-life may differ); or this one's
-  ///         pages are too few; std::bad_alloc. Nothing has changed then.
+  /// Continues where the saved cache was. With equal options it does so bit for bit, and rollback()
+  /// takes back what it would have there, as far as this cache's history reaches.
+  ///
+  /// The options and the budget may be others, of the same kind of policy. Where a head has another
+  /// capacity, recent tokens, pins, distance or window, it takes over what transfer()
+  /// (eviction/transfer.hpp) says: all tokens if they fit; else the protected ones and those with
+  /// the highest scores, as if its next selection had to shrink it. No draft can be taken back
+  /// then. Sinks, a protected prompt and pins are those that the saved cache had; of pins as many
+  /// as the options still allow.
+  /// \throws std::invalid_argument if the bytes are not what save() gave; were saved by a cache of
+  ///         another shape, element type or kind of policy; or tokens that must stay do not fit
+  ///         into a head, or into this one's pages, naming the option, its value and those allowed;
+  ///         std::bad_alloc. Nothing has changed then.
+  /// O(bytes), O(slots log slots) per head of other options, and O(history x slots).
   void restore(std::span<const std::byte> saved) requires SavablePolicy<Policy> &&(!shares_slots) {
     SnapshotReader in(saved);
     for_each_property([&](const char* name, std::uint64_t value) { in.expect(name, value); });
     std::vector<std::size_t> tokens(shape_.layers);
     for (std::size_t& count : tokens) count = static_cast<std::size_t>(in.take());
     std::vector<Policy> policies = policies_;
+    DraftHistory<T> history = history_;
+    const std::size_t row_bytes = (row_.key + row_.value) * sizeof(T);
+    std::vector<std::vector<Slot>> sources;  // of every head: the saved row of each slot
     std::vector<std::span<const std::byte>> rows;
     for (std::size_t head = 0; head < policies.size(); ++head) {
-      policies[head].restore(in.take_bytes(in.take()));
+      sources.push_back(policies[head].restore(in));
+      const std::uint64_t saved_slots = in.take_at_most("slots in use", max_head_slots);
+      rows.push_back(in.take_bytes(saved_slots * row_bytes));
+      for (const Slot source : sources.back()) require_below("slot", source, saved_slots);
       const std::size_t slots = storage_.slots(head / shape_.kv_heads, head % shape_.kv_heads);
       require(slots >= policies[head].size(), "slots of memory", slots,
               "enough for the tokens of the snapshot: " + std::to_string(policies[head].size()));
-      rows.push_back(in.take_bytes(policies[head].size() * (row_.key + row_.value) * sizeof(T)));
+      // The oldest drafts that do not fit are passed over.
+      const std::uint64_t drafts = in.take();
+      const std::size_t kept = recorded(policies[head]);
+      require(drafts >= kept, "drafts of the snapshot", drafts,
+              "at least those of the policy: " + std::to_string(kept));
+      history.take(head, drafts, kept, policies[head].size(), in);
     }
     in.expect_end();
     if constexpr (claims_slots) {
@@ -486,18 +510,17 @@ class KVCache {
       require(storage_.grant(), "free pages", "too few", "enough for the tokens of the snapshot");
     }
     policies_ = std::move(policies);
+    history_ = std::move(history);
     tokens_ = std::move(tokens);
     workspace_.discard();
     for (std::size_t head = 0; head < policies_.size(); ++head) {
-      const std::byte* from = rows[head].data();
-      const auto read = [&](T* to, std::size_t count) {
-        if (count > 0) std::memcpy(static_cast<void*>(to), from, count * sizeof(T));
-        from += count * sizeof(T);
-      };
       for (Slot slot = 0; slot < policies_[head].size(); ++slot) {
         make_writable(head, slot);
-        read(keys_of(head)[slot], row_.key);
-        read(values_of(head)[slot], row_.value);
+        const std::byte* from = rows[head].data() + sources[head][slot] * row_bytes;
+        std::memcpy(static_cast<void*>(keys_of(head)[slot]), from, row_.key * sizeof(T));
+        if (row_.value == 0) continue;  // it lies in the key
+        std::memcpy(static_cast<void*>(values_of(head)[slot]), from + row_.key * sizeof(T),
+                    row_.value * sizeof(T));
       }
     }
     shrink();
@@ -683,10 +706,13 @@ class KVCache {
           std::bit_cast<std::uint32_t>(shape_.value_scale(layer, head)));
     }
     for (std::size_t layer = 0; layer < shape_.layers; ++layer) use("window", shape_.window(layer));
-    for (const Policy& policy : policies_) {
-      use("slots of a head", policy.slots());
-      use("capacity of a head", policy.capacity());
-    }
+  }
+  /// Tokens that a head can take back.
+  [[nodiscard]] static std::size_t recorded(const Policy& policy) noexcept {
+    if constexpr (RevocablePolicy<Policy>)
+      return policy.recorded();
+    else
+      return 0;
   }
 
   static void require_below(const char* name, std::size_t number, std::size_t bound) {
@@ -840,18 +866,18 @@ class KVCache {
     for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
       const std::size_t at = index(layer, head);
       if constexpr (shares_slots) allocator_.reserve(at, std::span(policies_), storage_);
+      const std::size_t size = policies_[at].size();
       const Placement placement = policies_[at].place(position);
       placed_[head] = placement.slot;
       make_writable(at, placement.slot);
       fetch_to_write(keys_of(at)[placement.slot], row_.key * sizeof(T));
       fetch_to_write(values_of(at)[placement.slot], row_.value * sizeof(T));
+      if (history_.tokens() > 0) {
+        history_.save(at, keys_of(at), values_of(at), placement.slot, placement.slot < size);
+      }
       if (!placements.empty()) placements[head] = placement;
     }
-    for (std::size_t head = 0; head < shape_.kv_heads; ++head) {
-      const std::size_t at = index(layer, head);
-      if (history_.tokens() > 0) history_.save(at, keys_of(at), values_of(at), placed_[head]);
-      write(head, placed_[head]);
-    }
+    for (std::size_t head = 0; head < shape_.kv_heads; ++head) write(head, placed_[head]);
     ++tokens_[layer];
     workspace_.discard(layer);
     return Status::ok;

@@ -140,6 +140,7 @@ class PendingBlock {
     std::move(resized_.begin(), resized_.end(), heads_.begin());
     const bool is_recorded = block_.tokens <= history.tokens();
     for (std::size_t head = 0; head < heads_.size(); ++head) {
+      const std::size_t size = heads_[head].size();
       heads_[head].commit(*selections_[head]);
       const KvView<T> keys = storage_.keys(layer_, head);
       const KvView<T> values = storage_.values(layer_, head);
@@ -157,7 +158,8 @@ class PendingBlock {
           kernels::store_row(from_value, value_dim, value_scale, value);
         };
         if (is_recorded) {
-          const auto rows = history.save(layer_ * heads_.size() + head, keys, values, slot);
+          const auto rows =
+              history.save(layer_ * heads_.size() + head, keys, values, slot, slot < size);
           write(rows.key, rows.value);
         }
         if (slot != no_slot) write(keys[slot], values[slot]);

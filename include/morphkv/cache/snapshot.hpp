@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "morphkv/core/byte_stream.hpp"
 #include "morphkv/core/crc32.hpp"
 #include "morphkv/core/error.hpp"
 
@@ -28,7 +29,7 @@ namespace morphkv { inline namespace MORPHKV_ABI {
 /// | 4 | their CRC-32 |
 /// | 4 | zeros |
 /// | ... | numbers of 8 bytes and pieces of memory, in the order in which they were put |
-inline constexpr std::uint32_t snapshot_version = 1;
+inline constexpr std::uint32_t snapshot_version = 2;
 inline constexpr std::uint32_t snapshot_byte_order = 0x01020304;
 
 struct SnapshotHeader {
@@ -41,15 +42,11 @@ struct SnapshotHeader {
 };
 static_assert(sizeof(SnapshotHeader) == 32);
 
-/// Thread safety: none.
-class SnapshotWriter {
+/// A ByteWriter of a snapshot's body.
+class SnapshotWriter : public ByteWriter {
  public:
-  SnapshotWriter() : bytes_(sizeof(SnapshotHeader)) {}
+  SnapshotWriter() : ByteWriter(sizeof(SnapshotHeader)) {}
 
-  void put(std::uint64_t number) { put_bytes(std::as_bytes(std::span(&number, 1))); }
-  void put_bytes(std::span<const std::byte> bytes) {
-    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
-  }
   [[nodiscard]] std::vector<std::byte> finish() && {
     const std::span<const std::byte> body = std::span(bytes_).subspan(sizeof(SnapshotHeader));
     SnapshotHeader header;
@@ -58,15 +55,12 @@ class SnapshotWriter {
     std::memcpy(bytes_.data(), &header, sizeof header);
     return std::move(bytes_);
   }
-
- private:
-  std::vector<std::byte> bytes_;
 };
 
-/// Reads what a SnapshotWriter wrote.
-/// \throws std::invalid_argument, from every function, naming what does not fit
-class SnapshotReader {
+/// A ByteReader of the body of what a SnapshotWriter wrote.
+class SnapshotReader : public ByteReader {
  public:
+  /// \throws std::invalid_argument unless the header is right, naming what does not fit
   explicit SnapshotReader(std::span<const std::byte> snapshot) {
     SnapshotHeader header;
     require(snapshot.size() >= sizeof header, "bytes of the snapshot", snapshot.size(),
@@ -85,31 +79,6 @@ class SnapshotReader {
     require(header.checksum == crc32(left_), "checksum of the snapshot", crc32(left_),
             std::to_string(header.checksum));
   }
-
-  [[nodiscard]] std::uint64_t take() {
-    std::uint64_t number = 0;
-    const auto bytes = take_bytes(sizeof number);
-    std::memcpy(&number, bytes.data(), sizeof number);
-    return number;
-  }
-  [[nodiscard]] std::span<const std::byte> take_bytes(std::uint64_t count) {
-    require(count <= left_.size(), "bytes left in the snapshot", left_.size(),
-            "at least " + std::to_string(count));
-    const auto bytes = left_.first(static_cast<std::size_t>(count));
-    left_ = left_.subspan(bytes.size());
-    return bytes;
-  }
-  /// The next number has to be `value`.
-  void expect(const char* name, std::uint64_t value) {
-    const std::uint64_t saved = take();
-    require(saved == value, std::string(name) + " of the snapshot", saved, std::to_string(value));
-  }
-  void expect_end() const {
-    require(left_.empty(), "bytes left in the snapshot", left_.size(), "0");
-  }
-
- private:
-  std::span<const std::byte> left_;
 };
 
 }}  // namespace morphkv::v0

@@ -415,7 +415,7 @@ class EvictionHead {
       return false;
     }
     // The newest tokens' slots, as many as are kept of them.
-    const std::uint32_t recent = (std::min)(plan_.rules.held_recent(), s.size);
+    const std::uint32_t recent = (std::min)(plan_.rules.held_recent(), s.arrived);
     for (std::uint32_t back = 0; back < recent; ++back) {
       if (!in_use(slot_of_arrival(plan_.rules, head, s.arrived - 1 - back))) return false;
     }

@@ -6,17 +6,23 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "morphkv/core/aligned_buffer.hpp"
+#include "morphkv/core/byte_stream.hpp"
 #include "morphkv/core/error.hpp"
 #include "morphkv/core/memory_usage.hpp"
 #include "morphkv/core/prompt_rows.hpp"
 #include "morphkv/core/types.hpp"
 #include "morphkv/eviction/eviction_head.hpp"
+#include "morphkv/eviction/transfer.hpp"
 
 namespace morphkv { inline namespace MORPHKV_ABI {
 
@@ -30,6 +36,7 @@ namespace morphkv { inline namespace MORPHKV_ABI {
 template <Score S>
 class ScoredEviction : public EvictionHead<S> {
   using Head = EvictionHead<S>;
+  static constexpr std::size_t max_history = 1U << 16U;
 
  public:
   using typename Head::Plan;
@@ -40,7 +47,6 @@ class ScoredEviction : public EvictionHead<S> {
   };
 
   explicit ScoredEviction(const Plan& plan, std::size_t history = 0) : Head(plan) {
-    constexpr std::size_t max_history = 1U << 16U;
     require(history <= max_history, "history", history, "at most " + std::to_string(max_history));
     require(history == 0 || plan.rules.schedule != Schedule::on_arrival ||
                 plan.rules.slots == plan.rules.capacity,
@@ -156,6 +162,51 @@ class ScoredEviction : public EvictionHead<S> {
     return work_.of.slots;
   }
 
+  /// Writes all that it knows, for restore(), the tokens that can be taken back among it. It
+  /// allocates. O(bytes), and O(history x slots).
+  void save(ByteWriter& out) const {
+    const SavedPlan plan = saved_plan(this->plan());
+    out.put_bytes(std::as_bytes(std::span(&plan, 1)));
+    out.put(this->state_bytes().size());
+    out.put_bytes(this->state_bytes());
+    ByteWriter history;
+    if (recorded() > 0) save_history(history);
+    out.put(history.bytes().size());
+    out.put_bytes(history.bytes());
+  }
+
+  /// Takes over what save() wrote. A head of an equal plan goes on bit for bit, and can take back
+  /// the tokens that the other could, as many as its own history holds. One of another plan takes
+  /// over the tokens that transfer() says, and can take none back.
+  /// \return [size()]: the slot that each token had in the other head
+  /// \throws std::invalid_argument if save() of such a policy did not write it, or what must stay
+  ///         does not fit, and nothing but `in` has changed; std::bad_alloc
+  std::vector<Slot> restore(ByteReader& in) {
+    SavedPlan saved;
+    in.take_into(std::span(&saved, 1));
+    const Plan from_plan = plan_of(saved, this->plan());
+    const std::size_t bytes = layout_of(from_plan).bytes;
+    in.expect("size of the state", bytes);
+    const std::span<const std::byte> state = in.take_bytes(bytes);
+    const std::span<const std::byte> history = in.take_bytes(in.take());
+    ScoredEviction next(*this);
+    std::vector<Slot> sources;
+    if (saved == saved_plan(this->plan())) {
+      next.restore(state);
+      sources.resize(next.size());
+      std::iota(sources.begin(), sources.end(), Slot{0});
+      if (history_ > 0 && !history.empty()) next.take_history(ByteReader(history));
+    } else {
+      Head from(from_plan);
+      from.restore(state);
+      Transfer transferred = transfer(from, this->plan());
+      next.restore(transferred.state.span());
+      sources = std::move(transferred.sources);
+    }
+    *this = std::move(next);
+    return sources;
+  }
+
   /// See EvictionHead::restore. No token can be taken back afterwards.
   void restore(std::span<const std::byte> state_bytes) {
     Head::restore(state_bytes);
@@ -231,6 +282,93 @@ class ScoredEviction : public EvictionHead<S> {
     }
     ~ReservedSelection() = default;
   };
+
+  /// The head before the tokens that can be taken back, and what came since.
+  void save_history(ByteWriter& out) const {
+    const auto put_row = [&](std::size_t row, std::size_t columns) {
+      out.put_bytes(std::as_bytes(std::span(rows_.row(row), columns)));
+    };
+    out.put(block_);
+    out.put(steps_);
+    out.put_bytes((block_ > 0 ? before_ : base_)->state_bytes());
+    if (block_ > 0) {
+      const std::size_t columns = before_->size() + block_;
+      out.put(static_cast<std::uint64_t>(block_begin_));
+      for (std::size_t k = 0; k < block_; ++k) put_row(index_of(k), columns);
+      if (this->plan().rules.pins > 0) put_row(history_, columns);
+    }
+    Head head = *base_;
+    for (std::size_t k = block_; k < recorded(); ++k) {
+      const Token& token = tokens_[index_of(k)];
+      replay(head, k);
+      out.put(static_cast<std::uint64_t>(token.position));
+      out.put(token.has_row ? 1 : 0);
+      if (token.has_row) put_row(index_of(k), head.size());
+    }
+  }
+
+  /// Takes over the newest of what save_history() wrote, as many tokens as the history holds: of a
+  /// block all or none. The tokens lead from the head before them to this one.
+  void take_history(ByteReader in) {
+    const auto check = [](bool valid) {
+      require(valid, "history of the snapshot", "that of other tokens", "what leads to its state");
+    };
+    const std::size_t block = in.take_at_most("tokens of a block", max_history);
+    const std::size_t steps = in.take_at_most("steps", max_history);
+    std::size_t dropped = block + steps - (std::min)(block + steps, history_);
+    if (dropped > 0) dropped = (std::max)(dropped, block);
+    first_ = 0;
+    Head head(*this);
+    head.restore(in.take_bytes(this->state_bytes().size()));
+    if (block > 0) {
+      const auto begin = static_cast<Position>(in.take_at_most("position", max_position));
+      const std::size_t columns = head.size() + block;
+      const std::size_t norms = this->plan().rules.pins > 0 ? 1 : 0;
+      ByteReader floats(in.take_bytes((block + norms) * columns * sizeof(float)));
+      RowMatrix<float> rows(block + 1, columns);
+      for (std::size_t row = 0; row < block + norms; ++row) {
+        floats.take_into(std::span(rows.row(row), columns));
+      }
+      for (std::size_t column = 0; column < columns; ++column) {
+        const float norm = rows.row(block)[column];
+        check(norm >= 0 && norm <= (std::numeric_limits<float>::max)());
+      }
+      ComputedRows computed{&rows, 0, columns};
+      BlockSelection selection;
+      head.score_block(begin, computed.view(block), selection);
+      check(head.select(selection) == Status::ok);
+      if (dropped == 0) {
+        *before_ = head;
+        block_ = block;
+        block_begin_ = begin;
+        for (std::size_t row = 0; row < block; ++row) {
+          std::copy_n(rows.row(row), columns, rows_.row(row));
+        }
+        std::copy_n(rows.row(block), columns, rows_.row(history_));
+      }
+      head.commit(selection);
+    }
+    *base_ = head;
+    std::vector<float> row;
+    for (std::size_t k = block; k < block + steps; ++k) {
+      const auto position = static_cast<Position>(in.take_at_most("position", max_position));
+      const bool has_row = in.take_at_most("rows of a token", 1) != 0;
+      check(head.place(position).status == Status::ok);
+      row.resize(has_row ? head.size() : 0);
+      in.take_into(std::span(row));
+      if (has_row) check(this->plan().rules.evicts() && head.observe(row) == Status::ok);
+      if (k < dropped) {
+        *base_ = head;
+        continue;
+      }
+      const std::size_t at = index_of(recorded());
+      std::copy(row.begin(), row.end(), rows_.row(at));
+      tokens_[at] = {position, has_row};
+      ++steps_;
+    }
+    in.expect_end();
+    check(std::ranges::equal(head.state_bytes(), this->state_bytes()));
+  }
 
   /// Columns of the largest block that can be taken back.
   [[nodiscard]] std::size_t max_columns() const noexcept { return this->slots() + history_; }

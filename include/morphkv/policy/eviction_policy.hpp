@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "morphkv/core/byte_stream.hpp"
 #include "morphkv/core/memory_usage.hpp"
 #include "morphkv/core/prompt_rows.hpp"
 #include "morphkv/core/types.hpp"
@@ -98,13 +99,16 @@ template <class P>
 concept SlidingPolicy =
     EvictionPolicy<P> && requires(P policy, std::size_t count) { policy.set_window(count); };
 
-/// A policy whose state can be saved and taken over; see ScoredEviction.
+/// A policy that can be saved, and continue from what another one with the same or other options
+/// saved; see ScoredEviction.
 template <class P>
 concept SavablePolicy =
-    EvictionPolicy<P> && requires(P policy, const P& constant, std::span<const std::byte> state) {
-      { constant.state_bytes() } -> std::same_as<std::span<const std::byte>>;
-      { constant.capacity() } -> std::same_as<std::size_t>;
-      { policy.restore(state) };
+    EvictionPolicy<P> && requires(P policy, const P& constant, ByteWriter& out, ByteReader& in) {
+      /// All that it knows, what it can take back among it.
+      { constant.save(out) };
+      /// [size()]: the slot that each token had when it was saved. It may throw
+      /// std::invalid_argument; then nothing has changed.
+      { policy.restore(in) } -> std::same_as<std::vector<Slot>>;
     };
 
 /// A policy whose tokens can be given other positions in the same order; see ScoredEviction.

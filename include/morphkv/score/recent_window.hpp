@@ -71,6 +71,22 @@ struct RecentWindow {
   MORPHKV_HOST_DEVICE auto with_row(const ScoreView& view, std::uint32_t rows,
                                     const Function& function) const;
   MORPHKV_HOST_DEVICE void start(const ScoreView&, Slot, std::uint32_t) const noexcept {}
+
+  /// The same score over another window. \throws std::invalid_argument as make_recent_window
+  [[nodiscard]] RecentWindow with_window(std::size_t window, std::size_t panes) const;
+
+  // A window that goes on from another one, `from`, which has seen `rows` rows: it begins with as
+  // many equal rows as resumed_rows() says, whose sum or maximum is that of `from`, or the part of
+  // the sum that fits where `from` was longer.
+  [[nodiscard]] std::uint32_t resumed_rows(const RecentWindow& from,
+                                           std::uint32_t rows) const noexcept {
+    const std::uint32_t most =
+        fusion == Fusion::max ? 1 : (from.window < window ? from.window : window);
+    return rows < most ? rows : most;
+  }
+  /// Begins a slot of zeros. \param source where its token lies in `old`
+  void resume(const ScoreView& view, Slot slot, const RecentWindow& from, const ScoreView& old,
+              Slot source, std::uint32_t rows) const noexcept;
 };
 
 /// \throws std::invalid_argument if window is 0, above 255 with Fusion::sum, or not a multiple of
@@ -255,6 +271,28 @@ MORPHKV_HOST_DEVICE auto RecentWindow::with_row(const ScoreView& view, std::uint
   if (panes == window) return function(ExactSum{view.row16(rows % window), view.row32(0)});
   const std::uint32_t pane = rows / rows_per_pane() % panes;
   return function(PaneSum{view.row32(1 + pane), view.row32(0), rows % rows_per_pane() == 0});
+}
+
+inline RecentWindow RecentWindow::with_window(std::size_t length, std::size_t parts) const {
+  return make_recent_window(length, parts, fusion);
+}
+
+inline void RecentWindow::resume(const ScoreView& view, Slot slot, const RecentWindow& from,
+                                 const ScoreView& old, Slot source,
+                                 std::uint32_t rows) const noexcept {
+  float weight = 0;
+  (void)from.with_row(old, rows == 0 ? 0 : rows - 1, [&](const auto& row) {
+    const std::uint32_t seen = rows < from.window ? rows : from.window;
+    const double equal_rows = fusion == Fusion::max || seen == 0 ? 1 : seen;
+    weight = static_cast<float>(from.number(row.value(source)) * 0x1p-24 / equal_rows);
+    return no_slot;
+  });
+  for (std::uint32_t r = 0; r < resumed_rows(from, rows); ++r) {
+    (void)with_row(view, r, [&](const auto& row) {
+      (void)row.push(slot, weight, row.fetch(slot));
+      return no_slot;
+    });
+  }
 }
 
 static_assert(Score<RecentWindow>);
