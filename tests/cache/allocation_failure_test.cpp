@@ -167,6 +167,21 @@ TYPED_TEST(AllocationFailureTest, LeavesACacheThatRestoresAsItWas) {
   EXPECT_GT(fail_each_allocation([&] { (void)cache.save(); }, unchanged), 3U);
 }
 
+TEST(AllocationFailure, VotesOfReadersAllocateNothing) {
+  constexpr std::size_t readers[] = {1};
+  CacheShape model = shape;
+  model.readers = readers;
+  KVCache<float, MorphKV> cache(model, {.capacity = 20, .window = 4});
+  const Tokens token = Script().at(shape, 0, 0);
+  std::vector<float> output(token.queries.size());
+  const auto step = [&] {
+    ASSERT_EQ(cache.append(0, token.keys, token.values, cache.next_position(0)), Status::ok);
+    ASSERT_EQ(cache.attend(0, token.queries, std::span(output)), Status::ok);
+    ASSERT_EQ(cache.read<float>(0, token.queries, std::span(output)), Status::ok);
+  };
+  for (int t = 0; t < 30; ++t) EXPECT_EQ(fail_each_allocation(step, nothing_to_check), 0U);
+}
+
 TEST(AllocationFailure, LosesNothingOfSharedSlots) {
   using Cache = KVCache<float, DecayedMax, SharedStorage<float>>;
   expect_faultless<Cache>(

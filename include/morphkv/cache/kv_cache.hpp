@@ -252,12 +252,16 @@ class KVCache {
     return attend_one<T>(layer, head, query, output);
   }
   /// Attention of a layer that has no cache of its own and reads that of `layer` (Gemma 3n,
-  /// cross-layer sharing): over what is held now. Nothing changes, neither scores nor rows of
-  /// attend_head.
-  /// \param query, output [query_heads][head_dim or value_dim]
+  /// cross-layer sharing): over what is held now.
+  ///
+  /// With CacheShape::readers, reads between a token's attend() and the next token vote, as if
+  /// their query heads were of the owner's groups: the scores are updated by the last of them, and
+  /// not before. Where fewer come, the token scores nothing. Other reads change nothing, neither
+  /// scores nor rows of attend_head. \param query, output [query_heads][head_dim or value_dim]
   /// \return wrong_size, or out_of_step if a head holds no token, and `output` is untouched;
   /// bad_row
-  ///         if a weight is not finite, and `output` holds the heads that are finite
+  ///         if a weight is not finite, and `output` holds the heads that are finite; it has not
+  ///         voted then, and may be repeated
   /// An executor that throws here ends the program. O(query_heads x slots x head_dim).
   template <ElementOf<T> E, class Execute = SerialExecutor>
   Status read(std::size_t layer, std::span<const E> query, std::span<E> output,
@@ -271,14 +275,23 @@ class KVCache {
     }
     std::atomic<bool> is_finite = true;
     for_each_head(execute, query, output, [&](std::size_t head, auto head_query, auto head_output) {
-      const Status status = workspace_.read(head, stored(layer, head),
+      const Status status = workspace_.read(layer, head, stored(layer, head),
                                             policies_[index(layer, head)], head_query, head_output);
       if (status != Status::ok) is_finite.store(false, std::memory_order_relaxed);
     });
-    return is_finite ? Status::ok : Status::bad_row;
+    if (!is_finite) return Status::bad_row;
+    if (workspace_.count_vote(layer)) {
+      execute(shape_.kv_heads, [&](std::size_t head) {
+        const std::size_t slots = policies_[index(layer, head)].size();
+        observe_row(layer, head, workspace_.fused_row(layer, head, slots, options_.group));
+      });
+      finish(layer);
+    }
+    return Status::ok;
   }
 
-  /// Updates the scores of all heads of the layer by the rows of attend_head.
+  /// Updates the scores of all heads of the layer by the rows of attend_head, or lets the layer's
+  /// voting readers follow; see read().
   /// \return the status of the first head that could not attend, or out_of_step if attend_head was
   ///         not called for one since its token was placed; and no score has changed
   template <class Execute = SerialExecutor>
@@ -286,12 +299,17 @@ class KVCache {
     if (layer >= shape_.layers) return Status::wrong_size;
     const Status status = workspace_.check_rows(layer);
     if (status != Status::ok) return status;
-    execute(shape_.kv_heads, [&](std::size_t head) { observe_row(layer, head); });
+    if (workspace_.awaits_votes(layer)) {
+      workspace_.open_votes(layer);
+      return Status::ok;
+    }
+    execute(shape_.kv_heads,
+            [&](std::size_t head) { observe_row(layer, head, workspace_.row(head)); });
     finish(layer);
     return Status::ok;
   }
 
-  /// The newest token's attention, computed by the engine.
+  /// The newest token's attention, computed by the engine. No reader votes on it afterwards.
   /// \param weights [query_heads][stride]: after softmax, one per slot in use, in slot order
   /// \param stride  elements between the rows of two query heads
   /// \return wrong_size, bad_row or out_of_step, and nothing has changed
@@ -305,7 +323,7 @@ class KVCache {
       kernels::portable::fuse_group(weights.data() + head * shape_.group() * stride, stride,
                                     policies_[index(layer, head)].size(), shape_.group(),
                                     options_.group, workspace_.row(head));
-      observe_row(layer, head);
+      observe_row(layer, head, workspace_.row(head));
     }
     finish(layer);
     return Status::ok;
@@ -972,11 +990,10 @@ class KVCache {
     return Status::ok;
   }
 
-  /// Updates a head's scores by the valid row that lies in the workspace.
-  void observe_row(std::size_t layer, std::size_t head) noexcept {
+  /// Updates a head's scores by a valid row that lies in the workspace.
+  void observe_row(std::size_t layer, std::size_t head, const float* row) noexcept {
     Policy& policy = policies_[index(layer, head)];
-    const std::span<const float> row(workspace_.row(head), policy.size());
-    [[maybe_unused]] const Status status = policy.observe(row);
+    [[maybe_unused]] const Status status = policy.observe({row, policy.size()});
     MORPHKV_ASSERT(status == Status::ok);
   }
 

@@ -47,6 +47,10 @@ struct CacheShape {
   /// Values that lie in the keys have the scale of the keys. The engine owns them, likewise.
   const float* key_scales = nullptr;
   const float* value_scales = nullptr;
+  /// [layers]: how many other layers read a layer's cache (KVCache::read) and vote on what is
+  /// evicted from it, at most 1024; 0: none votes. Null: all layers 0. The engine owns them,
+  /// likewise.
+  const std::size_t* readers = nullptr;
 
   /// Query heads per KV head.
   [[nodiscard]] constexpr std::size_t group() const noexcept { return query_heads / kv_heads; }
@@ -75,6 +79,11 @@ struct CacheShape {
   /// Of a layer; 0: none.
   [[nodiscard]] constexpr std::size_t window(std::size_t layer) const noexcept {
     return windows == nullptr ? 0 : windows[layer];
+  }
+
+  /// Of a layer, those that vote.
+  [[nodiscard]] constexpr std::size_t voting_readers(std::size_t layer) const noexcept {
+    return readers == nullptr ? 0 : readers[layer];
   }
 
   /// The logits of a KV head's group.
@@ -108,8 +117,9 @@ struct CacheShape {
 ///         query elements of all layers, layers * query_heads * head_dim, are above 2^30, values
 ///         are longer than keys where they lie in them, or than 2^30, the scale is negative or not
 ///         finite, the soft cap is neither 0 nor from 0.001 to 1000, a sink is NaN or plus
-///         infinity, a slope is not finite, a scale of keys or values is not from 1e-30 to 1e30, or
-///         values that lie in the keys have scales of their own.
+///         infinity, a slope is not finite, a scale of keys or values is not from 1e-30 to 1e30,
+///         values that lie in the keys have scales of their own, or a layer has more than 1024
+///         readers.
 inline void validate(const CacheShape& shape) {
   std::size_t most = std::size_t{1} << 30U;  // times 2^31 slots it still fits std::size_t
   const std::size_t most_values = most;
@@ -149,6 +159,10 @@ inline void validate(const CacheShape& shape) {
   };
   require_scales("key_scales", shape.key_scales);
   require_scales("value_scales", shape.value_scales);
+  for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+    require(shape.voting_readers(layer) <= 1024, "readers", shape.voting_readers(layer),
+            "at most 1024");
+  }
 }
 
 }}  // namespace morphkv::v0
