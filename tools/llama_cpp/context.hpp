@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <numeric>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -28,7 +30,8 @@
 
 namespace morphkv::llama_cpp {
 
-/// Called during a decode: first with the cells of the tokens' keys, then for each layer.
+/// Called during a decode: first with the cells of the tokens' keys, then for each full layer, by
+/// its number among these.
 class AttentionListener {
  public:
   AttentionListener() = default;
@@ -76,12 +79,25 @@ class Context {
         last_of_(options.sequences, -1),
         batch_(llama_batch_init(static_cast<std::int32_t>(batch_size(options)), 0, 1)) {
     if (!context_) throw std::runtime_error("llama.cpp cannot make a context");
+    full_layers_.resize(heads_.layers);
+    std::iota(full_layers_.begin(), full_layers_.end(), std::size_t{0});
+    if (listener_ == nullptr || model.window() == 0) return;
+    find_tensors();
+    full_layers_ = tensors_.layers_of(cells());
+    if (full_layers_.empty()) {
+      throw std::invalid_argument("--model: all of its layers slide: there is nothing to evict");
+    }
   }
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
   ~Context() { llama_batch_free(batch_); }
 
   [[nodiscard]] std::size_t cells() const noexcept { return llama_n_ctx(context_.get()); }
+  /// The layers that attend to all cells. The others slide: they keep the tokens of their window in
+  /// a cache of their own.
+  [[nodiscard]] const std::vector<std::size_t>& full_layers() const noexcept {
+    return full_layers_;
+  }
   [[nodiscard]] const KVTensors& tensors() const noexcept { return tensors_; }
   [[nodiscard]] KVTensors& tensors() noexcept { return tensors_; }
   /// Bytes of a sequence's state as llama.cpp saves it.
@@ -180,6 +196,13 @@ class Context {
   [[nodiscard]] llama_context* make(const Model& model, const ContextOptions& options) {
     llama_context_params params = llama_context_default_params();
     params.n_ctx = static_cast<std::uint32_t>(options.cells);
+    params.swa_full = false;
+    if (listener_ != nullptr && model.window() > 0) {
+      // More than the cells of layers that slide, which are rounded up to 256: so that the number
+      // tells them apart.
+      const std::size_t sliding = model.window() * options.sequences + batch_size(options);
+      params.n_ctx = (std::max)(params.n_ctx, static_cast<std::uint32_t>(sliding + 256));
+    }
     params.n_batch = params.n_ubatch = static_cast<std::uint32_t>(batch_size(options));
     params.n_seq_max = static_cast<std::uint32_t>(options.sequences);
     params.kv_unified = true;  // sequences share the cells
@@ -210,9 +233,9 @@ class Context {
 
   bool wants(const ggml_tensor* node) {
     // Which cells are written is an input of the graph, so it can be read before the node runs.
-    const bool writes_keys = tensors_.note(node);
+    const std::optional<std::size_t> layer = tensors_.note(node);
     if (!is_observed_) return false;
-    if (writes_keys) {
+    if (layer == full_layers_.front()) {
       cells_ = KVTensors::cells_of(node);
       listener_->arrived(cells_);
     }
@@ -240,15 +263,19 @@ class Context {
                                std::to_string(heads_.layers) + " layers");
     }
     if (trace_ != nullptr) trace_->add_softmax(node);
-    listener_->attended(layers_seen_++, {.data = weights_of(node),
-                                         .tokens = static_cast<std::size_t>(node->ne[1]),
-                                         .columns = static_cast<std::size_t>(node->ne[0])});
+    const std::optional<std::size_t> number = number_of(layers_seen_++);
+    if (!number) return true;
+    listener_->attended(*number, {.data = weights_of(node),
+                                  .tokens = static_cast<std::size_t>(node->ne[1]),
+                                  .columns = static_cast<std::size_t>(node->ne[0])});
     return true;
   }
 
   void take_flash(const ggml_tensor* node) {
     const std::size_t layer = layers_seen_++;
     if (layer >= heads_.layers) throw std::runtime_error("llama.cpp has more layers than heads");
+    const std::optional<std::size_t> number = number_of(layer);
+    if (!number) return;
     const ggml_tensor* keys = tensors_.host_keys(layer);
     const ggml_tensor* values = tensors_.host_values(layer);
     if (keys == nullptr || values == nullptr) {
@@ -256,7 +283,14 @@ class Context {
           "--flash-attention: keys and values must be in host memory, where the policies see them; "
           "run without it on other backends");
     }
-    listener_->attended(layer, node, keys, values);
+    listener_->attended(*number, node, keys, values);
+  }
+
+  /// Of a full layer among these.
+  [[nodiscard]] std::optional<std::size_t> number_of(std::size_t layer) const {
+    const auto at = std::lower_bound(full_layers_.begin(), full_layers_.end(), layer);
+    if (at == full_layers_.end() || *at != layer) return std::nullopt;
+    return static_cast<std::size_t>(at - full_layers_.begin());
   }
 
   [[nodiscard]] const float* weights_of(const ggml_tensor* node) {
@@ -271,6 +305,7 @@ class Context {
   KVTensors tensors_;
   std::unique_ptr<llama_context, void (*)(llama_context*)> context_;
   std::size_t vocabulary_;
+  std::vector<std::size_t> full_layers_;
   std::vector<std::int32_t> last_of_;  ///< of every sequence: its last token in the batch
   llama_batch batch_;
   std::vector<Cell> cells_;  ///< of the tokens of this decode

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -35,21 +36,31 @@ class KVTensors {
       : kv_heads_(kv_heads), keys_(layers), values_(layers) {}
 
   /// Records a node that writes to the cache.
-  /// \return whether it writes the keys of the first layer; their cells are cells_of(node)
-  bool note(const ggml_tensor* node) {
-    if (node->op != GGML_OP_SET_ROWS || node->view_src == nullptr) return false;
+  /// \return the layer whose keys it writes; their cells are cells_of(node)
+  std::optional<std::size_t> note(const ggml_tensor* node) {
+    if (node->op != GGML_OP_SET_ROWS || node->view_src == nullptr) return std::nullopt;
     const std::string_view name = node->view_src->name;
     if (name.starts_with("cache_v_l")) {
       const std::size_t layer = layer_of(name, values_.size());
       values_[layer] = node->view_src;
       // A row that is written is one element of a transposed tensor, or all of a token's values.
       transposed_ = node->ne[0] == 1;
-      return false;
+      return std::nullopt;
     }
-    if (!name.starts_with("cache_k_l")) return false;
+    if (!name.starts_with("cache_k_l")) return std::nullopt;
     const std::size_t layer = layer_of(name, keys_.size());
     keys_[layer] = node->view_src;
-    return layer == 0;
+    return layer;
+  }
+
+  /// The layers whose keys lie in a cache of so many cells, ascending: llama.cpp keeps those whose
+  /// attention slides in another one. \pre all layers have been noted
+  [[nodiscard]] std::vector<std::size_t> layers_of(std::size_t cells) const {
+    std::vector<std::size_t> layers;
+    for (std::size_t layer = 0; layer < keys_.size(); ++layer) {
+      if (layout_of(keys_[layer]).cells == cells) layers.push_back(layer);
+    }
+    return layers;
   }
 
   /// The cells of the tokens that are written, in order.
@@ -115,12 +126,12 @@ class KVTensors {
     return transposed_ ? nullptr : in_host_memory(values_[layer]);
   }
 
-  /// Keys and values of one cell, in all layers.
-  [[nodiscard]] std::size_t bytes_of_cell() const noexcept {
+  /// Keys and values of one cell, in these layers.
+  [[nodiscard]] std::size_t bytes_of_cell(const std::vector<std::size_t>& layers) const noexcept {
     std::size_t bytes = 0;
     for (const auto* tensors : {&keys_, &values_}) {
-      for (const ggml_tensor* tensor : *tensors) {
-        if (tensor != nullptr) bytes += tensor->nb[1];
+      for (const std::size_t layer : layers) {
+        if ((*tensors)[layer] != nullptr) bytes += (*tensors)[layer]->nb[1];
       }
     }
     return bytes;

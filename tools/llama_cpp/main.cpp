@@ -114,7 +114,15 @@ class Recording {
 
   template <class Policy>
   void watch(Session<Policy>& session) {
-    if (trace_) session.context().record(&*trace_);
+    if (!trace_) return;
+    const std::vector<std::size_t>& full = session.context().full_layers();
+    for (const std::size_t layer : arguments_->layers) {
+      if (std::find(full.begin(), full.end(), layer) == full.end()) {
+        throw std::invalid_argument("--layers = " + std::to_string(layer) +
+                                    ": must be a layer whose attention does not slide");
+      }
+    }
+    session.context().record(&*trace_);
   }
   void watch(PlainSession& /*session*/) {}
   void end_prompt() {

@@ -48,6 +48,10 @@ class Model {
   [[nodiscard]] std::size_t trained_context() const noexcept {
     return static_cast<std::size_t>(llama_model_n_ctx_train(get()));
   }
+  /// The window of the layers whose attention slides; 0: no layer's does.
+  [[nodiscard]] std::size_t window() const noexcept {
+    return static_cast<std::size_t>(llama_model_n_swa(get()));
+  }
   /// The model's chat template; empty if it has none.
   [[nodiscard]] std::string chat_template() const {
     const char* text = llama_model_chat_template(get(), nullptr);
@@ -67,9 +71,6 @@ class Model {
     }
     if (llama_model_has_encoder(get()) || !llama_model_has_decoder(get())) {
       return "it is not a decoder-only model";
-    }
-    if (llama_model_n_swa(get()) > 0) {
-      return "its sliding-window layers have a separate cache";
     }
     if (scope != Scope::sequence && llama_model_rope_type(get()) == LLAMA_ROPE_TYPE_NONE) {
       return "positions are not in its keys (RoPE), so tokens cannot change cells; --scope "

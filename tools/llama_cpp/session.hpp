@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "llama_cpp/context.hpp"
@@ -19,6 +20,8 @@
 #include "llama_cpp/model.hpp"
 #include "llama_cpp/shared_cells.hpp"
 #include "llama_cpp/state_file.hpp"
+#include "morphkv/core/error.hpp"
+#include "morphkv/eviction/rules.hpp"
 
 namespace morphkv::llama_cpp {
 
@@ -85,8 +88,13 @@ class Session : private AttentionListener {
           ContextOptions context_options, std::size_t tokens)
       : block_(context_options.block),
         context_(model, with_cells(context_options, Policy(options).slots(), tokens), this) {
+    HeadCounts heads = model.heads();
+    if (context_.full_layers().size() < heads.layers) {
+      require_recent(Policy(options).plan().rules, model.window());
+    }
+    heads.layers = context_.full_layers().size();
     for (std::size_t i = 0; i < context_options.sequences; ++i) {
-      sequences_.push_back({SharedCells<Policy>(model.heads(), scope, options, context_.cells())});
+      sequences_.push_back({SharedCells<Policy>(heads, scope, options, context_.cells())});
     }
   }
 
@@ -182,7 +190,8 @@ class Session : private AttentionListener {
 
   /// Of all sequences.
   [[nodiscard]] CellUse cell_use() const {
-    CellUse use{.allocated = context_.cells(), .bytes_each = context_.tensors().bytes_of_cell()};
+    CellUse use{.allocated = context_.cells(),
+                .bytes_each = context_.tensors().bytes_of_cell(context_.full_layers())};
     for (const Sequence& own : sequences_) {
       use.in_use += own.cells.table().in_use();
       use.most_reading += own.most_reading;
@@ -215,6 +224,14 @@ class Session : private AttentionListener {
     std::size_t begin;
     std::size_t count;
   };
+
+  /// llama.cpp removes a position from the cache of the layers that slide too, so a token may only
+  /// be evicted once their window has passed it.
+  static void require_recent(const EvictionRules& rules, std::size_t window) {
+    if (rules.schedule == Schedule::never) return;
+    require(rules.recent >= window, "recent tokens of the policy", rules.recent,
+            "at least " + std::to_string(window) + ", the window of the model's layers that slide");
+  }
 
   /// A cell for every slot, and for every token of a block until the selection.
   [[nodiscard]] static ContextOptions with_cells(ContextOptions options, std::size_t slots,
@@ -282,7 +299,7 @@ class Session : private AttentionListener {
       const Stopwatch watch(copying_);
       for (const CellCopy& copy : release.copies) {
         sequences_[sequence].cells.each_head(copy.unit, [&](std::size_t layer, std::size_t head) {
-          context_.tensors().copy(layer, head, copy.from, copy.to);
+          context_.tensors().copy(context_.full_layers()[layer], head, copy.from, copy.to);
         });
       }
     }

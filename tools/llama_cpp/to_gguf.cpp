@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -89,33 +90,50 @@ class GgufWriter {
   std::deque<llama::Matrix> matrices_;  ///< which the file refers to until it is saved
 };
 
+/// Llama, or Gemma 2, whose even layers slide.
 void write_shape(const llama::Config& config, GgufWriter& file) {
+  const bool is_gemma = config.model_type == "gemma2";
   if (config.rope_scaling || config.qkv_bias || config.mlp_bias || config.qk_norm ||
-      !config.use_rope.empty() || !config.windows.empty() || config.latent || config.mixture ||
-      config.post_norms) {
+      !config.use_rope.empty() || config.latent || config.mixture ||
+      (!is_gemma && (!config.windows.empty() || config.post_norms))) {
     throw std::runtime_error(
         "a model with RoPE scaling, biases, QK-norm, layers without RoPE or with a window, latent "
-        "attention, experts or norms of outputs is not converted");
+        "attention, experts or norms of outputs is not converted, but for Gemma 2");
   }
-  file.set("general.architecture", std::string("llama"));
-  file.set("llama.context_length", config.context);
-  file.set("llama.embedding_length", config.dim);
-  file.set("llama.block_count", config.layers);
-  file.set("llama.feed_forward_length", config.hidden);
-  file.set("llama.attention.head_count", config.query_heads);
-  file.set("llama.attention.head_count_kv", config.kv_heads);
-  file.set("llama.attention.key_length", config.head_dim);
-  file.set("llama.attention.value_length", config.head_dim);
-  file.set("llama.attention.layer_norm_rms_epsilon", config.norm_epsilon);
-  file.set("llama.rope.dimension_count", config.head_dim);
-  file.set("llama.rope.freq_base", static_cast<float>(config.rope_theta));
-  file.set("llama.vocab_size", config.vocabulary);
+  const std::string name = is_gemma ? "gemma2" : "llama";
+  const auto set = [&](const char* key, const auto& value) { file.set(name + '.' + key, value); };
+  file.set("general.architecture", name);
+  set("context_length", config.context);
+  set("embedding_length", config.dim);
+  set("block_count", config.layers);
+  set("feed_forward_length", config.hidden);
+  set("attention.head_count", config.query_heads);
+  set("attention.head_count_kv", config.kv_heads);
+  set("attention.key_length", config.head_dim);
+  set("attention.value_length", config.head_dim);
+  set("attention.layer_norm_rms_epsilon", config.norm_epsilon);
+  set("rope.dimension_count", config.head_dim);
+  set("rope.freq_base", static_cast<float>(config.rope_theta));
+  set("vocab_size", config.vocabulary);
+  if (!is_gemma) return;
+  if (config.windows.empty())
+    throw std::runtime_error("a Gemma 2 without windows is not converted");
+  set("attention.sliding_window", config.windows.front());
+  set("attn_logit_softcapping", static_cast<float>(config.attention_soft_cap));
+  set("final_logit_softcapping", static_cast<float>(config.final_soft_cap));
 }
 
-/// llama.cpp rotates neighbours (2 i, 2 i + 1); where a model rotates (i, i + head_dim / 2), the
-/// rows of its queries and keys change places.
+/// llama.cpp's Gemma 2 divides logits by the root of head_dim: the rest is put into the queries.
+void scale_queries(const llama::Config& config, llama::Weights& weights) {
+  const double root = std::sqrt(static_cast<double>(config.head_dim));
+  if (config.attention_scale == 0 || config.attention_scale == 1 / root) return;
+  weights = llama::Matrix(weights.to_matrix() * static_cast<float>(config.attention_scale * root));
+}
+
+/// llama.cpp rotates neighbours (2 i, 2 i + 1) in Llama; where a model rotates (i, i + head_dim /
+/// 2), the rows of its queries and keys change places.
 void pair_neighbours(const llama::Config& config, llama::Weights& weights) {
-  if (config.rope_pairs == llama::RopePairs::neighbours) return;
+  if (config.rope_pairs == llama::RopePairs::neighbours || config.model_type == "gemma2") return;
   const llama::Matrix old = weights.to_matrix();
   llama::Matrix weight = old;
   const auto dim = static_cast<Eigen::Index>(config.head_dim);
@@ -140,6 +158,9 @@ void write_weights(const llama::Model& model, GgufWriter& file) {
     file.add(prefix + "ffn_gate.weight", layer.mlp.gate.weights);
     file.add(prefix + "ffn_down.weight", layer.mlp.down.weights);
     file.add(prefix + "ffn_up.weight", layer.mlp.up.weights);
+    if (!model.config.post_norms) continue;
+    file.add(prefix + "post_attention_norm.weight", layer.attention_post_norm);
+    file.add(prefix + "post_ffw_norm.weight", layer.feed_forward_post_norm);
   }
   file.add("output_norm.weight", model.norm);
   if (!model.config.tied) file.add("output.weight", model.untied_classifier);
@@ -219,6 +240,7 @@ void convert(const std::filesystem::path& from, const std::filesystem::path& to)
   for (llama::Layer& layer : model.layers) {
     pair_neighbours(model.config, layer.query.weights);
     pair_neighbours(model.config, layer.key.weights);
+    scale_queries(model.config, layer.query.weights);
   }
   GgufWriter file;
   write_shape(model.config, file);
