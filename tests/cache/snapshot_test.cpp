@@ -257,6 +257,30 @@ TEST(Snapshot, IntoOtherBudgets) {
   }
 }
 
+/// Of an adaptive budget, a head has the capacity that it has in the restoring cache.
+TEST(Snapshot, IntoAnAdaptiveBudget) {
+  const Script script;
+  CacheShape model = shape;
+  model.windows = nullptr;
+  const MorphKV::Options options{.capacity = 20, .window = 4};
+  KVCache<float, MorphKV> cache(model, options, Budget::adaptive());
+  (void)script.prefill(cache, 50);
+  ASSERT_NE(cache.size(0, 0), cache.size(0, 1)) << "it was divided";
+  const Bytes saved = cache.save();
+  (void)script.decode(cache, 5);
+  cache.restore(saved);
+  ASSERT_EQ(cache.save(), saved) << "its heads have kept their capacities";
+  KVCache<float, MorphKV> fresh(model, options, Budget::adaptive());
+  fresh.restore(saved);
+  for (std::size_t head = 0; head < 4; ++head) {
+    EXPECT_EQ(fresh.size(head / 2, head % 2),
+              (std::min)(cache.size(head / 2, head % 2), std::size_t{20}));
+  }
+  (void)script.prefill(fresh, 30);
+  (void)script.decode(fresh, 5);
+  for (std::size_t head = 0; head < 4; ++head) EXPECT_EQ(fresh.size(head / 2, head % 2), 20U);
+}
+
 TEST(Snapshot, ThatCannotShrinkIsRefusedByName) {
   const Script script;
   const auto options = [](std::size_t capacity) {
