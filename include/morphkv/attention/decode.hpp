@@ -17,6 +17,7 @@
 #include "morphkv/kernels/convert.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
 #include "morphkv/kernels/portable/attention.hpp"
+#include "morphkv/kernels/tiered_attention.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 
 namespace morphkv { inline namespace MORPHKV_ABI {
@@ -31,12 +32,14 @@ namespace morphkv { inline namespace MORPHKV_ABI {
 class DecodeWorkspace {
  public:
   /// \param slots of the largest head
-  DecodeWorkspace(const CacheShape& shape, std::size_t slots)
+  /// \param more  numbers of the attention's own workspace, per head
+  DecodeWorkspace(const CacheShape& shape, std::size_t slots, std::size_t more = 0)
       : group_(shape.group()),
         head_dim_(shape.head_dim),
         output_dim_(shape.output_dim()),
         output_begin_(aligned_stride<float>(group_ * head_dim_)),
-        row_begin_(output_begin_ + aligned_stride<float>(group_ * output_dim_)),
+        more_begin_(output_begin_ + aligned_stride<float>(group_ * output_dim_)),
+        row_begin_(more_begin_ + aligned_stride<float>(more)),
         stride_(aligned_stride<float>(slots)),
         numbers_(shape.kv_heads * floats_per_head()),
         heads_(shape.kv_heads) {
@@ -51,15 +54,16 @@ class DecodeWorkspace {
   }
 
   /// Attention of a token over the slots in use. Leaves the row of `head` in `layer`.
-  /// \param attention where the head's keys and values lie, logits and fusion; the rest is set here
+  /// \param attention where the head's keys and values lie, logits and fusion; the rest is set
+  ///                  here: a kernels::DecodeAttention or TieredAttention
   /// \param query  [group][head_dim]
   /// \param output [group][output_dim]
   /// \return wrong_size, out_of_step if no token was placed since the last row, or bad_row if a
   ///         weight is not finite; and `output` is untouched. The policy does not change.
   /// O(slots x group x head_dim); it neither allocates nor throws.
-  template <Storable T, ElementOf<T> E, EvictionPolicy Policy>
-  Status attend(std::size_t layer, std::size_t head, kernels::DecodeAttention<T> attention,
-                const Policy& policy, std::span<const E> query, std::span<E> output) noexcept {
+  template <class Attention, class E, EvictionPolicy Policy>
+  Status attend(std::size_t layer, std::size_t head, Attention attention, const Policy& policy,
+                std::span<const E> query, std::span<E> output) noexcept {
     Status& status = heads_[head].status;
     heads_[head] = {Status::wrong_size, layer};
     if (!fits(query, output)) return status;
@@ -75,9 +79,9 @@ class DecodeWorkspace {
   /// that lies here stays.
   /// \return wrong_size, out_of_step if the head holds no token, or bad_row; and `output` is
   ///         untouched
-  template <Storable T, ElementOf<T> E, EvictionPolicy Policy>
-  Status read(std::size_t layer, std::size_t head, kernels::DecodeAttention<T> attention,
-              const Policy& policy, std::span<const E> query, std::span<E> output) noexcept {
+  template <class Attention, class E, EvictionPolicy Policy>
+  Status read(std::size_t layer, std::size_t head, Attention attention, const Policy& policy,
+              std::span<const E> query, std::span<E> output) noexcept {
     if (!fits(query, output)) return Status::wrong_size;
     if (policy.size() == 0) return Status::out_of_step;
     // A token that is evicted already may lie in a slot until the next one comes.
@@ -163,8 +167,8 @@ class DecodeWorkspace {
     return query.size() == group_ * head_dim_ && output.size() == group_ * output_dim_;
   }
 
-  template <Storable T, ElementOf<T> E, EvictionPolicy Policy>
-  Status compute(std::size_t head, kernels::DecodeAttention<T> attention, const Policy& policy,
+  template <class Attention, class E, EvictionPolicy Policy>
+  Status compute(std::size_t head, Attention attention, const Policy& policy,
                  std::span<const E> query, std::span<E> output) noexcept {
     kernels::convert(query.data(), query.size(), begin(head));
     attention.query = begin(head);
@@ -177,6 +181,9 @@ class DecodeWorkspace {
     attention.weights = row(head) + stride_;
     attention.weight_stride = stride_;
     attention.output = begin(head) + output_begin_;
+    if constexpr (requires { attention.workspace; }) {
+      attention.workspace = begin(head) + more_begin_;
+    }
     if (!kernels::decode_attention(attention)) return Status::bad_row;
     kernels::convert(attention.output, output.size(), output.data());
     return Status::ok;
@@ -192,10 +199,12 @@ class DecodeWorkspace {
   std::size_t group_;
   std::size_t head_dim_;
   std::size_t output_dim_;
-  std::size_t output_begin_;      ///< of a head's numbers
-  std::size_t row_begin_;         ///< likewise
-  std::size_t stride_;            ///< of a row
-  AlignedBuffer<float> numbers_;  ///< per head: query, output, the row, the group's weights
+  std::size_t output_begin_;  ///< of a head's numbers
+  std::size_t more_begin_;    ///< likewise
+  std::size_t row_begin_;     ///< likewise
+  std::size_t stride_;        ///< of a row
+  /// Per head: query, output, the attention's own workspace, the row, the group's weights.
+  AlignedBuffer<float> numbers_;
   std::vector<Head> heads_;
   std::vector<Ballot> ballots_;  ///< [layers], or empty
   RowMatrix<float> votes_;       ///< of each head of these layers: its own, the readers', and all

@@ -25,11 +25,13 @@ namespace morphkv { inline namespace MORPHKV_ABI {
 
 /// What one KV head holds, and the part of a block that belongs to it. Nothing is owned. Elements
 /// of the block's token t begin at t * stride.
-template <Storable T, ElementOf<T> E>
+///
+/// Rows is a view of what is held, a KvView or a TieredView.
+template <Storable T, ElementOf<T> E, class Rows = KvView<const T>>
 struct PrefillHead {
   std::span<const Position> positions;  ///< of the slots in use
-  KvView<const T> keys;                 ///< [slots]
-  KvView<const T> values;               ///< [slots]
+  Rows keys;                            ///< [slots]
+  Rows values;                          ///< [slots]
   std::size_t tokens = 0;               ///< of the block
   const E* block_queries = nullptr;     ///< [tokens], [group][head_dim] each
   const E* block_keys = nullptr;        ///< [tokens], [head_dim] each
@@ -73,15 +75,16 @@ struct PrefillHead {
 /// Memory: a copy of the head's keys and of the block's, and of the values where outputs are
 /// asked for; for rows 320 to 512 bytes per column. Complexity: O(slots + tokens) x head_dim x
 /// group per query. Thread safety: none.
-template <Storable T, ElementOf<T> E>
+template <Storable T, ElementOf<T> E, class Held = KvView<const T>>
 class PrefillAttention {
-  /// What keys and values are copied to: what is stored, the numbers of its blocks, or those of
-  /// E4M3, of which half holds each.
-  using Computed = std::conditional_t<Quantised<T>, float,
+  static constexpr bool is_tiered = !std::same_as<Held, KvView<const T>>;
+  /// What keys and values are copied to: what is stored, the numbers of its blocks or tiers, or
+  /// those of E4M3, of which half holds each.
+  using Computed = std::conditional_t<Quantised<T> || is_tiered, float,
                                       std::conditional_t<std::same_as<T, E4M3>, Eigen::half, T>>;
 
  public:
-  explicit PrefillAttention(const PrefillHead<T, E>& head)
+  explicit PrefillAttention(const PrefillHead<T, E, Held>& head)
       : head_(head),
         held_(head.positions.size()),
         live_(live_slots(head)),
@@ -147,7 +150,7 @@ class PrefillAttention {
  private:
   /// Slots with a token, in the order in which they come in keys_ and values_: by position where a
   /// window cuts the oldest, else in theirs.
-  [[nodiscard]] static std::vector<Slot> live_slots(const PrefillHead<T, E>& head) {
+  [[nodiscard]] static std::vector<Slot> live_slots(const PrefillHead<T, E, Held>& head) {
     std::vector<Slot> slots;
     for (Slot slot = 0; slot < head.positions.size(); ++slot) {
       if (head.positions[slot] != no_position) slots.push_back(slot);
@@ -161,7 +164,7 @@ class PrefillAttention {
 
   /// Keys, or values: of the slots, and of the block.
   struct Rows {
-    KvView<const T> held;
+    Held held;
     const E* block;
     std::size_t stride;
     std::size_t dim;
@@ -177,19 +180,29 @@ class PrefillAttention {
 
   /// The numbers of a column: of a slot, or of a token of the block as the cache will store it.
   void write_stored(const Rows& rows, std::size_t column, float* to) noexcept {
-    const T* stored = rounded_.data();
-    if (column < held_) {
-      stored = rows.held[column];
+    const auto load = [&](const auto* row) noexcept {
+      kernels::load_row(row, rows.dim, rows.scale, to);
+    };
+    if (column < held_) return with_held(rows, column, load);
+    kernels::store_row(rows.block + (column - held_) * rows.stride, rows.dim, rows.scale,
+                       rounded_.data());
+    load(rounded_.data());
+  }
+
+  /// Calls use(row) with what a slot holds.
+  template <class Use>
+  static void with_held(const Rows& rows, std::size_t slot, const Use& use) noexcept {
+    if constexpr (is_tiered) {
+      rows.held.with_row(slot, use);
     } else {
-      kernels::store_row(rows.block + (column - held_) * rows.stride, rows.dim, rows.scale,
-                         rounded_.data());
+      use(rows.held[slot]);
     }
-    kernels::load_row(stored, rows.dim, rows.scale, to);
   }
 
   void copy_tokens(const Rows& rows, Computed* out) {
     for (const Slot slot : live_) {
-      kernels::convert(rows.held[slot], rows.dim, out);
+      with_held(rows, slot,
+                [&](const auto* row) noexcept { kernels::convert(row, rows.dim, out); });
       out += rows.dim;
     }
     for (std::size_t token = 0; token < head_.tokens; ++token) {
@@ -314,7 +327,7 @@ class PrefillAttention {
     return Status::ok;
   }
 
-  PrefillHead<T, E> head_;
+  PrefillHead<T, E, Held> head_;
   std::size_t held_;        ///< slots in use
   std::vector<Slot> live_;  ///< those among them that a token is in, see live_slots
   AlignedBuffer<Computed> keys_;

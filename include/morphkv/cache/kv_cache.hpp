@@ -30,6 +30,7 @@
 #include "morphkv/cache/slot_allocator.hpp"
 #include "morphkv/cache/snapshot.hpp"
 #include "morphkv/cache/storage.hpp"
+#include "morphkv/cache/tiered_storage.hpp"
 #include "morphkv/core/executor.hpp"
 #include "morphkv/core/kv_view.hpp"
 #include "morphkv/core/memory_usage.hpp"
@@ -40,6 +41,7 @@
 #include "morphkv/eviction/rules.hpp"
 #include "morphkv/kernels/convert.hpp"
 #include "morphkv/kernels/scores.hpp"
+#include "morphkv/kernels/tiered_attention.hpp"
 #include "morphkv/policy/eviction_policy.hpp"
 
 namespace morphkv { inline namespace MORPHKV_ABI {
@@ -62,9 +64,9 @@ class SequencePool;
 /// the cache's 16-bit type. Keys are rotated already (RoPE at the absolute position); logits are
 /// those of the shape.
 ///
-/// The storage is OwnedStorage, EngineStorage, SharedStorage, PooledStorage (see SequencePool), or
-/// another CacheStorage. A new token overwrites a victim, and no key ever moves, but where a slot
-/// passes between heads that share them.
+/// The storage is OwnedStorage, EngineStorage, SharedStorage, PooledStorage (see SequencePool),
+/// TieredStorage, or another CacheStorage. A new token overwrites a victim, and no key ever moves,
+/// but where a slot passes between heads that share them, or from tier to tier.
 ///
 /// Copies are independent: a copy forks the sequence (a cache over EngineStorage moves only, see
 /// copy_from; one over PooledStorage shares its pages until they are written). Steps neither
@@ -83,6 +85,9 @@ class KVCache {
   static constexpr bool divides_layers = DivisibleStorage<Storage> && ResizablePolicy<Policy>;
   static constexpr bool claims_slots = ClaimedStorage<Storage>;
   static_assert(!claims_slots || ForeseeingPolicy<Policy>, "such a storage needs next_slot()");
+  static constexpr bool has_tiers = TieringStorage<Storage>;
+  static_assert(!has_tiers || (TieringPolicy<Policy> && !StoringPolicy<Policy>),
+                "tiers need make_hot_slot(), and no copy of keys and values by slot");
 
  public:
   using Options = typename Policy::Options;
@@ -102,7 +107,7 @@ class KVCache {
   ///         storage can grow
   KVCache(const CacheShape& shape, const Options& options, Storage storage,
           const Budget& budget = Budget::uniform())
-          requires (!OwningStorage<Storage> && !SharingStorage<Storage>)
+          requires (!OwningStorage<Storage> && !SharingStorage<Storage> && !has_tiers)
       : KVCache(shape, options, budget, {}, [&](std::span<const std::size_t>) {
           return std::move(storage);
         }) {}
@@ -116,6 +121,20 @@ class KVCache {
                 [&](std::span<const std::size_t> slots) {
                   return Storage(shape, options.capacity, slots[0]);
                 }) {}
+
+  /// A cache whose heads have two tiers of slots; see TieredStorage and eviction/tiers.hpp. The
+  /// policy evicts while it decodes, and has no history.
+  /// \throws std::invalid_argument likewise, also if `tiers.hot` is 0 or not below the slots of
+  ///         a head
+  KVCache(const CacheShape& shape, const Options& options, const Tiers& tiers,
+          const Budget& budget = Budget::uniform()) requires has_tiers
+      : KVCache(shape, options, budget, {}, [&](std::span<const std::size_t> slots) {
+          return Storage(shape, slots, tiers);
+        }) {
+    require(history_.tokens() == 0, "history", history_.tokens(), "0 where heads have tiers");
+    require(policies_[0].can_have_tiers(), "tiers", "two",
+            "under a policy that evicts while it decodes");
+  }
   // clang-format on
 
   /// Appends a block of tokens at the next positions: a prompt, a chunk of one, or a later turn.
@@ -386,7 +405,7 @@ class KVCache {
   ///         changed
   /// \throws std::bad_alloc, and nothing has changed. O(slots x head_dim) per head.
   Status renumber(const Rope& rope) requires RenumberingPolicy<Policy> &&
-      (is_16_bit || std::same_as<T, float>) {
+      ((is_16_bit || std::same_as<T, float>)&&!has_tiers) {
     if (rope.dims() > shape_.head_dim) return Status::wrong_size;
     std::vector<float> key(shape_.head_dim);
     return renumber_with([&](T* stored, Position by) {
@@ -426,6 +445,10 @@ class KVCache {
     require(shape_ == other.shape_, "other", "a cache of another shape", "one of the same shape");
     require(options_ == other.options_ && budget_ == other.budget_ && shared_ == other.shared_,
             "other", "a cache of other options or budget", "one of the same options and budget");
+    if constexpr (has_tiers) {
+      require(storage_.hot_slots() == other.storage_.hot_slots(), "other", "a cache of other tiers",
+              "one of the same tiers");
+    }
     if constexpr (claims_slots) {
       require(storage_.can_become(other.storage_), "other", "a cache in another pool",
               "one in the same pool");
@@ -458,7 +481,7 @@ class KVCache {
   /// in this process or another one, also from a file. They have a version and a checksum, and are
   /// those of a machine with the same byte order. It allocates. O(bytes).
   [[nodiscard]] std::vector<std::byte> save() const requires SavablePolicy<Policy> &&
-      (!shares_slots) {
+      (!shares_slots && !has_tiers) {
     SnapshotWriter out;
     for_each_property([&](const char*, std::uint64_t value) { out.put(value); });
     for (const std::size_t count : tokens_) out.put(count);
@@ -493,7 +516,8 @@ class KVCache {
   ///         into a head, or into this one's pages, naming the option, its value and those allowed;
   ///         std::bad_alloc. Nothing has changed then.
   /// O(bytes), O(slots log slots) per head of other options, and O(history x slots).
-  void restore(std::span<const std::byte> saved) requires SavablePolicy<Policy> &&(!shares_slots) {
+  void restore(std::span<const std::byte> saved) requires SavablePolicy<Policy> &&
+      (!shares_slots && !has_tiers) {
     SnapshotReader in(saved);
     for_each_property([&](const char* name, std::uint64_t value) { in.expect(name, value); });
     std::vector<std::size_t> tokens(shape_.layers);
@@ -568,14 +592,15 @@ class KVCache {
     return policy(layer, head).positions();
   }
   /// [head_dim], and [value_dim]: of one slot in use. Numbers of E4M3 lack the scale of their head.
+  /// Where heads have tiers, of a hot slot: see TieredStorage::all_keys for the others.
   [[nodiscard]] std::span<const T> key(std::size_t layer, std::size_t head,
                                        std::size_t slot) const {
-    require_below("slot", slot, size(layer, head));
+    require_below("slot", slot, slots_in_t(layer, head));
     return {storage_.keys(layer, head)[slot], row_.key};
   }
   [[nodiscard]] std::span<const T> value(std::size_t layer, std::size_t head,
                                          std::size_t slot) const {
-    require_below("slot", slot, size(layer, head));
+    require_below("slot", slot, slots_in_t(layer, head));
     return {storage_.values(layer, head)[slot], row_size<T>(shape_.output_dim())};
   }
   /// [size][head_dim], and [size][value_dim], in slot order; valid until the next prefill.
@@ -615,7 +640,8 @@ class KVCache {
         policies_(make_policies()),
         storage_(make_storage(slots_of_memory())),
         history_(shape_.heads(), history_of(options), row_),
-        workspace_(shape_, max_slots()),
+        workspace_(shape_, max_slots(),
+                   has_tiers ? kernels::tiered_workspace(shape_.group(), shape_.output_dim()) : 0),
         placed_(shape_.kv_heads),
         tokens_(shape_.layers),
         allocator_(make_allocator()) {
@@ -670,6 +696,7 @@ class KVCache {
       const std::size_t window = shape_.window(head / shape_.kv_heads);
       if (window == 0) continue;
       require(!shares_slots, "window", window, "0 where heads share their slots");
+      require(!has_tiers, "window", window, "0 where heads have tiers");
       if constexpr (SlidingPolicy<Policy>) {
         policies.back().set_window(window);
       } else {
@@ -739,6 +766,13 @@ class KVCache {
   }
   [[nodiscard]] std::size_t index(std::size_t layer, std::size_t head) const noexcept {
     return layer * shape_.kv_heads + head;
+  }
+  /// Slots in use whose rows are of T.
+  [[nodiscard]] std::size_t slots_in_t(std::size_t layer, std::size_t head) const {
+    if constexpr (has_tiers)
+      return std::min(size(layer, head), storage_.hot_slots());
+    else
+      return size(layer, head);
   }
   /// The rows of head `at`, numbered through all layers.
   [[nodiscard]] KvView<T> keys_of(std::size_t at) noexcept {
@@ -885,6 +919,10 @@ class KVCache {
       const std::size_t at = index(layer, head);
       if constexpr (shares_slots) allocator_.reserve(at, std::span(policies_), storage_);
       const std::size_t size = policies_[at].size();
+      if constexpr (has_tiers) {
+        const TokenMove move = policies_[at].make_hot_slot(storage_.hot_slots());
+        if (move.from != no_slot) storage_.demote(layer, head, move.from, move.to);
+      }
       const Placement placement = policies_[at].place(position);
       placed_[head] = placement.slot;
       make_writable(at, placement.slot);
@@ -931,13 +969,18 @@ class KVCache {
   }
 
   /// Where the keys and values of a head lie, and its logits.
-  [[nodiscard]] kernels::DecodeAttention<T> stored(std::size_t layer,
-                                                   std::size_t head) const noexcept {
-    return {.keys = storage_.keys(layer, head),
-            .values = storage_.values(layer, head),
-            .logits = shape_.stored_logits(layer, head),
-            .value_scale = shape_.value_scale(layer, head),
-            .fusion = options_.group};
+  [[nodiscard]] auto stored(std::size_t layer, std::size_t head) const noexcept {
+    const kernels::DecodeAttention<T> stored{.keys = storage_.keys(layer, head),
+                                             .values = storage_.values(layer, head),
+                                             .logits = shape_.stored_logits(layer, head),
+                                             .value_scale = shape_.value_scale(layer, head),
+                                             .fusion = options_.group};
+    if constexpr (has_tiers) {
+      return kernels::TieredAttention(stored, storage_.all_keys(layer, head),
+                                      storage_.all_values(layer, head));
+    } else {
+      return stored;
+    }
   }
 
   template <ElementOf<T> E>

@@ -42,6 +42,23 @@ struct LayerBlock {
 /// changed.
 template <Storable T, EvictionPolicy Policy, CacheStorage<T> Storage, ElementOf<T> E>
 class PendingBlock {
+  /// The views of what a head holds.
+  [[nodiscard]] static auto held_keys(const Storage& storage, std::size_t layer,
+                                      std::size_t head) noexcept {
+    if constexpr (TieringStorage<Storage>)
+      return storage.all_keys(layer, head);
+    else
+      return KvView<const T>(storage.keys(layer, head));
+  }
+  [[nodiscard]] static auto held_values(const Storage& storage, std::size_t layer,
+                                        std::size_t head) noexcept {
+    if constexpr (TieringStorage<Storage>)
+      return storage.all_values(layer, head);
+    else
+      return KvView<const T>(storage.values(layer, head));
+  }
+  using Held = decltype(held_keys(std::declval<const Storage&>(), 0, 0));
+
  public:
   /// \param heads the policies of the layer, [kv_heads]
   PendingBlock(const CacheShape& shape, std::size_t layer, std::span<Policy> heads,
@@ -58,7 +75,7 @@ class PendingBlock {
   [[nodiscard]] Status attend(Execute& execute) {
     std::vector<Status> statuses(heads_.size());
     run_bodies(execute, heads_.size(), [&](std::size_t head) {
-      PrefillAttention<T, E> attention(prefill_head(head, GroupFusion::max));
+      PrefillAttention<T, E, Held> attention(prefill_head(head, GroupFusion::max));
       statuses[head] = attention.finish_outputs();
     });
     const auto failed = std::find_if(statuses.begin(), statuses.end(),
@@ -72,7 +89,7 @@ class PendingBlock {
   /// Attention of the block in one head, and the scores that its queries give. Heads may be scored
   /// at the same time.
   void score(std::size_t head, GroupFusion fusion) {
-    PrefillAttention<T, E> attention(prefill_head(head, fusion));
+    PrefillAttention<T, E, Held> attention(prefill_head(head, fusion));
     auto& selection = selections_[head].emplace(
         heads_[head].score_block(heads_[head].newest() + 1, attention.rows()));
     if (selection.status == Status::ok) selection.status = attention.finish_outputs();
@@ -107,7 +124,12 @@ class PendingBlock {
   [[nodiscard]] Status select() {
     for (std::size_t head = 0; head < heads_.size(); ++head) {
       const Policy& policy = resized_.empty() ? heads_[head] : resized_[head];
-      const Status status = policy.select(*selections_[head]);
+      Status status{};
+      if constexpr (TieringStorage<Storage>) {
+        status = policy.select(*selections_[head], storage_.hot_slots());
+      } else {
+        status = policy.select(*selections_[head]);
+      }
       if (status != Status::ok) return status;
     }
     return Status::ok;
@@ -142,6 +164,11 @@ class PendingBlock {
     for (std::size_t head = 0; head < heads_.size(); ++head) {
       const std::size_t size = heads_[head].size();
       heads_[head].commit(*selections_[head]);
+      if constexpr (TieringStorage<Storage>) {
+        for (const TokenMove& move : selections_[head]->moves) {
+          storage_.demote(layer_, head, move.from, move.to);
+        }
+      }
       const KvView<T> keys = storage_.keys(layer_, head);
       const KvView<T> values = storage_.values(layer_, head);
       const float key_scale = shape_.key_scale(layer_, head);
@@ -153,7 +180,7 @@ class PendingBlock {
         if constexpr (ClaimedStorage<Storage>) {
           if (slot != no_slot) storage_.make_writable(layer_, slot);
         }
-        const auto write = [&](T* key, T* value) {
+        const auto write = [&](auto* key, auto* value) {
           kernels::store_row(from_key, shape_.head_dim, key_scale, key);
           kernels::store_row(from_value, value_dim, value_scale, value);
         };
@@ -162,7 +189,14 @@ class PendingBlock {
               history.save(layer_ * heads_.size() + head, keys, values, slot, slot < size);
           write(rows.key, rows.value);
         }
-        if (slot != no_slot) write(keys[slot], values[slot]);
+        if (slot != no_slot && is_hot(slot)) write(keys[slot], values[slot]);
+        if constexpr (TieringStorage<Storage>) {
+          if (slot != no_slot && !is_hot(slot)) {
+            const std::size_t cold = slot - storage_.hot_slots();
+            write(storage_.all_keys(layer_, head).cold[cold],
+                  storage_.all_values(layer_, head).cold[cold]);
+          }
+        }
         from_key += shape_.key_width();
         from_value += shape_.value_width();
       }
@@ -170,14 +204,22 @@ class PendingBlock {
   }
 
  private:
-  [[nodiscard]] PrefillHead<T, E> prefill_head(std::size_t head, GroupFusion fusion) noexcept {
+  /// Whether a slot's key and value are stored as T.
+  [[nodiscard]] bool is_hot([[maybe_unused]] Slot slot) const noexcept {
+    if constexpr (TieringStorage<Storage>)
+      return slot < storage_.hot_slots();
+    else
+      return true;
+  }
+  [[nodiscard]] PrefillHead<T, E, Held> prefill_head(std::size_t head,
+                                                     GroupFusion fusion) noexcept {
     const std::size_t queries = head * shape_.group() * shape_.head_dim;
     const std::size_t outputs = head * shape_.group() * shape_.output_dim();
     const E* keys = block_.keys.data() + head * shape_.head_dim;
     const E* values = block_.values.data() + head * shape_.stored_value_dim();
     return {.positions = heads_[head].positions(),
-            .keys = storage_.keys(layer_, head),
-            .values = storage_.values(layer_, head),
+            .keys = held_keys(storage_, layer_, head),
+            .values = held_values(storage_, layer_, head),
             .tokens = block_.tokens,
             .block_queries = block_.queries.data() + queries,
             .block_keys = keys,

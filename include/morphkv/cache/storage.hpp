@@ -19,8 +19,8 @@ namespace morphkv { inline namespace MORPHKV_ABI {
 // clang-format off
 
 /// Where the keys and values of every head lie. The views of a head's keys and values have the same
-/// strides and pages. OwnedStorage, EngineStorage, SharedStorage and PooledStorage are the
-/// library's own.
+/// strides and pages. OwnedStorage, EngineStorage, SharedStorage, PooledStorage and TieredStorage
+/// are the library's own.
 template <class S, class T>
 concept CacheStorage =
     Storable<T> && std::movable<S> &&
@@ -61,6 +61,20 @@ concept SharingStorage =
     std::constructible_from<S, const CacheShape&, std::size_t, std::size_t> &&
     requires(S storage, std::size_t head, Slot slot) {
       { storage.pass(head, slot, slot, head, slot) } noexcept;
+    };
+
+/// A storage whose slots from hot_slots() on are in another format: `keys` and `values` are those of
+/// the slots before them, and all_keys() and all_values() are TieredViews.
+template <class S>
+concept TieringStorage =
+    requires(S storage, const S& constant, std::size_t layer, std::size_t head, Slot slot) {
+      { constant.hot_slots() } noexcept -> std::same_as<std::size_t>;
+      storage.all_keys(layer, head).cold;
+      storage.all_values(layer, head).cold;
+      constant.all_keys(layer, head).cold;
+      constant.all_values(layer, head).cold;
+      /// Copies a token, rounded, to one of these slots.
+      { storage.demote(layer, head, slot, slot) } noexcept;
     };
 
 /// A storage that may have more slots later than now: a step that needs one that it does not have

@@ -25,6 +25,7 @@
 #include "morphkv/eviction/pins.hpp"
 #include "morphkv/eviction/rules.hpp"
 #include "morphkv/eviction/step.hpp"
+#include "morphkv/eviction/tiers.hpp"
 #include "morphkv/kernels/prefetch_hint.hpp"
 #include "morphkv/kernels/scores.hpp"
 #include "morphkv/kernels/top_k.hpp"
@@ -44,6 +45,7 @@ struct BlockSelection {
   std::vector<std::uint64_t> values;  ///< scores of the competing tokens, by rank in `order`
   std::uint32_t rows = 0;             ///< rows that the columns' numbers have seen
   std::uint32_t pins = 0;             ///< tokens that are pinned, from select() on
+  std::vector<TokenMove> moves;       ///< of tokens that were held, from select() on: see tiers.hpp
   AlignedBuffer<std::byte> memory;    ///< the numbers of the columns
   AlignedBuffer<std::byte> next;      ///< the head's state after the block, from select() on
 
@@ -192,6 +194,27 @@ class EvictionHead {
   /// Whether the next token has a slot without an eviction.
   [[nodiscard]] bool has_free_slot() const noexcept { return morphkv::has_free_slot(state()); }
 
+  // ---- Two tiers of slots
+
+  /// Whether tokens are evicted by their scores while decoding: then slots can be of two tiers.
+  [[nodiscard]] bool can_have_tiers() const noexcept { return plan_.rules.evicts(); }
+
+  /// Makes the slot of the next token one of the first `hot`, and moves a token from there if need
+  /// be. O(hot), and O(slots) where no victim is known.
+  /// \pre can_have_tiers(), hot > 0, and the next token can be placed
+  TokenMove make_hot_slot(std::size_t hot) noexcept {
+    if (state().awaits_row != 0) skip_row(SequentialTeam{}, plan_, view(), state());
+    const Slot to = next_slot();
+    if (!has_free_slot()) state().victim = to;
+    if (to < hot) return {};
+    const std::uint32_t last_row = state().rows == 0 ? 0 : state().rows - 1;
+    const Slot from = plan_.score.with_row(view().scores, last_row, [&](const auto& row) {
+      return lowest_hot(plan_.rules, view(), state(), static_cast<std::uint32_t>(hot), row);
+    });
+    exchange_tokens(plan_.rules, view(), from, to, state());
+    return {from, to};
+  }
+
   // ---- Tokens one by one
 
   /// What place() would report. O(1), but O(slots / 64) where no victim is known.
@@ -308,11 +331,12 @@ class EvictionHead {
 
   /// Finds what stays of a block's columns, and the state of the head afterwards. It allocates, and
   /// changes nothing but the selection. O(columns log columns).
+  /// \param hot slots of the first tier, see tiers.hpp; by default there are no tiers
   /// \return Status::ok, or why the block cannot be held
-  [[nodiscard]] Status select(BlockSelection& selection) const {
+  [[nodiscard]] Status select(BlockSelection& selection, std::size_t hot = max_head_slots) const {
     if (selection.status != Status::ok) return selection.status;
     const Status status = choose(selection);
-    if (status == Status::ok) assign_slots(selection);
+    if (status == Status::ok) assign_slots(selection, hot);
     return status;
   }
 
@@ -614,28 +638,78 @@ class EvictionHead {
                    [&](std::uint32_t i) { block.kept.push_back(block.order[block.ranks[i]]); });
   }
 
-  /// Tokens that are held keep their slots; those of the block take, in order, the slots that are
-  /// free then. Writes the head's state after the block.
-  void assign_slots(BlockSelection& selection) const {
+  /// block.best: of the kept columns that are not in a cold slot, those that go to one, ascending.
+  void find_cold(BlockSelection& block, std::size_t hot) const {
+    const std::uint32_t held = block.columns.held;
+    block.best.clear();
+    if (block.kept.size() <= hot) return;
+    for (const std::uint32_t column : block.kept) {
+      if (column < hot || column >= held) block.best.push_back(column);
+    }
+    const std::size_t count = block.best.size() - (std::min)(block.best.size(), hot);
+    const Position recent_from = block.competing < block.order.size()
+                                     ? block.positions[block.order[block.competing]]
+                                     : max_position + 1;
+    const std::uint32_t last_row = block.rows == 0 ? 0 : block.rows - 1;
+    (void)plan_.score.with_row(column_view(block), last_row, [&](const auto& row) {
+      const auto rank = [&](std::uint32_t column) {
+        return tier_rank(row, column, block.positions[column], recent_from,
+                         is_permanent(block, column));
+      };
+      std::nth_element(block.best.begin(), block.best.begin() + static_cast<std::ptrdiff_t>(count),
+                       block.best.end(),
+                       [&](std::uint32_t a, std::uint32_t b) { return rank(a) < rank(b); });
+      return no_slot;
+    });
+    block.best.resize(count);
+    std::sort(block.best.begin(), block.best.end());
+  }
+
+  /// Tokens that are held keep their slots, but for those that go from a hot slot to a cold one.
+  /// These and the tokens of the block take, in order, the slots of their tier that are free then.
+  /// Writes the head's state after the block.
+  void assign_slots(BlockSelection& selection, std::size_t hot) const {
     const BlockColumns& columns = selection.columns;
-    const auto first_new =
-        std::lower_bound(selection.kept.begin(), selection.kept.end(), columns.held);
+    find_cold(selection, hot);
+    const auto goes_cold = [&](std::uint32_t column) {
+      return std::binary_search(selection.best.begin(), selection.best.end(), column);
+    };
     std::vector<std::uint32_t>& sources = selection.ranks;
     sources.assign((std::max)(size(), selection.kept.size()), no_slot);
-    for (auto column = selection.kept.begin(); column != first_new; ++column) {
-      sources[*column] = *column;
+    for (const std::uint32_t column : selection.kept) {
+      if (column < columns.held && !goes_cold(column)) sources[column] = column;
     }
     selection.slots.assign(columns.tokens, no_slot);
-    auto slot = sources.begin();
-    for (auto column = first_new; column != selection.kept.end(); ++column) {
+    selection.moves.clear();
+    auto hot_slot = sources.begin();
+    auto cold_slot = sources.begin() + static_cast<std::ptrdiff_t>((std::min)(hot, sources.size()));
+    for (const std::uint32_t column : selection.kept) {
+      const bool is_cold = goes_cold(column);
+      if (column < columns.held && !is_cold) continue;
+      auto& slot = is_cold ? cold_slot : hot_slot;
       slot = std::find(slot, sources.end(), no_slot);
-      *slot = *column;
-      selection.slots[*column - columns.held] = static_cast<Slot>(slot - sources.begin());
+      *slot = column;
+      const auto to = static_cast<Slot>(slot - sources.begin());
+      if (column < columns.held) {
+        selection.moves.push_back({column, to});
+      } else {
+        selection.slots[column - columns.held] = to;
+      }
     }
     if (selection.next.size() != memory_.size()) {
       selection.next = AlignedBuffer<std::byte>(memory_.size());
     }
     std::fill_n(selection.next.data(), selection.next.size(), std::byte{0});
+    HeadView from = view();
+    if (!selection.moves.empty()) {  // recent tokens among them
+      selection.best.assign(from.arrivals, from.arrivals + layout_.arrivals_size);
+      for (Slot& arrival : selection.best) {
+        const auto move = std::find_if(selection.moves.begin(), selection.moves.end(),
+                                       [&](const TokenMove& m) { return m.from == arrival; });
+        if (move != selection.moves.end()) arrival = move->to;
+      }
+      from.arrivals = selection.best.data();
+    }
     const HeadView to(selection.next.data(), layout_);
     HeadState next = state();
     commit_block(
@@ -647,7 +721,7 @@ class EvictionHead {
          .rows = selection.rows,
          .pins = selection.pins,
          .pin_ranks = selection.pin_ranks.data()},
-        view(), [&](std::uint32_t token) { return selection.slots[token]; }, to, next);
+        from, [&](std::uint32_t token) { return selection.slots[token]; }, to, next);
     *to.head = next;
   }
 

@@ -38,7 +38,8 @@ struct DecodeAttention {
   const Position* positions = nullptr;  ///< [tokens]; read only where logits have slopes
   Position query_position = 0;          ///< likewise
   GroupFusion fusion = GroupFusion::max;
-  float* weights = nullptr;  ///< working space, [group][weight_stride]
+  /// Working space, [group][weight_stride]: a head's weights, times some factor, are left there.
+  float* weights = nullptr;
   std::size_t weight_stride = 0;
   float* output = nullptr;       ///< [group][output_dim()], or null: then no value is read
   float* row = nullptr;          ///< [tokens]: the fused row, or null if not wanted

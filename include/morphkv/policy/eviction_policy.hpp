@@ -13,6 +13,7 @@
 #include "morphkv/core/memory_usage.hpp"
 #include "morphkv/core/prompt_rows.hpp"
 #include "morphkv/core/types.hpp"
+#include "morphkv/eviction/tiers.hpp"
 
 namespace morphkv { inline namespace MORPHKV_ABI {
 
@@ -115,6 +116,19 @@ concept SavablePolicy =
 template <class P>
 concept RenumberingPolicy =
     EvictionPolicy<P> && requires(P policy, Position newest) { policy.renumber(newest); };
+
+/// A policy whose tokens can be in two tiers of slots; see eviction/tiers.hpp and TieredStorage.
+template <class P>
+concept TieringPolicy = EvictionPolicy<P> && requires(P policy, const P& constant,
+                                                      typename P::Selection& selection,
+                                                      std::size_t hot) {
+  /// Whether tokens evict each other while decoding.
+  { constant.can_have_tiers() } noexcept -> std::same_as<bool>;
+  { policy.make_hot_slot(hot) } noexcept -> std::same_as<TokenMove>;
+  { constant.select(selection, hot) } -> std::same_as<Status>;
+  /// After select(): the tokens that change their slots.
+  { selection.moves } -> std::convertible_to<std::span<const TokenMove>>;
+};
 
 /// A policy whose heads can pass slots on to each other while they decode; see ScoredEviction and
 /// SharedStorage.
