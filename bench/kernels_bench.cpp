@@ -26,6 +26,7 @@
 #include "kernels/prompts.hpp"
 #include "kernels/quantised.hpp"
 #include "kernels/report.hpp"
+#include "kernels/tiered_steps.hpp"
 #include "kernels/whole_steps.hpp"
 #include "morphkv/attention/prefill.hpp"
 #include "morphkv/cache/owned_storage.hpp"
@@ -731,6 +732,7 @@ void add_all() {
   add("prompt_rows/bfloat16", measure_prompt_rows<Eigen::bfloat16>, std::size_t{8192});
   add_whole_steps(true);
   add_whole_steps(false);
+  add("whole_steps/tiers", measure_tiered_steps);
   for (const std::size_t page_size : {16U, 64U}) {
     add("pool/fork/" + std::to_string(page_size), measure_fork, page_size);
   }

@@ -36,33 +36,44 @@ namespace detail {
 template <class Policy, class T = comparison::Stored>
 using Cache = KVCache<T, Policy>;
 
-template <class Policy, class T = comparison::Stored>
+template <class Kind>
+[[nodiscard]] std::size_t bytes_of_cache(const CacheShape& shape,
+                                         const typename Kind::Options& options) {
+  return comparison::make_any_cache<Kind>(shape, options)->memory().total();
+}
+template <class Policy>
 [[nodiscard]] std::size_t bytes_of(const CacheShape& shape,
                                    const typename Policy::Options& options) {
-  return comparison::make_any_cache<Cache<Policy, T>>(shape, options)->memory().total();
+  return bytes_of_cache<Cache<Policy>>(shape, options);
 }
 
 /// The largest capacity whose cache takes at most `bytes`.
 /// \param options_at the options for a capacity
-template <class Policy, class T = comparison::Stored>
-[[nodiscard]] Contender fitted(std::string policy, const CacheShape& shape, std::size_t slots,
-                               std::size_t bytes,
-                               typename Policy::Options (*options_at)(std::size_t capacity)) {
+template <class Kind>
+[[nodiscard]] Contender fitted_cache(std::string policy, const CacheShape& shape, std::size_t slots,
+                                     std::size_t bytes,
+                                     typename Kind::Options (*options_at)(std::size_t capacity)) {
   std::size_t low = slots / 2;
   std::size_t high = 4 * slots;  // of a format with a quarter of the bits
-  if (bytes_of<Policy, T>(shape, options_at(low)) > bytes) {
+  if (bytes_of_cache<Kind>(shape, options_at(low)) > bytes) {
     throw std::invalid_argument("capacity = " + std::to_string(slots) + ": " + policy +
                                 " does not fit its bytes");
   }
   while (low + 1 < high) {
     const std::size_t middle = (low + high) / 2;
-    (bytes_of<Policy, T>(shape, options_at(middle)) <= bytes ? low : high) = middle;
+    (bytes_of_cache<Kind>(shape, options_at(middle)) <= bytes ? low : high) = middle;
   }
-  const typename Policy::Options options = options_at(low);
-  return {std::move(policy), slots, low, bytes_of<Policy, T>(shape, options),
+  const typename Kind::Options options = options_at(low);
+  return {std::move(policy), slots, low, bytes_of_cache<Kind>(shape, options),
           [shape, options](std::size_t) -> std::unique_ptr<comparison::AnyCache> {
-            return comparison::make_any_cache<Cache<Policy, T>>(shape, options);
+            return comparison::make_any_cache<Kind>(shape, options);
           }};
+}
+template <class Policy, class T = comparison::Stored>
+[[nodiscard]] Contender fitted(std::string policy, const CacheShape& shape, std::size_t slots,
+                               std::size_t bytes,
+                               typename Policy::Options (*options_at)(std::size_t capacity)) {
+  return fitted_cache<Cache<Policy, T>>(std::move(policy), shape, slots, bytes, options_at);
 }
 
 [[nodiscard]] inline accuracy::SnapKVRecent::Options snapkv_at(std::size_t capacity) {

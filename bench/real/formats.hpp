@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The recommended policy with keys and values in 16, 8 and 4 bits: whether bytes are better spent
-/// on tokens or on bits.
+/// The recommended policy with keys and values in 16, 8 and 4 bits, and in two of them: whether
+/// bytes are better spent on tokens or on bits.
 #ifndef MORPHKV_BENCH_REAL_FORMATS_HPP
 #define MORPHKV_BENCH_REAL_FORMATS_HPP
 
@@ -31,6 +31,13 @@ template <class T>
   return format_name<T>("recommended") + "_same_slots";
 }
 
+/// The recommended policy with some eighths of its slots in T and the others in Cold.
+template <class T, class Cold>
+[[nodiscard]] std::string tiers_name(std::size_t eighths) {
+  return format_name<T>("recommended") + "_" + std::to_string(eighths) + "_of_8" +
+         format_name<Cold>("");
+}
+
 /// Whether the model's heads can be quantised at all.
 [[nodiscard]] inline bool fills_blocks(const CacheShape& shape) {
   return shape.head_dim % Q8_0::numbers == 0;
@@ -58,9 +65,30 @@ void add_format(const CacheShape& shape, const std::vector<std::size_t>& slots,
   }
 }
 
+/// The recommended policy with `eighths` of its slots in T and the others in Cold.
+template <class T, class Cold, std::size_t eighths>
+class TieredRecommended : public KVCache<T, DecayedMax, TieredStorage<T, Cold>> {
+ public:
+  TieredRecommended(const CacheShape& shape, const DecayedMax::Options& options)
+      : KVCache<T, DecayedMax, TieredStorage<T, Cold>>(
+            shape, options, Tiers{.hot = options.capacity * eighths / 8}) {}
+};
+
+/// Two tiers at the bytes of the 16-bit caches.
+template <class T, class Cold, std::size_t eighths>
+void add_tiers(const CacheShape& shape, const std::vector<std::size_t>& slots,
+               std::vector<Contender>& out) {
+  for (const std::size_t count : slots) {
+    out.push_back(fitted_cache<TieredRecommended<T, Cold, eighths>>(
+        tiers_name<T, Cold>(eighths), shape, count, bytes_of<DecayedMax>(shape, recommended(count)),
+        &recommended));
+  }
+}
+
 }  // namespace detail
 
-/// The full cache first, and each format at the slots and at the bytes of the 16-bit caches.
+/// The full cache first, each format at the slots and at the bytes of the 16-bit caches, and pairs
+/// of formats at these bytes.
 [[nodiscard]] inline std::vector<Contender> format_contenders(
     const CacheShape& shape, const std::vector<std::size_t>& slots) {
   std::vector<Contender> result = {full_cache(shape)};
@@ -71,6 +99,14 @@ void add_format(const CacheShape& shape, const std::vector<std::size_t>& slots,
   detail::add_format<Q8_0>(shape, slots, result);
   detail::add_format<Q4_0>(shape, slots, result);
   detail::add_format<E4M3>(shape, slots, result);  // its scales are 1: nothing is calibrated
+  using Half = comparison::Stored;
+  detail::add_tiers<Half, Q8_0, 4>(shape, slots, result);
+  detail::add_tiers<Half, Q4_0, 1>(shape, slots, result);
+  detail::add_tiers<Half, Q4_0, 2>(shape, slots, result);
+  detail::add_tiers<Half, Q4_0, 4>(shape, slots, result);
+  detail::add_tiers<Q8_0, Q4_0, 1>(shape, slots, result);
+  detail::add_tiers<Q8_0, Q4_0, 2>(shape, slots, result);
+  detail::add_tiers<Q8_0, Q4_0, 4>(shape, slots, result);
   return result;
 }
 

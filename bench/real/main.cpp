@@ -73,6 +73,11 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->delimiter(',')
       ->check(CLI::Range(128, 1000000))
       ->capture_default_str();
+  app.add_option("--format-slots", plan.format_slots,
+                 "slots per head of the 16-bit caches of formats")
+      ->delimiter(',')
+      ->check(CLI::Range(16, 1000000))
+      ->capture_default_str();
   add_size("--prompt", plan.prompt, 1, million, "tokens of a text that are read as one block");
   add_size("--response", plan.response, 2, million, "tokens that are read one by one after it");
   app.add_option("--long-text", arguments.long_text, "the text whose end is the long text")
