@@ -60,6 +60,27 @@ TEST(PerHeadBudget, EveryHeadIsItsOwn) {
   }
 }
 
+/// SnapKV never evicts while it decodes: what a head may hold beyond its prompt stays.
+TEST(PerHeadBudget, TheResponseHasTheSameRoomInEveryHead) {
+  const CacheShape shape{.layers = 1, .query_heads = 2, .kv_heads = 2, .head_dim = 4};
+  const KVCache<float, SnapKV> cache(shape, {.capacity = 16, .window = 4, .max_tokens = 40},
+                                     Budget::per_head({8, 20}));
+  EXPECT_EQ(cache.policy(0, 0).slots(), 32U);
+  EXPECT_EQ(cache.policy(0, 1).slots(), 44U);
+}
+
+TEST(AdaptiveCapacities, OfEqualScoresTheNewerTokenCountsThenTheLowerHead) {
+  using Heads = std::vector<std::vector<double>>;
+  const auto divided = [](const Heads& scores, std::size_t distant) {
+    return adaptive_capacities(scores, distant, 0);
+  };
+  using Capacities = std::vector<std::size_t>;
+  EXPECT_EQ(divided({{9, 8, 7, 1}, {6, 5, 1}}, 3), (Capacities{4, 2})) << "token 3 before token 2";
+  EXPECT_EQ(divided({{6, 5, 1}, {9, 8, 7, 1}}, 3), (Capacities{2, 4}));
+  EXPECT_EQ(divided({{9, 8, 1}, {7, 6, 1}, {5}}, 2), (Capacities{3, 2, 1})) << "the lower head";
+  EXPECT_EQ(divided({{5}, {7, 6, 1}, {9, 8, 1}}, 2), (Capacities{1, 3, 2}));
+}
+
 TEST(PerHeadBudget, MemoryIsThatOfTheHeads) {
   const CacheShape shape{.layers = 2, .query_heads = 2, .kv_heads = 2, .head_dim = 16};
   KVCache<float, MorphKV> cache(shape, {.capacity = 16, .window = 4},

@@ -163,6 +163,11 @@ TEST(DraftHistory, WhatIsPutIsTakenByAHistoryOfAnyLength) {
   }
 }
 
+TEST(DraftHistory, CountsItsBytes) {
+  const std::size_t rows = 4 * 3 * 2 * (dim + 2 * dim) * sizeof(float);
+  EXPECT_EQ(DraftHistory<float>(4, 3, {dim, 2 * dim}).bytes(), rows + 4 * 3 * sizeof(Slot));
+}
+
 TEST(DraftHistory, WithoutTokensItHoldsNothing) {
   EXPECT_EQ(DraftHistory<float>(4, 0, {dim, dim}).bytes(), 0U);
 }

@@ -122,6 +122,19 @@ TYPED_TEST(ScalarMemoryTest, KeysAndValuesWeighWhatTheirTypeDoes) {
   EXPECT_EQ(half.memory().window, cache.memory().window);
 }
 
+TEST(CacheMemory, KeysAndValuesOfAHeadAreThoseOfItsTokens) {
+  CacheShape two_sizes = shape;
+  two_sizes.value_dim = 8;
+  KVCache<float, MorphKV> cache(two_sizes, MorphKVSum::options(setting));
+  for (const std::size_t tokens : {0U, 1U, 5U, 100U}) {
+    cache.reset();
+    (void)Script().decode(cache, tokens);
+    const std::size_t held = std::min(tokens, setting.capacity);
+    EXPECT_EQ(cache.keys(1, 1).size(), held * 32);
+    EXPECT_EQ(cache.values(1, 1).size(), held * 8);
+  }
+}
+
 template <class Contender>
 class ChunkMemoryTest : public MemoryTest<Contender> {};
 using ConstantInSize = ::testing::Types<MorphKVSum, H2OPlain, TOVAContender>;

@@ -487,6 +487,58 @@ TEST(SequencePool, AnEngineWritesToPagesThatAreNotShared) {
   EXPECT_EQ(pool[fork].save(), twin.save());
 }
 
+TEST(SequencePool, AppendAndPlaceReportTheSlotsOfEverySequence) {
+  using Floats = SequencePool<float, MorphKV>;
+  std::vector<float> memory(60 * Floats::page_elements(shape, page_size));
+  Floats pool(shape, memory, page_size);
+  std::vector<Floats::Id> ids;
+  std::vector<KVCache<float, MorphKV>> alone;
+  for (const std::size_t capacity : {9U, 14U, 20U}) {
+    const MorphKV::Options own{.capacity = capacity, .window = 4};
+    ids.push_back(pool.create(own));
+    alone.emplace_back(shape, own);
+  }
+  std::vector<Status> statuses(ids.size());
+  std::vector<Placement> placements(ids.size() * shape.kv_heads);
+  std::vector<Placement> expected(shape.kv_heads);
+  std::vector<float> output(shape.output_width());
+  for (int step = 0; step < 30; ++step) {
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+      std::vector<float> keys;
+      std::vector<float> values;
+      std::vector<float> queries;
+      for (std::size_t i = 0; i < ids.size(); ++i) {
+        const Tokens token = Script(i).at(shape, layer, step);
+        keys.insert(keys.end(), token.keys.begin(), token.keys.end());
+        values.insert(values.end(), token.values.begin(), token.values.end());
+        queries.insert(queries.end(), token.queries.begin(), token.queries.end());
+      }
+      ASSERT_EQ(step % 2 == 0 ? pool.append(layer, ids, keys, values, statuses, placements)
+                              : pool.place(layer, ids, placements, statuses),
+                Status::ok);
+      for (std::size_t i = 0; i < ids.size(); ++i) {
+        const Tokens token = Script(i).at(shape, layer, step);
+        ASSERT_EQ(alone[i].append(layer, token.keys, token.values, step, expected), Status::ok);
+        for (std::size_t head = 0; head < shape.kv_heads; ++head) {
+          const Placement& placement = placements[i * shape.kv_heads + head];
+          ASSERT_EQ(placement.slot, expected[head].slot) << "sequence " << i << ", head " << head;
+          ASSERT_EQ(placement.evicted, expected[head].evicted);
+          if (step % 2 == 0) continue;
+          const auto& storage = pool[ids[i]].storage();
+          std::copy_n(&token.keys[head * 8], 8, storage.keys(layer, head)[placement.slot]);
+          std::copy_n(&token.values[head * 8], 8, storage.values(layer, head)[placement.slot]);
+        }
+        ASSERT_EQ(alone[i].attend(layer, token.queries, std::span<float>(output)), Status::ok);
+      }
+      std::vector<float> outputs(ids.size() * shape.output_width());
+      ASSERT_EQ(pool.attend(layer, ids, queries, outputs, statuses), Status::ok);
+      ASSERT_EQ(std::vector<float>(outputs.end() - static_cast<std::ptrdiff_t>(output.size()),
+                                   outputs.end()),
+                output);
+    }
+  }
+}
+
 TEST(SequencePool, APoolMovesWithItsSequences) {
   std::vector<Eigen::half> memory = memory_for(20);
   Pool first(shape, memory, page_size);
@@ -742,6 +794,8 @@ TEST(SequencePool, CountsItsBytes) {
   EXPECT_EQ(pool.memory().window, alone.memory().window);
   EXPECT_EQ(pool.memory().scratch, alone.memory().scratch);
   const std::size_t tables = pool[id].storage().memory().positions;
+  const std::size_t pages = shape.layers * (options.capacity / page_size);
+  EXPECT_EQ(tables, pages * 12 + (2 * shape.layers + 1) * sizeof(std::size_t));
   EXPECT_EQ(pool.memory().positions, 20U * 8 + tables + alone.memory().positions);
   pool.release(id);
   EXPECT_EQ(pool.memory().total(), 20U * 8);

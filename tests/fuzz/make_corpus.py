@@ -154,7 +154,7 @@ def main():
     write("tokenizer", [tokenizer(TOKENIZERS / f"{name}.json")
                         for name in ("digits", "llama3", "metaspace", "qwen2", "sentencepiece")])
     # Each folder and seed has random bytes of its own: one more changes no other.
-    for name, policies in (("eviction", 18), ("cache", 16)):
+    for name, policies in (("eviction", 18), ("cache", 16), ("tiers", 7)):
         write(name, [bytes([policy]) + random.Random(f"{name} {policy}").randbytes(160)
                      for policy in range(policies)])
     # A kind of cache, three numbers of tokens, a kind of alteration, and what it needs.

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / "build" / "mutants"
 # folder of include/morphkv -> the tests that run, in this order
 TESTS = {"score": ["score", "eviction", "policy", "cache"], "eviction": ["eviction", "policy", "cache"],
-         "policy": ["policy", "eviction", "cache"], "cache": ["cache"]}
+         "policy": ["policy", "eviction", "cache"], "cache": ["attention", "cache"]}
 REPORT = ROOT / "build" / "reports" / "mutants.txt"
 MEMORY = 4 << 30  # bytes for a test program: a mutant that asks for more without end is killed
 JOBS = int(os.environ.get("MORPHKV_JOBS", os.cpu_count()))
@@ -41,7 +41,7 @@ def mutate(text, mutants, where):
     for number, line in enumerate(lines):
         code = line.split("//")[0]
         hints = "prefetch_hints(" in code or (hints and code != "  }")
-        if hints or SKIPPED.search(code) or '"' in code:
+        if hints or "fetch_to_write(" in code or SKIPPED.search(code) or '"' in code:
             continue
 
         def replace(match):

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Linked into a test program, writes to the file MORPHKV_MUTANTS_REACHED a line per test: its name, its
-// milliseconds, and the mutants whose operators it has run. The first line is of what runs before the tests.
+// Linked into a test program, writes to the file MORPHKV_MUTANTS_REACHED a line per test: its name,
+// its milliseconds, and the mutants whose operators it has run. The first line is of what runs
+// before the tests.
 #include <gtest/gtest.h>
 
 #include <cstdio>

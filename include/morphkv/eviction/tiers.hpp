@@ -44,6 +44,7 @@ struct TierRank {
   Value score{};
   Position position = 0;
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 means a 0 that it generates itself.
   friend constexpr auto operator<=>(const TierRank&, const TierRank&) = default;
 };
 
