@@ -237,7 +237,8 @@ class CacheDuel {
     compare();
   }
 
-  /// The same in a cache of another setting, if what must stay fits; no draft can be taken back.
+  /// The same in a cache of another setting, if what must stay fits. No draft can be taken back,
+  /// unless all layers slide: the setting changes nothing of such a layer.
   void save_and_restore(const Setting& setting) {
     const CacheShape model = shape();
     const std::vector<std::byte> saved = cache_.save();
@@ -252,7 +253,10 @@ class CacheDuel {
     const std::string message = refusal([&] { other.restore(saved); });
     ASSERT_EQ(message == "nothing was thrown", fits) << message;
     if (!fits) return;
-    const bool is_equal = other.options() == cache_.options();
+    bool is_equal = true;
+    for (std::size_t layer = 0; layer < model.layers; ++layer) {
+      is_equal = is_equal && (model.window(layer) > 0 || other.options() == cache_.options());
+    }
     cache_ = std::move(other);
     heads_ = std::move(heads);
     history_ = setting.history;
