@@ -129,7 +129,9 @@ def run_stages(stages, presets, ctest_options, jobs, live):
 
 
 def main():
-    default = DEFAULT + (["fuzz"] if os.environ.get("CI") else [])
+    default = list(DEFAULT)
+    if os.environ.get("CI"):
+        default.insert(DEFAULT.index("asan") + 1, "fuzz")  # long: it starts early
     stages = DEFAULT + ON_REQUEST
     presets = read_presets()
     about = "\n".join(
