@@ -129,9 +129,6 @@ def run_stages(stages, presets, ctest_options, jobs, live):
 
 
 def main():
-    default = list(DEFAULT)
-    if os.environ.get("CI"):
-        default.insert(DEFAULT.index("asan") + 1, "fuzz")  # long: it starts early
     stages = DEFAULT + ON_REQUEST
     presets = read_presets()
     about = "\n".join(
@@ -148,7 +145,7 @@ def main():
     if ctest_options[:1] in (["-h"], ["--help"]):
         parser.print_help()
         return 0
-    chosen = ["release" if name == "quick" else name for name in named] or default
+    chosen = ["release" if name == "quick" else name for name in named] or DEFAULT
     for name in chosen:
         if name not in stages:
             parser.error(f"stage is '{name}'; it must be one of: quick {' '.join(stages)}")
