@@ -114,8 +114,9 @@ section("prompt_cut", report.prompt_cut.length > 0, () => {
 
 section("formats", report.formats.length > 0, () => {
   byId("formats-note").textContent = "The recommended policy with keys and values in 16 bits, in 8 (q8_0; " +
-    "e4m3 with scales of 1) and in 4 (q4_0), each with the slots that fit the bytes of the 16-bit cache. In the table also " +
-    "with the slots of the 16-bit cache, and as full caches.";
+    "e4m3 with scales of 1), in 4 (q4_0), and in two tiers of these (so many eighths of the slots in the " +
+    "first), each with the slots that fit the bytes of the 16-bit cache. In the table also with the slots " +
+    "of the 16-bit cache, and as full caches.";
   divergencePlot(byId("formats-plot"),
     report.formats.filter(c => c.bytes > 0 && !c.policy.endsWith("same_slots")));
   textsTable(byId("formats-table"), report.formats.slice(1), "kl");

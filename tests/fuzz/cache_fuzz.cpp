@@ -202,7 +202,7 @@ template <Storable T, class Duel>
 void renumber(Duel& duel, FuzzBytes& bytes) {
   const std::size_t dim = duel.cache().shape().head_dim;
   const std::size_t code = bytes.byte();
-  if (sizeof(T) == 1 || !Scalar<T> || code % 4 == 0) return duel.renumber(nullptr);
+  if (!(SixteenBits<T> || std::same_as<T, float>) || code % 4 == 0) return duel.renumber(nullptr);
   constexpr float first_frequencies[] = {1, 0.3F, 0.001F, 0};
   std::vector<float> frequencies(bytes.below(dim / 2 + 1));
   float frequency = first_frequencies[code / 4 % 4];

@@ -81,6 +81,9 @@ class KVCache {
   friend class SequencePool<T, Policy>;
   /// Whether callers may also pass what is stored, and not floats alone.
   static constexpr bool is_16_bit = SixteenBits<T>;
+  /// Whether a key can be turned where it lies, and loses no more than it did when it came.
+  static constexpr bool can_turn_keys =
+      !TieringStorage<Storage> && (is_16_bit || std::same_as<T, float>);
   static constexpr bool shares_slots = SharingStorage<Storage> && SharingPolicy<Policy>;
   static constexpr bool divides_layers = DivisibleStorage<Storage> && ResizablePolicy<Policy>;
   static constexpr bool claims_slots = ClaimedStorage<Storage>;
@@ -276,11 +279,11 @@ class KVCache {
   /// With CacheShape::readers, reads between a token's attend() and the next token vote, as if
   /// their query heads were of the owner's groups: the scores are updated by the last of them, and
   /// not before. Where fewer come, the token scores nothing. Other reads change nothing, neither
-  /// scores nor rows of attend_head. \param query, output [query_heads][head_dim or value_dim]
-  /// \return wrong_size, or out_of_step if a head holds no token, and `output` is untouched;
-  /// bad_row
-  ///         if a weight is not finite, and `output` holds the heads that are finite; it has not
-  ///         voted then, and may be repeated
+  /// scores nor rows of attend_head.
+  /// \param query, output [query_heads][head_dim or value_dim]
+  /// \return wrong_size, or out_of_step if a head holds no token, and `output` is untouched; or
+  ///         bad_row if a weight is not finite, and `output` holds the heads that are finite: it
+  ///         has not voted then, and may be repeated
   /// An executor that throws here ends the program. O(query_heads x slots x head_dim).
   template <ElementOf<T> E, class Execute = SerialExecutor>
   Status read(std::size_t layer, std::span<const E> query, std::span<E> output,
@@ -404,8 +407,7 @@ class KVCache {
   ///         fewer elements than `rope` rotates, or no_memory as in rollback(); and nothing has
   ///         changed
   /// \throws std::bad_alloc, and nothing has changed. O(slots x head_dim) per head.
-  Status renumber(const Rope& rope) requires RenumberingPolicy<Policy> &&
-      ((is_16_bit || std::same_as<T, float>)&&!has_tiers) {
+  Status renumber(const Rope& rope) requires RenumberingPolicy<Policy> && can_turn_keys {
     if (rope.dims() > shape_.head_dim) return Status::wrong_size;
     std::vector<float> key(shape_.head_dim);
     return renumber_with([&](T* stored, Position by) {
