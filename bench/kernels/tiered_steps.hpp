@@ -31,15 +31,16 @@ inline void measure_tiered_steps(benchmark::State& state) {
         compare(31, {steps.operator()<OwnedStorage<Eigen::half>>(),
                      steps.operator()<OwnedStorage<Q8_0>, Q8_0>(),
                      steps.operator()<TieredStorage<Eigen::half, Q8_0>>(tiers),
-                     steps.operator()<TieredStorage<Eigen::half, Q4_0>>(tiers)});
+                     steps.operator()<TieredStorage<Eigen::half, Q4_0>>(tiers),
+                     steps.operator()<TieredStorage<Q8_0, Q4_0>, Q8_0>(tiers)});
     const auto report = [&](const char* name, std::size_t variant) {
-      inform("whole step, N = 2048, cold, half and " + std::string(name) + " over half: time",
-             times.ratio(variant), "x");
-      inform("whole step, N = 2048, cold, half and " + std::string(name) + " over q8_0: time",
-             times.ratio(variant) / times.ratio(1), "x");
+      const std::string measure = std::string("whole step, N = 2048, cold, ") + name + " over ";
+      inform(measure + "half: time", times.ratio(variant), "x");
+      inform(measure + "q8_0: time", times.ratio(variant) / times.ratio(1), "x");
     };
-    report("q8_0", 2);
-    report("q4_0", 3);
+    report("half and q8_0", 2);
+    report("half and q4_0", 3);
+    report("q8_0 and q4_0", 4);
   }
 }
 

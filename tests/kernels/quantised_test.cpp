@@ -121,6 +121,8 @@ struct Case {
   std::size_t page_rows = 0;
   float spread = 1;
   GroupFusion fusion = GroupFusion::max;
+  float first = 0;  ///< number of each block, and
+  float other = 0;  ///< all others; 0, 0: random ones
 };
 
 /// Rows of so many blocks, in pages of their own order or in one piece.
@@ -137,7 +139,10 @@ struct Rows {
     std::normal_distribution<float> normal;
     std::vector<float> numbers(dim);
     for (std::size_t t = 0; t < c.tokens; ++t) {
-      for (float& x : numbers) x = normal(engine);
+      for (std::size_t d = 0; d < dim; ++d) {
+        const float same = d % T::numbers == 0 ? c.first : c.other;
+        numbers[d] = same == 0 ? normal(engine) : same;
+      }
       kernels::convert(numbers.data(), dim, view[t]);
     }
   }
@@ -283,6 +288,15 @@ TYPED_TEST(QuantisedTest, FlatAndSharpAndFused) {
   for (const float spread : {0.0F, 0.01F, 10.0F, 40.0F}) {
     for (const GroupFusion fusion : {GroupFusion::max, GroupFusion::mean}) {
       expect_exact<TypeParam>({200, 4, 128, 0, 0, spread, fusion});
+    }
+  }
+}
+
+// All steps -8 or 7, or -127 or 127, and all weights the same: the greatest sums.
+TYPED_TEST(QuantisedTest, StepsAtTheirLimits) {
+  for (const float other : {-8.0F, 7.0F, 8.0F}) {
+    for (const std::size_t tokens : Sizes{1, 64, 129}) {
+      expect_exact<TypeParam>({tokens, 4, 128, 0, 0, 1, GroupFusion::max, -8, other});
     }
   }
 }

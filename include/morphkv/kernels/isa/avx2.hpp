@@ -181,6 +181,14 @@ MORPHKV_VECTOR_WORD I32s add_dots(I32s sums, I16s pairs, I16s pair) noexcept {
   return sums + reinterpret_cast<I32s>(_mm256_madd_epi16(as_int(pairs), as_int(pair)));
 }
 
+/// Sixteen bytes each of a and b as pairs of 16-bit integers.
+MORPHKV_VECTOR_WORD void zip_bytes(const void* a, const void* b, I16s (&pairs)[2]) noexcept {
+  const __m128i first = _mm_loadu_si128(static_cast<const __m128i*>(a));
+  const __m128i second = _mm_loadu_si128(static_cast<const __m128i*>(b));
+  pairs[0] = reinterpret_cast<I16s>(_mm256_cvtepu8_epi16(_mm_unpacklo_epi8(first, second)));
+  pairs[1] = reinterpret_cast<I16s>(_mm256_cvtepu8_epi16(_mm_unpackhi_epi8(first, second)));
+}
+
 /// Sixteen bytes at row(0) and row(4).
 template <class Row>
 MORPHKV_VECTOR_WORD U32s load_parts(const Row& row) noexcept {

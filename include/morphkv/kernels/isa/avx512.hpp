@@ -157,6 +157,20 @@ MORPHKV_VECTOR_WORD I32s add_dots(I32s sums, I16s pairs, I16s pair) noexcept {
   return sums + reinterpret_cast<I32s>(_mm512_madd_epi16(as_int(pairs), as_int(pair)));
 }
 
+/// Sixteen bytes each of a and b as pairs of 16-bit integers.
+MORPHKV_VECTOR_WORD void zip_bytes(const void* a, const void* b, I16s (&pairs)[1]) noexcept {
+  const __m128i one = _mm_loadu_si128(static_cast<const __m128i*>(a));
+  const __m128i other = _mm_loadu_si128(static_cast<const __m128i*>(b));
+  const __m512i byte_of_lane =
+      _mm512_set_epi32(0x0f0f0f0f, 0x0e0e0e0e, 0x0d0d0d0d, 0x0c0c0c0c, 0x0b0b0b0b, 0x0a0a0a0a,
+                       0x09090909, 0x08080808, 0x07070707, 0x06060606, 0x05050505, 0x04040404,
+                       0x03030303, 0x02020202, 0x01010101, 0);
+  const __m512i first =
+      _mm512_maskz_shuffle_epi8(0x1111111111111111, _mm512_broadcast_i32x4(one), byte_of_lane);
+  pairs[0] = reinterpret_cast<I16s>(_mm512_mask_shuffle_epi8(
+      first, 0x4444444444444444, _mm512_broadcast_i32x4(other), byte_of_lane));
+}
+
 /// Sixteen bytes at row(0), row(4), row(8) and row(12).
 template <class Row>
 MORPHKV_VECTOR_WORD U32s load_parts(const Row& row) noexcept {

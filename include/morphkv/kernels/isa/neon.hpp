@@ -143,6 +143,17 @@ MORPHKV_VECTOR_WORD I32s add_dots(I32s sums, I16s pairs, I16s pair) noexcept {
   return vmlal_laneq_s16(sums, vshrn_n_s32(both, 16), pair, 1);
 }
 
+/// Sixteen bytes each of a and b as pairs of 16-bit integers.
+MORPHKV_VECTOR_WORD void zip_bytes(const void* a, const void* b, I16s (&pairs)[4]) noexcept {
+  const uint8x16_t first = vld1q_u8(static_cast<const std::uint8_t*>(a));
+  const uint8x16_t second = vld1q_u8(static_cast<const std::uint8_t*>(b));
+  const uint8x16_t zipped[] = {vzip1q_u8(first, second), vzip2q_u8(first, second)};
+  MORPHKV_UNROLL for (std::size_t i = 0; i < 2; ++i) {
+    pairs[2 * i] = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(zipped[i])));
+    pairs[2 * i + 1] = vreinterpretq_s16_u16(vmovl_high_u8(zipped[i]));
+  }
+}
+
 /// Sixteen bytes at row(0).
 template <class Row>
 MORPHKV_VECTOR_WORD U32s load_parts(const Row& row) noexcept {

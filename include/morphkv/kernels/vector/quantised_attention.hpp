@@ -19,6 +19,7 @@ inline constexpr std::size_t block_numbers = 32;
 inline constexpr std::size_t block_vectors = block_numbers / lanes;  ///< of floats
 inline constexpr std::size_t block_words = block_vectors / 2;        ///< vectors of 16-bit integers
 inline constexpr std::size_t max_blocks = 32;  ///< of a row: the size of buffers
+static_assert(tuning.value_tokens % 32 == 0 && tuning.value_tokens <= 256);
 
 /// Numbers of at most the magnitude `greatest` as integers times a step. Below 1e-30 they are 0: no
 /// float sum shows them. NaN and infinity make the step NaN.
@@ -53,22 +54,6 @@ MORPHKV_VECTOR_WORD void steps_of(const Q8_0& block, I16s (&steps)[block_words])
     steps[i] = __builtin_convertvector(load_as<Bytes>(block.steps + i * sizeof(Bytes)), I16s);
   }
 }
-template <std::size_t... I>
-MORPHKV_VECTOR_WORD void steps_of(const Q4_0& block, I16s (&steps)[block_words],
-                                  std::index_sequence<I...>) noexcept {
-  using Pairs [[gnu::vector_size(16)]] = std::int8_t;
-  using Words [[gnu::vector_size(64)]] = std::int16_t;
-  // With its highest bit flipped, four bits less 8 are a signed number of four bits.
-  const Pairs pairs = load_as<Pairs>(block.pairs) ^ static_cast<std::int8_t>(0x88);
-  const Words words =
-      __builtin_convertvector(__builtin_shufflevector(pairs, pairs, (I % 16)...), Words) *
-          Words{(I < 16 ? 0x1000 : 0x100)...} >>
-      12;
-  std::memcpy(steps, &words, sizeof words);
-}
-MORPHKV_VECTOR_WORD void steps_of(const Q4_0& block, I16s (&steps)[block_words]) noexcept {
-  steps_of(block, steps, std::make_index_sequence<block_numbers>());
-}
 /// The pairs of the steps of two blocks, in an order that in_order() mends.
 MORPHKV_VECTOR_WORD void zip_blocks(const I16s (&a)[block_words], const I16s (&b)[block_words],
                                     I16s (&pairs)[block_vectors]) noexcept {
@@ -79,14 +64,14 @@ MORPHKV_VECTOR_WORD void zip_blocks(const I16s (&a)[block_words], const I16s (&b
 }
 /// Dimensions First ... First + lanes - 1 of two vectors that zip_blocks() began.
 template <std::size_t First, std::size_t... I>
-MORPHKV_VECTOR_WORD Floats unzipped(Floats a, Floats b, std::index_sequence<I...>) noexcept {
+MORPHKV_VECTOR_WORD I32s unzipped(I32s a, I32s b, std::index_sequence<I...>) noexcept {
   return __builtin_shufflevector(
       a, b, ((First + I) / 8 * 4 + (First + I) % 4 + (First + I) / 4 % 2 * lanes)...);
 }
-MORPHKV_VECTOR_WORD void in_order(Floats (&a)[block_vectors]) noexcept {
+MORPHKV_VECTOR_WORD void in_order(I32s (&a)[block_vectors]) noexcept {
   MORPHKV_UNROLL for (std::size_t v = 0; v < block_vectors; v += 2) {
-    const Floats first = a[v];
-    const Floats last = a[v + 1];
+    const I32s first = a[v];
+    const I32s last = a[v + 1];
     a[v] = unzipped<0>(first, last, std::make_index_sequence<lanes>());
     a[v + 1] = unzipped<lanes>(first, last, std::make_index_sequence<lanes>());
   }
@@ -109,12 +94,14 @@ MORPHKV_VECTOR_WORD void transpose(const Row& row, U32s (&words)[4]) noexcept {
   }
 }
 
-/// How the bytes of a block become pairs of steps, four bytes to a lane: some pairs, of which the
-/// first are numbers 0 and 2 of four, and the next 1 and 3.
+/// How the bytes of a block become pairs of integers: those of keys four bytes to a lane, of which
+/// the first pairs are numbers 0 and 2 of four, and the next 1 and 3; those of values from two
+/// tokens. The integers are the steps plus `bias`, which is taken off the sums of their products.
 template <Quantised T>
 struct BlockPairs;
 template <>
 struct BlockPairs<Q8_0> {
+  static constexpr std::int32_t bias = 0;
   static constexpr std::size_t parts = 2;  ///< of sixteen bytes
   static constexpr std::size_t pairs = 2;  ///< of four bytes
 
@@ -130,9 +117,21 @@ struct BlockPairs<Q8_0> {
   static constexpr std::size_t index(std::size_t part, std::size_t four, std::size_t pair) {
     return 8 * part + 2 * four + pair;
   }
+  /// What meets the weights of two tokens.
+  MORPHKV_VECTOR_WORD static void of_values(const Q8_0& a, const Q8_0& b,
+                                            I16s (&out)[block_vectors]) noexcept {
+    I16s even[block_words];
+    I16s odd[block_words];
+    steps_of(a, even);
+    steps_of(b, odd);
+    zip_blocks(even, odd, out);
+  }
+  /// From the sums of what of_values() gave, those of a block's numbers.
+  MORPHKV_VECTOR_WORD static void finish(I32s (&sums)[block_vectors]) noexcept { in_order(sums); }
 };
 template <>
 struct BlockPairs<Q4_0> {
+  static constexpr std::int32_t bias = 8;
   static constexpr std::size_t parts = 1;
   static constexpr std::size_t pairs = 4;
 
@@ -140,15 +139,31 @@ struct BlockPairs<Q4_0> {
     return block.pairs;
   }
   MORPHKV_VECTOR_WORD static void split(U32s bytes, I16s (&out)[pairs]) noexcept {
-    const auto words = reinterpret_cast<I16s>(bytes ^ 0x88888888U);
-    out[0] = words << 12 >> 12;
-    out[1] = words << 4 >> 12;
-    out[2] = words << 8 >> 12;
-    out[3] = words >> 12;
+    const auto words = reinterpret_cast<U16s>(bytes);
+    out[0] = reinterpret_cast<I16s>(words & 15);
+    out[1] = reinterpret_cast<I16s>(words >> 8 & 15);
+    out[2] = reinterpret_cast<I16s>(words >> 4 & 15);
+    out[3] = reinterpret_cast<I16s>(words >> 12);
   }
   static constexpr std::size_t index(std::size_t, std::size_t four, std::size_t pair) {
     return pair / 2 * 8 + 2 * four + pair % 2;
   }
+  /// Whole bytes stand for their lower halves: finish() takes the upper ones off.
+  MORPHKV_VECTOR_WORD static void of_values(const Q4_0& a, const Q4_0& b,
+                                            I16s (&out)[block_vectors]) noexcept {
+    I16s bytes[half];
+    zip_bytes(a.pairs, b.pairs, bytes);
+    MORPHKV_UNROLL for (std::size_t v = 0; v < half; ++v) {
+      out[v] = bytes[v];
+      out[half + v] = bytes[v] >> 4;
+    }
+  }
+  MORPHKV_VECTOR_WORD static void finish(I32s (&sums)[block_vectors]) noexcept {
+    MORPHKV_UNROLL for (std::size_t v = 0; v < half; ++v) sums[v] -= 16 * sums[half + v];
+  }
+
+ private:
+  static constexpr std::size_t half = block_vectors / 2;
 };
 
 /// The scales of the blocks of `Count` rows.
@@ -209,7 +224,7 @@ struct IntegerProducts {
   void logits(const DecodeAttention<T>& arguments, std::size_t head, std::size_t lines,
               ReadAhead<T>& ahead) const noexcept {
     const DecodeAttention<T> a = arguments;  // a copy, which no store can change
-    Query queries[Heads];
+    Query<T> queries[Heads];
     for (std::size_t h = 0; h < Heads; ++h) {
       queries[h].set(a.query + (head + h) * a.head_dim, a.head_dim);
     }
@@ -252,7 +267,7 @@ struct IntegerProducts {
     Scales<tuning.value_tokens> scales;
     scales.set(rows, blocks);
     for (std::size_t b = 0; b < blocks; ++b) {
-      TileWeights<Heads> weights;
+      TileWeights<T, Heads> weights;
       weights.set(a.weights + head * a.weight_stride + token, a.weight_stride, tokens, scales, b);
       add_values<0>(a, weights, rows, b, head, tokens, to_read.each + (b < to_read.more ? 1 : 0),
                     ahead);
@@ -270,8 +285,10 @@ struct IntegerProducts {
   static constexpr std::size_t key_tokens = key_vectors * lanes;
 
   /// The query of one head.
+  template <Quantised T>
   struct Query {
     std::uint32_t pairs[max_blocks * block_numbers / 2];  ///< of each four numbers 0 and 2, 1 and 3
+    std::int32_t biases[max_blocks] = {};  ///< its product with that of the keys, negated, by block
     float step;
 
     void set(const float* query, std::size_t dim) noexcept {
@@ -287,7 +304,9 @@ struct IntegerProducts {
         const auto low = [&](std::size_t i) noexcept {
           // As Step::integers rounds.
           const float rounded = std::fma(query[d + i], some.per_step, 0x1.8p23F);
-          return std::bit_cast<std::uint32_t>(rounded) & 0xffffU;
+          const std::uint32_t word = std::bit_cast<std::uint32_t>(rounded) & 0xffffU;
+          biases[d / block_numbers] -= BlockPairs<T>::bias * static_cast<std::int16_t>(word);
+          return word;
         };
         pairs[d / 2] = low(0) | low(2) << 16;
         pairs[d / 2 + 1] = low(1) | low(3) << 16;
@@ -297,7 +316,7 @@ struct IntegerProducts {
 
   /// products += sixteen bytes of a block of the keys of some tokens times the queries.
   template <std::size_t Part, std::size_t Heads, Quantised T, std::size_t... V>
-  MORPHKV_VECTOR_WORD static void add_part(const Query (&queries)[Heads], const T* const* rows,
+  MORPHKV_VECTOR_WORD static void add_part(const Query<T> (&queries)[Heads], const T* const* rows,
                                            std::size_t block, I32s (&products)[Heads][key_vectors],
                                            std::index_sequence<V...>) noexcept {
     using Pairs = BlockPairs<T>;
@@ -321,12 +340,14 @@ struct IntegerProducts {
 
   /// sums += a block of the keys of some tokens times that of `Heads` queries.
   template <std::size_t Heads, Quantised T>
-  MORPHKV_VECTOR_WORD static void add_block(const Query (&queries)[Heads], const T* const* rows,
+  MORPHKV_VECTOR_WORD static void add_block(const Query<T> (&queries)[Heads], const T* const* rows,
                                             const Scales<key_tokens>& scales, std::size_t block,
                                             Floats (&sums)[Heads][key_vectors]) noexcept {
     I32s products[Heads][key_vectors];
     MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
-      MORPHKV_UNROLL for (std::size_t v = 0; v < key_vectors; ++v) products[h][v] = I32s{};
+      MORPHKV_UNROLL for (std::size_t v = 0; v < key_vectors; ++v) {
+        products[h][v] = I32s{} + queries[h].biases[block];
+      }
     }
     [&]<std::size_t... Part>(std::index_sequence<Part...>) noexcept {
       (add_part<Part>(queries, rows, block, products, std::make_index_sequence<key_vectors>()),
@@ -343,11 +364,12 @@ struct IntegerProducts {
 
   /// The weights of a tile's tokens for some heads, times the scales of one block of their values,
   /// as integers. A pair are two tokens `lanes` apart.
-  template <std::size_t Heads>
+  template <Quantised T, std::size_t Heads>
   struct TileWeights {
     static constexpr std::size_t vectors = tuning.value_tokens / lanes;
 
     alignas(64) std::uint32_t pairs[Heads][tuning.value_tokens / 2];
+    std::int32_t sums[4];  ///< by head; 0 without a bias, which needs them
     float steps[Heads];
 
     MORPHKV_VECTOR_WORD void set(const float* weights, std::size_t stride, std::size_t tokens,
@@ -367,14 +389,22 @@ struct IntegerProducts {
       }
       const auto most = reduce_four(greatest[0], greatest[1], greatest[2], greatest[3],
                                     [](auto x, auto y) noexcept { return x > y ? x : y; });
+      I32s parts[4] = {};  // of `sums`
       MORPHKV_UNROLL for (std::size_t h = 0; h < Heads; ++h) {
         const Step some(most[h]);
         steps[h] = some.step;
         MORPHKV_UNROLL for (std::size_t v = 0; v < vectors; v += 2) {
-          store(pairs[h] + v / 2 * lanes, some.integers(products[h][v + 1]) << 16 |
-                                              (some.integers(products[h][v]) & 0xffffU));
+          const U32s both =
+              some.integers(products[h][v + 1]) << 16 | (some.integers(products[h][v]) & 0xffffU);
+          store(pairs[h] + v / 2 * lanes, both);
+          if constexpr (BlockPairs<T>::bias != 0) {
+            parts[h] = add_dots(parts[h], reinterpret_cast<I16s>(both), I16s{} + 1);
+          }
         }
       }
+      const auto all = reduce_four(parts[0], parts[1], parts[2], parts[3],
+                                   [](auto x, auto y) noexcept { return x + y; });
+      store(sums, all);
     }
   };
 
@@ -383,7 +413,7 @@ struct IntegerProducts {
 
   /// output += weights * a block of the values of a tile, for the heads from `First` on.
   template <std::size_t First, std::size_t Heads, Quantised T>
-  static void add_values(const DecodeAttention<T>& a, const TileWeights<Heads>& weights,
+  static void add_values(const DecodeAttention<T>& a, const TileWeights<T, Heads>& weights,
                          const T* const* rows, std::size_t block, std::size_t head,
                          std::size_t tokens, std::size_t lines, ReadAhead<T>& ahead) noexcept {
     constexpr std::size_t heads = (std::min)(value_heads, Heads - First);
@@ -395,12 +425,8 @@ struct IntegerProducts {
       const std::size_t count = (std::min)(lanes, tokens - first);
       for (std::size_t t = 0; t < count; ++t) {
         ahead.lines(lines);
-        I16s even[block_words];
-        I16s odd[block_words];
         I16s values[block_vectors];
-        steps_of(rows[first + t][block], even);
-        steps_of(rows[first + lanes + t][block], odd);
-        zip_blocks(even, odd, values);
+        BlockPairs<T>::of_values(rows[first + t][block], rows[first + lanes + t][block], values);
         MORPHKV_UNROLL for (std::size_t h = 0; h < heads; ++h) {
           const I16s weight = broadcast_pair(weights.pairs[First + h] + first / 2 + t);
           MORPHKV_UNROLL for (std::size_t v = 0; v < block_vectors; ++v) {
@@ -410,16 +436,14 @@ struct IntegerProducts {
       }
     }
     MORPHKV_UNROLL for (std::size_t h = 0; h < heads; ++h) {
-      Floats products[block_vectors];
-      MORPHKV_UNROLL for (std::size_t v = 0; v < block_vectors; ++v) {
-        products[v] = __builtin_convertvector(sums[h][v], Floats);
-      }
-      in_order(products);
+      BlockPairs<T>::finish(sums[h]);
+      const std::int32_t bias = BlockPairs<T>::bias * weights.sums[First + h];
       const Floats step = broadcast(weights.steps[First + h]);
       float* output = a.output + (head + First + h) * a.output_dim() + block * block_numbers;
       MORPHKV_UNROLL for (std::size_t v = 0; v < block_vectors; ++v) {
         float* to = output + v * lanes;
-        store(to, fma(products[v], step, load(to)));
+        const Floats sum = __builtin_convertvector(sums[h][v] - bias, Floats);
+        store(to, fma(sum, step, load(to)));
       }
     }
     if constexpr (First + heads < Heads) {
