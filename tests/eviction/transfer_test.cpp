@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <deque>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,7 +25,7 @@ class TransferTest : public ::testing::Test {
     return {Policy(Contender::options(setting)), Contender::reference(setting), seed};
   }
   static bool take_over(Duel<Policy>& match, const Setting& setting,
-                        const std::deque<oracle::Row>* rows = nullptr) {
+                        const std::vector<oracle::Row>* rows = nullptr) {
     Policy policy(Contender::options(setting));
     return match.take_over(policy, Contender::reference(setting).options(), rows);
   }
@@ -102,7 +101,7 @@ TYPED_TEST_SUITE(WindowTransferTest, WindowContenders);
 
 /// The rows that a MorphKV window begins with: equal ones, of the sum or maximum of those before.
 template <class Policy>
-std::deque<oracle::Row> resumed(const Duel<Policy>& match, const MorphKV::Options& before,
+std::vector<oracle::Row> resumed(const Duel<Policy>& match, const MorphKV::Options& before,
                                 const MorphKV::Options& after) {
   const oracle::EvictionOracle& truth = match.reference();
   const std::size_t seen = truth.history().rows.size();
@@ -115,7 +114,7 @@ std::deque<oracle::Row> resumed(const Duel<Policy>& match, const MorphKV::Option
         oracle::round_to_half(static_cast<double>(static_cast<float>(scores[i] / rows)));
   }
   const std::size_t count = std::min({seen, is_sum ? before.window : 1, after.window});
-  return std::deque<oracle::Row>(count, row);
+  return std::vector<oracle::Row>(count, row);
 }
 
 /// Without reuse of slots: a window does not forget the weights of the token before at once.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <span>
 #include <utility>
@@ -91,7 +92,8 @@ class Play {
       : policy_(Contender::options(setting)),
         team_(policy_.plan(), 0),
         oracle_(reference_of<Contender>(setting)),
-        random_(seed) {}
+        random_(seed),
+        max_events_((std::max<std::size_t>)(setting.history, 1)) {}
 
   void run(FuzzBytes& bytes) {
     for (int call = 0; call < 300 && !bytes.empty() && rows_ < max_rows; ++call) {
@@ -196,6 +198,7 @@ class Play {
       event.rows.push_back(row);
     }
     events_.push_back(std::move(event));
+    if (events_.size() > max_events_) events_.pop_front();
   }
 
   /// Rows of a wrong size, and rows that are no weights.
@@ -281,8 +284,9 @@ class Play {
   TeamHead<typename Policy::Plan::Score> team_;
   Oracle oracle_;
   Random random_;
-  std::size_t rows_ = 0;       ///< that came, taken back or not
-  std::vector<Event> events_;  ///< that can be undone, and perhaps older ones
+  std::size_t max_events_;
+  std::size_t rows_ = 0;      ///< that came, taken back or not
+  std::deque<Event> events_;  ///< that can be undone, and perhaps older ones
 };
 
 template <class Contender>

@@ -30,11 +30,12 @@ int main(int argc, char** argv) {
     try {
       LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
     } catch (const std::exception& error) {
-      std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), error.what());
+      std::printf("%s: seed %llu: %s\n", argv[0], static_cast<unsigned long long>(seed),
+                  error.what());
       return 1;
     }
     for (; operations * 10 >= part * wanted; ++part) {
-      std::printf("%llu operations, seeds %llu to %llu\n",
+      std::printf("%s: %llu operations, seeds %llu to %llu\n", argv[0],
                   static_cast<unsigned long long>(operations),
                   static_cast<unsigned long long>(first), static_cast<unsigned long long>(seed));
       std::fflush(stdout);

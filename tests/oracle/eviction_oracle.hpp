@@ -11,6 +11,7 @@
 #include <deque>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -51,7 +52,8 @@ enum class Timing {
 
 /// What a score is computed from.
 struct History {
-  std::deque<Row> rows;              ///< of every query that attended, oldest first
+  std::deque<std::shared_ptr<const Row>>
+      rows;  ///< of every query that attended, oldest first; copies share them
   std::deque<std::size_t> arrivals;  ///< of the rows' queries: how many tokens came before each
   std::vector<Token> tokens;         ///< held, by position
   std::size_t block = 0;             ///< how many of the rows came with the last block
@@ -149,7 +151,7 @@ class EvictionOracle {
       }
       return result;
     };
-    for (Row& row : history_.rows) row = renumbered(row);
+    for (auto& row : history_.rows) row = std::make_shared<const Row>(renumbered(*row));
     history_.seen = renumbered(history_.seen);
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       tokens[i].position = last + 1 - static_cast<Position>(tokens.size() - i);
@@ -159,7 +161,7 @@ class EvictionOracle {
 
   /// Goes on as a head of other options: as if its next selection had to leave the tokens that
   /// those let it hold. The rows stay, or are `rows`, if a window begins anew.
-  Status take_over(OracleOptions options, const std::deque<Row>* rows = nullptr) {
+  Status take_over(OracleOptions options, const std::vector<Row>* rows = nullptr) {
     EvictionOracle next = *this;
     for (Token& token : next.history_.tokens) {
       if (!pinned(token)) token.pin = Token::no_pin;
@@ -176,7 +178,8 @@ class EvictionOracle {
       for (std::size_t& arrival : next.history_.arrivals) arrival = tokens.size() - 1;
     }
     if (rows != nullptr) {
-      next.history_.rows = *rows;
+      next.history_.rows.clear();
+      for (const Row& row : *rows) next.history_.rows.push_back(std::make_shared<const Row>(row));
       next.history_.arrivals.assign(rows->size(), next.arrivals_ - 1);
     }
     *this = std::move(next);
@@ -209,11 +212,11 @@ class EvictionOracle {
     newest_ = position;
   }
 
-  void record(const Row& row) {
-    history_.rows.push_back(row);
+  void record(Row row) {
     if (options_.rounding != nullptr) {
-      for (double& weight : history_.rows.back()) weight = options_.rounding(weight);
+      for (double& weight : row) weight = options_.rounding(weight);
     }
+    history_.rows.push_back(std::make_shared<const Row>(std::move(row)));
     history_.arrivals.push_back(arrivals_ - 1);
     ++history_.queries;
     if (history_.rows.size() > options_.memory) {

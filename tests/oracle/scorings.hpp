@@ -24,7 +24,7 @@ inline Scoring window_score(std::size_t window, Combine combine) {
     const std::size_t scoring = std::min(window, history.rows.size());
     for (std::size_t i = history.rows.size() - scoring; i < history.rows.size(); ++i) {
       for (std::size_t t = 0; t < count; ++t) {
-        const double a = weight(history.rows[i], history.tokens[t].position);
+        const double a = weight(*history.rows[i], history.tokens[t].position);
         scores[t] = combine == Combine::sum ? scores[t] + a : std::max(scores[t], a);
       }
     }
@@ -36,9 +36,9 @@ inline Scoring window_score(std::size_t window, Combine combine) {
 inline Scoring running_score(bool normalised) {
   return [=](const History& history, std::size_t count) {
     std::vector<double> scores(count, 0.0);
-    for (const Row& row : history.rows) {
+    for (const auto& row : history.rows) {
       for (std::size_t t = 0; t < count; ++t) {
-        scores[t] += weight(row, history.tokens[t].position);
+        scores[t] += weight(*row, history.tokens[t].position);
       }
     }
     if (!normalised) return scores;
@@ -58,11 +58,11 @@ inline Scoring decayed_max_score(double decay, std::size_t distance) {
   return [=](const History& history, std::size_t count) {
     std::vector<double> scores(count, 0.0);
     auto arrival = history.arrivals.begin();
-    for (const Row& row : history.rows) {
+    for (const auto& row : history.rows) {
       for (std::size_t t = 0; t < count; ++t) {
         const Token& token = history.tokens[t];
         if (token.arrival + distance > *arrival) break;  // nor do later ones count, which are at 0
-        const double paid = weight(row, token.position);
+        const double paid = weight(*row, token.position);
         scores[t] = double{static_cast<float>(std::max(decay * scores[t], paid))};
       }
       ++arrival;
@@ -75,7 +75,7 @@ inline std::vector<double> last_row_score(const History& history, std::size_t co
   std::vector<double> scores(count, 0.0);
   if (history.rows.empty()) return scores;
   for (std::size_t t = 0; t < count; ++t) {
-    scores[t] = weight(history.rows.back(), history.tokens[t].position);
+    scores[t] = weight(*history.rows.back(), history.tokens[t].position);
   }
   return scores;
 }
@@ -113,7 +113,7 @@ inline Scoring snap_score(std::size_t window, std::size_t kernel, Combine combin
     const std::size_t scoring = std::min({window, history.block, history.rows.size()});
     for (std::size_t i = history.rows.size() - scoring; i < history.rows.size(); ++i) {
       for (std::size_t t = 0; t < count; ++t) {
-        sums[t] += weight(history.rows[i], history.tokens[t].position);
+        sums[t] += weight(*history.rows[i], history.tokens[t].position);
       }
     }
     return pool1d(sums, kernel, combine);

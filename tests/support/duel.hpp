@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <deque>
 #include <span>
 #include <string>
 #include <utility>
@@ -145,7 +144,7 @@ class Duel {
   /// \param rows of a window that begins anew
   /// \return whether it could
   bool take_over(Policy policy, const oracle::OracleOptions& options,
-                 const std::deque<oracle::Row>* rows = nullptr) {
+                 const std::vector<oracle::Row>* rows = nullptr) {
     ByteWriter out;
     policy_.save(out);
     const std::vector<std::byte> before(policy.state_bytes().begin(), policy.state_bytes().end());

@@ -5,7 +5,6 @@
 #define MORPHKV_TESTS_SUPPORT_WEIGHTS_HPP
 
 #include <array>
-#include <cmath>
 #include <ostream>
 
 #include "support/random.hpp"
@@ -31,20 +30,20 @@ inline std::ostream& operator<<(std::ostream& out, Weights kind) {
 }
 
 inline float draw_weight(Weights kind, Random& random) {
-  const auto multiple = [&](std::uint64_t bound, int exponent) {
-    return static_cast<float>(std::ldexp(static_cast<double>(random.below(bound)), exponent));
+  const auto multiple = [&](std::uint64_t bound, double unit) {
+    return static_cast<float>(static_cast<double>(random.below(bound)) * unit);
   };
   switch (kind) {
     case Weights::grid:
-      return multiple(2048, -12);
+      return multiple(2048, 0x1p-12);
     case Weights::coarse:
-      return multiple(3, -12);
+      return multiple(3, 0x1p-12);
     case Weights::zeros:
       return 0.0F;
     case Weights::sparse:
-      return random.below(8) == 0 ? multiple(2048, -12) : 0.0F;
+      return random.below(8) == 0 ? multiple(2048, 0x1p-12) : 0.0F;
     case Weights::fine:
-      return multiple(1U << 24U, -24 - static_cast<int>(random.below(13)));
+      return multiple(1U << 24U, 0x1p-24 / static_cast<double>(1U << random.below(13)));
   }
   return 0.0F;
 }

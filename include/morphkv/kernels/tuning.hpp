@@ -37,7 +37,7 @@ struct Tuning {
   std::size_t query_vectors = 4;
   std::size_t columns = 4;
   /// Tokens whose values stay in the nearest cache while one pass of decode attention sums them for
-  /// all heads of the group. A multiple of 32.
+  /// all heads of the group. A multiple of 32, at most 256: sums of integers must not overflow.
   std::size_t value_tokens = 64;
   /// Bytes between what decode attention reads and what it prefetches. Less does not cover the
   /// latency of the memory; more evicts from the nearest cache what is still to be read.
