@@ -65,6 +65,26 @@ TYPED_TEST(TransferTest, ToEveryCapacityAndOn) {
   EXPECT_EQ(taken, 5U * 7 * 4 * 3 * 2);
 }
 
+/// A policy that evicts from prompts alone cuts blocks to its capacity before a token is generated,
+/// and does not shrink what it held before them.
+TYPED_TEST(TransferTest, APromptAloneAndBlocksAfterIt) {
+  bool fits[2] = {};
+  for (const std::size_t after : {6U, 15U, 19U, 20U, 21U, 34U}) {
+    Setting setting{.capacity = 20, .window = 3, .sinks = 2, .max_tokens = 400};
+    SCOPED_TRACE(::testing::Message() << setting << " to " << after);
+    auto match = this->duel(setting, after);
+    match.block(40, Weights::grid);
+    setting.capacity = after;
+    fits[this->take_over(match, setting) ? 1 : 0] = true;
+    for (const std::size_t tokens : {1U, 9U, 30U}) match.block(tokens, Weights::grid);
+    this->go_on(match, 40, Weights::grid);
+    if (this->HasFailure()) return;
+  }
+  EXPECT_TRUE(fits[1]);
+  const typename TypeParam::Policy policy(TypeParam::options({.capacity = 20, .window = 3}));
+  EXPECT_EQ(fits[0], policy.plan().rules.schedule == Schedule::after_prompt);
+}
+
 TYPED_TEST(TransferTest, AnEmptyHeadStaysEmpty) {
   Setting setting{.capacity = 20, .window = 4};
   auto match = this->duel(setting, 1);
@@ -102,7 +122,7 @@ TYPED_TEST_SUITE(WindowTransferTest, WindowContenders);
 /// The rows that a MorphKV window begins with: equal ones, of the sum or maximum of those before.
 template <class Policy>
 std::vector<oracle::Row> resumed(const Duel<Policy>& match, const MorphKV::Options& before,
-                                const MorphKV::Options& after) {
+                                 const MorphKV::Options& after) {
   const oracle::EvictionOracle& truth = match.reference();
   const std::size_t seen = truth.history().rows.size();
   const bool is_sum = before.fusion == Fusion::sum;

@@ -322,7 +322,8 @@ class EvictionOracle {
   Status shrink_to_options(const OracleOptions& before) {
     std::vector<Token>& tokens = history_.tokens;
     if (options_.timing == Timing::never || options_.timing == Timing::after_prompt) {
-      if (tokens.size() > options_.slots) return Status::full;
+      const bool cuts_blocks = options_.timing == Timing::after_prompt && !generates_;
+      if (tokens.size() > (cuts_blocks ? options_.capacity : options_.slots)) return Status::full;
     }
     const bool evicts = options_.timing != Timing::never && options_.timing != Timing::after_prompt;
     const bool is_over = options_.timing == Timing::after_attention && awaits_row_;

@@ -118,7 +118,9 @@ struct Transfer {
 /// Where tokens evict each other, it is as if the head's next selection had to shrink it: all
 /// tokens stay if they fit. Otherwise sinks and a protected prompt, the recent tokens of the new
 /// plan and as many pins as there is room for stay, with the tokens that score highest; of equal
-/// scores the newest ones. Elsewhere all tokens have to fit.
+/// scores the newest ones. Elsewhere all tokens have to fit: into the capacity while blocks are cut
+/// to it (a policy that evicts from prompts alone, before the first generated token), else into the
+/// slots.
 ///
 /// The recent tokens are the newest ones held: where there are fewer than the plan asks for, it is
 /// as if no others had come. The numbers of the scores are taken over; those of tokens that a
@@ -144,7 +146,7 @@ template <Score S>
   const auto live = static_cast<std::uint32_t>(order.size());
 
   const bool is_over = rules.schedule == Schedule::after_attention && before.awaits_row != 0;
-  const std::uint32_t limit = rules.evicts() && !is_over ? rules.capacity : rules.slots;
+  const std::uint32_t limit = cuts_block(rules, before) && !is_over ? rules.capacity : rules.slots;
   const std::uint32_t competing = live - (std::min)(live, rules.recent);
   Transfer result;
   std::vector<Slot>& kept = result.sources;
@@ -154,7 +156,7 @@ template <Score S>
     (stays ? kept : others).push_back(order[rank]);
   }
   if (!rules.evicts()) {
-    require(live <= limit, "slots of a head", limit,
+    require(live <= limit, limit == rules.slots ? "slots of a head" : "capacity of a head", limit,
             "at least the tokens of the snapshot, " + std::to_string(live));
   } else if (kept.size() > limit) {
     require(false, "capacity of a head", rules.capacity,
