@@ -111,6 +111,7 @@ TEST(AlteredStates, NumbersThatPointOutsideAreRefused) {
   const AlteredState head;
   EXPECT_FALSE(head.is_taken([](HeadState& s) { s.size = 21; }));
   EXPECT_FALSE(head.is_taken([](HeadState& s) { s.quota = 21; }));
+  EXPECT_FALSE(head.is_taken([](HeadState& s) { s.quota = s.size - 1; })) << "a block is cut to it";
   EXPECT_FALSE(head.is_taken([](HeadState& s) { s.arrived = s.size - 1; }));
   EXPECT_FALSE(head.is_taken([](HeadState& s) { s.pins = 9; }));
   EXPECT_FALSE(head.is_taken([](HeadState& s) { s.pinned_at = s.arrived + 1; }));
@@ -127,6 +128,18 @@ TEST(AlteredStates, NumbersThatPointOutsideAreRefused) {
   for (std::size_t pin = 0; pin < head.state().pins; ++pin) {
     EXPECT_FALSE(head.is_taken(head.layout().pins + pin * sizeof(Slot), outside)) << pin;
   }
+}
+
+/// SnapKV has slots for what it generates; before that a block is cut to the capacity.
+TEST(AlteredStates, MoreThanTheCapacityBeforeATokenIsGeneratedIsRefused) {
+  SnapKV head({.capacity = 30, .window = 5, .max_tokens = 200});
+  const std::vector<oracle::Row> rows(40, oracle::Row(40, 0.0));
+  ASSERT_EQ(append_block(head, 0, rows), Status::ok);
+  SnapKV smaller({.capacity = 29, .window = 5, .max_tokens = 200});
+  EXPECT_NE(refusal([&] { smaller.restore(head.state_bytes()); }), "nothing was thrown");
+  ASSERT_EQ(head.place(40).status, Status::ok);
+  smaller.restore(head.state_bytes());
+  EXPECT_EQ(smaller.size(), 31U);
 }
 
 /// Of few tokens, of which a state says that many have come: the slots of those that would be

@@ -423,6 +423,9 @@ class EvictionHead {
         s.awaits_row > (plan_.rules.evicts() ? 1U : 0U) || s.generates > 1) {
       return false;
     }
+    // A block that is cut to the capacity leaves one hole at most.
+    const bool may_be_over = plan_.rules.schedule == Schedule::after_attention;
+    if (cuts_block(plan_.rules, s) && s.size > capacity() + (may_be_over ? 1 : 0)) return false;
     if ((s.victim != no_slot && !in_use(s.victim)) || (s.hole != no_slot && !in_use(s.hole)) ||
         (s.hole != no_slot && s.hole == s.victim)) {
       return false;
