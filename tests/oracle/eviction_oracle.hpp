@@ -11,6 +11,7 @@
 #include <deque>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -195,6 +196,23 @@ class EvictionOracle {
   /// worst candidate's that stayed. Where it is small, rounding may decide otherwise.
   [[nodiscard]] double margin() const { return margin_; }
 
+  /// The pinned tokens; the last one is released first.
+  [[nodiscard]] std::vector<Position> pins() const {
+    std::vector<Token> tokens;
+    for (const Token& token : history_.tokens) {
+      if (pinned(token)) tokens.push_back(token);
+    }
+    std::sort(tokens.begin(), tokens.end(), [](auto& a, auto& b) { return a.pin < b.pin; });
+    std::vector<Position> positions;
+    for (const Token& token : tokens) positions.push_back(token.position);
+    return positions;
+  }
+  /// What the last block ranked a token by when it gave pins; 0 if it was none of those ranked.
+  [[nodiscard]] double pin_value(Position position) const {
+    const auto found = pin_values_.find(position);
+    return found == pin_values_.end() ? 0 : found->second;
+  }
+
   /// Whether the token at this index of kept() is a sink or a protected prompt token.
   [[nodiscard]] bool permanent(std::size_t index) const {
     const Token& token = history_.tokens[index];
@@ -284,6 +302,7 @@ class EvictionOracle {
       return sum / static_cast<double>(kernel);
     };
     std::vector<double> value(tokens.size());
+    pin_values_.clear();
     for (const std::size_t index : order) {
       const double size =
           around(index, 13, [&](std::size_t i) { return norm(tokens[i].position); });
@@ -296,6 +315,7 @@ class EvictionOracle {
         return sum;
       });
       value[index] = size * std::pow(attention + std::exp2(-30), 1.0 / 16);
+      pin_values_[tokens[index].position] = value[index];
     }
     std::reverse(order.begin(), order.end());  // of equal ones the newest
     std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
@@ -397,6 +417,7 @@ class EvictionOracle {
   std::size_t arrivals_ = 0;
   std::size_t pinned_at_ = 0;
   Position newest_ = no_position;
+  std::map<Position, double> pin_values_;
   double margin_ = std::numeric_limits<double>::infinity();
   bool awaits_row_ = false;
   bool generates_ = false;

@@ -119,6 +119,8 @@ class CacheDuel {
             layer, head, first, spans,
             {tokens, converted<float>(queries), converted<float>(keys), converted<float>(values)},
             converted<float>(outputs));
+        if (shape().window(layer) > 0) continue;
+        if (pins_differ(cache_.policy(layer, head), at(layer, head).oracle)) over_ = true;
       }
     }
     compare();

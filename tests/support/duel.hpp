@@ -16,6 +16,7 @@
 #include "morphkv/core/byte_stream.hpp"
 #include "morphkv/core/prompt_rows.hpp"
 #include "morphkv/core/types.hpp"
+#include "morphkv/eviction/transfer.hpp"
 #include "oracle/eviction_oracle.hpp"
 #include "support/errors.hpp"
 #include "support/random.hpp"
@@ -31,6 +32,26 @@ std::vector<Position> kept(const Policy& policy) {
   std::erase(positions, no_position);
   std::sort(positions.begin(), positions.end());
   return positions;
+}
+
+/// After a block: expects the pins of the oracle. Rounding may rank two tokens otherwise whose
+/// values are nearly equal. \return whether it did
+template <class Policy>
+bool pins_differ(const Policy& policy, const oracle::EvictionOracle& truth) {
+  const HeadView head = view_of(policy);
+  if (!cuts_block(policy.plan().rules, *head.head)) return false;  // nothing will be evicted
+  const std::vector<Position> expected = truth.pins();
+  EXPECT_EQ(head.head->pins, expected.size());
+  bool differ = false;
+  for (std::size_t rank = 0; rank < expected.size() && rank < head.head->pins; ++rank) {
+    const Position given = head.positions[head.pins[rank]];
+    if (given == expected[rank]) continue;
+    differ = true;
+    const double value = truth.pin_value(expected[rank]);
+    EXPECT_NEAR(truth.pin_value(given), value, 0x1p-10 * value)
+        << "pin " << rank << " is " << given << " instead of " << expected[rank];
+  }
+  return differ;
 }
 
 /// Random rows by position for these tokens.

@@ -80,6 +80,7 @@ class TieredDuel {
           const auto t = static_cast<std::size_t>(moved - first);
           store<Cold>(head, token_of(block, t), truth, static_cast<std::size_t>(moved));
         }
+        if (pins_differ(cache_.policy(layer, head), truth.tiers.eviction())) over_ = true;
         compare(layer, head);
       }
     }
