@@ -195,6 +195,11 @@ class EvictionOracle {
   /// How clear the last eviction was: the relative gap between the best score that went and the
   /// worst candidate's that stayed. Where it is small, rounding may decide otherwise.
   [[nodiscard]] double margin() const { return margin_; }
+  /// Whether the two scores are nearer than the rounding of as many weights to multiples of 2^-40
+  /// can be, which running sums are made of.
+  [[nodiscard]] bool is_below_units() const {
+    return gap_ < static_cast<double>(history_.queries) * 0x1p-40;
+  }
 
   /// The pinned tokens; the last one is released first.
   [[nodiscard]] std::vector<Position> pins() const {
@@ -365,6 +370,7 @@ class EvictionOracle {
     if (awaits_row_) ranked.record({});
     const std::vector<std::size_t> going = ranked.leaving(count);
     margin_ = ranked.margin_;
+    gap_ = ranked.gap_;
     for (auto index = going.rbegin(); index != going.rend(); ++index) erase(*index);
     return Status::ok;
   }
@@ -400,10 +406,11 @@ class EvictionOracle {
     // Tokens are in order of position, so a stable sort lets the older of two equals go first.
     std::stable_sort(order.begin(), order.end(),
                      [&](std::size_t a, std::size_t b) { return score[a] < score[b]; });
-    margin_ = std::numeric_limits<double>::infinity();
+    margin_ = gap_ = std::numeric_limits<double>::infinity();
     if (count < order.size()) {
       const double stays = score[order[count]];
-      margin_ = stays > 0 ? (stays - score[order[count - 1]]) / stays : 0;
+      gap_ = stays - score[order[count - 1]];
+      margin_ = stays > 0 ? gap_ / stays : 0;
     }
     order.resize(count);
   }
@@ -419,6 +426,7 @@ class EvictionOracle {
   Position newest_ = no_position;
   std::map<Position, double> pin_values_;
   double margin_ = std::numeric_limits<double>::infinity();
+  double gap_ = std::numeric_limits<double>::infinity();  ///< margin_, not relative
   bool awaits_row_ = false;
   bool generates_ = false;
 };

@@ -589,8 +589,8 @@ class CacheDuel {
     // A window's weights have 11 bits, so float and double may round one of them apart. See
     // tolerance() for those of quantised keys.
     constexpr double near_tie = Quantised<T> ? 0x1p-7 : 0x1p-9;
-    if (held != truth.kept() && held.size() == truth.kept().size() && truth.margin() < near_tie &&
-        shape().window(layer) == 0) {
+    if (held != truth.kept() && held.size() == truth.kept().size() &&
+        (truth.margin() < near_tie || truth.is_below_units()) && shape().window(layer) == 0) {
       over_ = true;
       return;
     }
