@@ -34,7 +34,8 @@ int main(int argc, char** argv) {
                   error.what());
       return 1;
     }
-    for (; operations * 10 >= part * wanted; ++part) {
+    if (operations * 10 >= part * wanted) {
+      part = operations * 10 / wanted + 1;
       std::printf("%s: %llu operations, seeds %llu to %llu\n", argv[0],
                   static_cast<unsigned long long>(operations),
                   static_cast<unsigned long long>(first), static_cast<unsigned long long>(seed));

@@ -35,7 +35,8 @@ std::vector<Position> kept(const Policy& policy) {
 }
 
 /// After a block: expects the pins of the oracle. Rounding may rank two tokens otherwise whose
-/// values are nearly equal. \return whether it did
+/// values are nearly equal: norms of rounded values, times the 16th root of attention. \return
+/// whether it did
 template <class Policy>
 bool pins_differ(const Policy& policy, const oracle::EvictionOracle& truth) {
   const HeadView head = view_of(policy);
