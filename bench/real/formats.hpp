@@ -13,6 +13,7 @@
 
 #include "morphkv/core/quantised.hpp"
 #include "morphkv/policy/recommended.hpp"
+#include "real/channel_keys.hpp"
 #include "real/contenders.hpp"
 
 namespace morphkv::real {
@@ -65,6 +66,25 @@ void add_format(const CacheShape& shape, const std::vector<std::size_t>& slots,
   }
 }
 
+/// A full cache and the recommended policy with keys in 8 bits and a scale per channel. Without the
+/// bytes of such a cache, which the library does not have: in the time of 16 bits it says what the
+/// format loses.
+inline void add_channel_keys(const CacheShape& shape, const std::vector<std::size_t>& slots,
+                             std::vector<Contender>& out) {
+  const auto add = [&]<class Cache>(std::string name, std::size_t count, auto options_at) {
+    out.push_back({std::move(name), count, count, 0, [shape, options_at](std::size_t tokens) {
+                     return comparison::make_any_cache<Cache>(shape, options_at(tokens));
+                   }});
+  };
+  add.operator()<ChannelKeys<Full>>("full_channel_keys", 0, [](std::size_t tokens) {
+    return Full::Options{.max_tokens = tokens};
+  });
+  for (const std::size_t count : slots) {
+    add.operator()<ChannelKeys<DecayedMax>>("recommended_channel_keys_same_slots", count,
+                                            [count](std::size_t) { return recommended(count); });
+  }
+}
+
 /// The recommended policy with `eighths` of its slots in T and the others in Cold.
 template <class T, class Cold, std::size_t eighths>
 class TieredRecommended : public KVCache<T, DecayedMax, TieredStorage<T, Cold>> {
@@ -99,6 +119,7 @@ void add_tiers(const CacheShape& shape, const std::vector<std::size_t>& slots,
   detail::add_format<Q8_0>(shape, slots, result);
   detail::add_format<Q4_0>(shape, slots, result);
   detail::add_format<E4M3>(shape, slots, result);  // its scales are 1: nothing is calibrated
+  detail::add_channel_keys(shape, slots, result);
   using Half = comparison::Stored;
   detail::add_tiers<Half, Q8_0, 4>(shape, slots, result);
   detail::add_tiers<Half, Q4_0, 1>(shape, slots, result);
