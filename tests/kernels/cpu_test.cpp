@@ -5,6 +5,9 @@
 
 #include <gtest/gtest.h>
 
+#include <iterator>
+#include <string>
+
 #include "morphkv/kernels/dispatch.hpp"
 
 namespace morphkv::testing::cpu_test { namespace {
@@ -56,6 +59,54 @@ TEST(Cpu, TheOperatingSystemMustSaveTheRegisters) {
     EXPECT_EQ(best_isa_of(without(&X86Features::xcr0, bit)), Isa::avx2) << bit;
   }
 }
+
+TEST(Cpu, RunsNoVersionOfAnotherKind) {
+  using kernels::can_run;
+  constexpr Isa all[] = {Isa::portable, Isa::neon,   Isa::neon_dotprod,
+                         Isa::avx2,     Isa::avx512, Isa::avx512_bf16};
+  const auto versions_of = [&](Isa best) {
+    std::string names;
+    for (const Isa isa : all) {
+      if (can_run(best, isa)) names += std::string(to_string(isa)) + ' ';
+    }
+    return names;
+  };
+  EXPECT_EQ(versions_of(Isa::portable), "portable ");
+  EXPECT_EQ(versions_of(Isa::neon), "portable neon ");
+  EXPECT_EQ(versions_of(Isa::neon_dotprod), "portable neon neon_dotprod ");
+  EXPECT_EQ(versions_of(Isa::avx2), "portable avx2 ");
+  EXPECT_EQ(versions_of(Isa::avx512), "portable avx2 avx512 ");
+  EXPECT_EQ(versions_of(Isa::avx512_bf16), "portable avx2 avx512 avx512_bf16 ");
+  EXPECT_EQ(to_string(static_cast<Isa>(std::size(all))), "unknown");
+}
+
+// A limit that this machine has is what runs, one above is all that the machine has, and one of
+// another kind of machine below is the portable version.
+TEST(Cpu, ALimitIsKept) {
+  const Isa best = kernels::best_isa();
+  for (const Isa limit :
+       {Isa::portable, Isa::neon, Isa::neon_dotprod, Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
+    const Isa below = kernels::can_run(best, limit) ? limit : Isa::portable;
+    EXPECT_EQ(kernels::limit_isa(limit), limit > best ? best : below) << to_string(limit);
+    EXPECT_EQ(kernels::active_isa(), limit > best ? best : below) << to_string(limit);
+  }
+  kernels::limit_isa(best);
+}
+
+#if defined(__aarch64__) && defined(__linux__)
+/// The register that names the instructions: Linux lets programs read it where it says so.
+TEST(Cpu, ThisMachineAgreesWithItsRegister) {
+  constexpr unsigned long registers_can_be_read = 1UL << 11U;
+  if ((getauxval(AT_HWCAP) & registers_can_be_read) == 0) GTEST_SKIP() << "no such register";
+  std::uint64_t instructions = 0;
+  asm("mrs %0, ID_AA64ISAR0_EL1" : "=r"(instructions));
+  const bool dot_products = (instructions >> 44U & 15U) != 0;
+  EXPECT_EQ(kernels::has_arm_dot_products(), dot_products);
+#if defined(MORPHKV_NEON_DOTPROD_FEATURES)
+  EXPECT_EQ(kernels::best_isa(), dot_products ? Isa::neon_dotprod : Isa::neon);
+#endif
+}
+#endif
 
 #if defined(__x86_64__) && defined(__GNUC__)
 /// What the compiler's own run-time library says of features that it knows by name.

@@ -160,8 +160,8 @@ struct Rows {
 };
 
 /// Vector kernels round a query, and the weights of a tile of 64 tokens times the scales of a block
-/// of their values, to integers of this magnitude.
-constexpr double most = 32767;
+/// of their values, to integers of this magnitude or a greater one.
+constexpr double most = 32639;
 constexpr std::size_t tile = 64;
 
 /// What the rounding of weights may change in number `d` of an output.

@@ -28,10 +28,9 @@ using Sizes = std::initializer_list<std::size_t>;
 
 /// The versions that this machine can run, the portable one first.
 inline std::vector<Isa> isas() {
-  const Isa best = kernels::best_isa();
-  std::vector<Isa> all = {Isa::portable};
-  for (const Isa isa : {Isa::neon, Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
-    if (isa == Isa::neon ? best == isa : isa <= best) all.push_back(isa);
+  std::vector<Isa> all;
+  for (int isa = 0; isa <= static_cast<int>(kernels::best_isa()); ++isa) {
+    if (kernels::can_run(kernels::best_isa(), Isa{isa})) all.push_back(Isa{isa});
   }
   return all;
 }

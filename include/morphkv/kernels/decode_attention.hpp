@@ -23,10 +23,21 @@
 #include "morphkv/kernels/isa/for_each.hpp"
 #define MORPHKV_LOOPS "morphkv/kernels/vector/quantised_attention.hpp"
 #include "morphkv/kernels/isa/for_each.hpp"
+#define MORPHKV_LOOPS "morphkv/kernels/vector/quantised_pairs.hpp"
+#include "morphkv/kernels/isa/for_each.hpp"
 #if defined(MORPHKV_KERNELS_X86) && !defined(MORPHKV_KERNELS_ELSEWHERE)
 #define MORPHKV_ISA avx512_bf16
 MORPHKV_TARGET_BEGIN(MORPHKV_AVX512_BF16_FEATURES)
 #include "morphkv/kernels/vector/quantised_attention.hpp"
+#include "morphkv/kernels/vector/quantised_pairs.hpp"
+MORPHKV_TARGET_END
+#undef MORPHKV_ISA
+#endif
+#if defined(MORPHKV_NEON_DOTPROD_FEATURES) && !defined(MORPHKV_KERNELS_ELSEWHERE)
+#define MORPHKV_ISA neon_dotprod
+MORPHKV_TARGET_BEGIN(MORPHKV_NEON_DOTPROD_FEATURES)
+#include "morphkv/kernels/vector/quantised_attention.hpp"
+#include "morphkv/kernels/vector/quantised_bytes.hpp"
 MORPHKV_TARGET_END
 #undef MORPHKV_ISA
 #endif

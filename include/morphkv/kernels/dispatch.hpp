@@ -19,7 +19,6 @@
 #ifndef MORPHKV_KERNELS_DISPATCH_HPP
 #define MORPHKV_KERNELS_DISPATCH_HPP
 
-#include <algorithm>
 #include <atomic>
 
 #include "morphkv/kernels/isa/cpu.hpp"
@@ -86,6 +85,25 @@
 #define MORPHKV_AVX512_FEATURES MORPHKV_AVX2_FEATURES ",avx512f,avx512bw,avx512dq,avx512vl"
 #define MORPHKV_AVX512_BF16_FEATURES MORPHKV_AVX512_FEATURES ",avx512vnni,avx512bf16"
 
+// Functions that use dot products inline those that do not, so they must have all features of the
+// unit. GCC's assembler knows the instructions from Armv8.2 on, and a unit's version has no macro:
+// GCC leaves dot products out where the unit is for a processor with later features, but without
+// them, as the A64FX.
+#if defined(MORPHKV_KERNELS_NEON)
+#if defined(__clang__)
+#define MORPHKV_NEON_DOTPROD_FEATURES "dotprod"
+#elif defined(__ARM_FEATURE_DOTPROD)
+#define MORPHKV_NEON_DOTPROD_FEATURES "+dotprod"
+#elif !defined(__ARM_FEATURE_FP16_SCALAR_ARITHMETIC) && !defined(__ARM_FEATURE_SVE) && \
+    !defined(__ARM_FEATURE_COMPLEX)
+#if defined(__ARM_FEATURE_CRYPTO)
+#define MORPHKV_NEON_DOTPROD_FEATURES "arch=armv8.2-a+dotprod+crypto"
+#else
+#define MORPHKV_NEON_DOTPROD_FEATURES "arch=armv8.2-a+dotprod"
+#endif
+#endif
+#endif
+
 /// The functions of a vocabulary of vectors: always inlined.
 #define MORPHKV_VECTOR_WORD MORPHKV_ALWAYS_INLINE inline
 
@@ -101,7 +119,10 @@ namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MOR
 
 /// The best version for this CPU and this compiler.
 [[nodiscard]] inline Isa best_isa() noexcept {
-#if defined(MORPHKV_KERNELS_NEON)
+#if defined(MORPHKV_NEON_DOTPROD_FEATURES)
+  static const Isa best = has_arm_dot_products() ? Isa::neon_dotprod : Isa::neon;
+  return best;
+#elif defined(MORPHKV_KERNELS_NEON)
   return Isa::neon;
 #elif defined(MORPHKV_KERNELS_X86)
   static const Isa best = best_isa_of(x86_features());  // CPUID takes long in a virtual machine
@@ -115,8 +136,8 @@ namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MOR
 /// on other threads are of one version or of the other. \return what is in use from now on
 inline Isa limit_isa(Isa limit) noexcept {
   const Isa best = best_isa();
-  const Isa chosen =
-      limit == Isa::neon && best != Isa::neon ? Isa::portable : (std::min)(limit, best);
+  const Isa lower = can_run(best, limit) ? limit : Isa::portable;
+  const Isa chosen = limit > best ? best : lower;
   shared_by_builds::chosen_isa.store(static_cast<int>(chosen), std::memory_order_relaxed);
   return chosen;
 }
@@ -143,6 +164,16 @@ inline Isa limit_isa(Isa limit) noexcept {
       return avx2::__VA_ARGS__;        \
     default:                           \
       return portable::__VA_ARGS__;    \
+  }
+#elif defined(MORPHKV_NEON_DOTPROD_FEATURES)
+#define MORPHKV_DISPATCH(...)           \
+  switch (active_isa()) {               \
+    case Isa::neon_dotprod:             \
+      return neon_dotprod::__VA_ARGS__; \
+    case Isa::neon:                     \
+      return neon::__VA_ARGS__;         \
+    default:                            \
+      return portable::__VA_ARGS__;     \
   }
 #elif defined(MORPHKV_KERNELS_NEON)
 #define MORPHKV_DISPATCH(...)       \

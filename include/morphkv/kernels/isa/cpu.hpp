@@ -13,24 +13,35 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels {
 
-/// The versions of a kernel. On one CPU each can do all that those before it can; neon is alone
-/// with portable.
+/// The versions of a kernel. On one CPU each can do all that those before it can; those of Arm and
+/// of x86 are never on one CPU.
 enum class Isa {
-  portable,     ///< standard C++: the reference
-  neon,         ///< 64-bit Arm
-  avx2,         ///< AVX2, FMA, F16C, BMI, BMI2, LZCNT and POPCNT: x86-64-v3
-  avx512,       ///< and AVX-512 F, BW, DQ and VL: x86-64-v4
-  avx512_bf16,  ///< and dot products of bytes (VNNI) and of bfloat16
+  portable,      ///< standard C++: the reference
+  neon,          ///< 64-bit Arm
+  neon_dotprod,  ///< and dot products of bytes
+  avx2,          ///< AVX2, FMA, F16C, BMI, BMI2, LZCNT and POPCNT: x86-64-v3
+  avx512,        ///< and AVX-512 F, BW, DQ and VL: x86-64-v4
+  avx512_bf16,   ///< and dot products of bytes (VNNI) and of bfloat16
 };
+
+/// Whether a CPU whose best version is `best` can run `isa`.
+[[nodiscard]] constexpr bool can_run(Isa best, Isa isa) noexcept {
+  const bool other_cpu = isa == Isa::neon || isa == Isa::neon_dotprod;
+  return isa <= best && (best < Isa::avx2 || !other_cpu);
+}
 
 [[nodiscard]] constexpr std::string_view to_string(Isa isa) noexcept {
   constexpr std::string_view texts[] = {
       // in the order of Isa
-      "portable", "neon", "avx2", "avx512", "avx512_bf16",
+      "portable", "neon", "neon_dotprod", "avx2", "avx512", "avx512_bf16",
   };
   const auto index = static_cast<std::size_t>(isa);
   return index < std::size(texts) ? texts[index] : "unknown";
@@ -91,6 +102,25 @@ struct X86Features {
     cpu.xcr0 = std::uint64_t{edx} << 32U | eax;
   }
   return cpu;
+}
+#endif
+
+#if defined(__aarch64__)
+/// Whether this machine has dot products of bytes (FEAT_DotProd), as its operating system says, or
+/// else as the unit's compiler was told.
+[[nodiscard]] inline bool has_arm_dot_products() noexcept {
+#if defined(__linux__)
+  constexpr unsigned long asimddp = 1UL << 20U;
+  return (getauxval(AT_HWCAP) & asimddp) != 0;
+#elif defined(__APPLE__)
+  int has = 0;
+  std::size_t size = sizeof has;
+  return sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has != 0;
+#elif defined(__ARM_FEATURE_DOTPROD)
+  return true;
+#else
+  return false;
+#endif
 }
 #endif
 

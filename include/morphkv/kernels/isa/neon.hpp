@@ -175,6 +175,59 @@ MORPHKV_VECTOR_WORD HalfF64s to_f64(HalfU64s a) noexcept { return vcvtq_f64_u64(
 #include "morphkv/kernels/isa/vectors.hpp"
 #undef MORPHKV_ISA
 
+#ifdef MORPHKV_NEON_DOTPROD_FEATURES
+/// With dot products of bytes: what is not in it is that of NEON.
+MORPHKV_TARGET_BEGIN(MORPHKV_NEON_DOTPROD_FEATURES)
+namespace morphkv { inline namespace MORPHKV_ABI {
+namespace kernels::inline MORPHKV_BUILD::neon_dotprod {
+using namespace neon;
+
+using I8s = int8x16_t;
+
+/// sums + the products of each four bytes with number Four of the fours in `one`. Clang before 16
+/// declares vdotq_laneq_s32 only where all functions of a unit may use it.
+template <std::size_t Four>
+MORPHKV_VECTOR_WORD I32s add_dots(I32s sums, I8s fours, I8s one) noexcept {
+  asm("sdot %0.4s, %1.16b, %2.4b[%3]" : "+w"(sums) : "w"(fours), "w"(one), "i"(Four));
+  return sums;
+}
+
+/// 16-bit integers of magnitudes up to 32639 in the lower halves of lanes, as 256 * high + low.
+MORPHKV_VECTOR_WORD void split_integers(const U32s (&integers)[4], I8s& low, I8s& high) noexcept {
+  U16s words[4];
+  MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i) words[i] = reinterpret_cast<U16s>(integers[i]);
+  const U16s first = vuzp1q_u16(words[0], words[1]);
+  const U16s last = vuzp1q_u16(words[2], words[3]);
+  low = vuzp1q_s8(reinterpret_cast<I8s>(first), reinterpret_cast<I8s>(last));
+  high = vuzp2q_s8(reinterpret_cast<I8s>(first + 128), reinterpret_cast<I8s>(last + 128));
+}
+
+/// Four rows of bytes by numbers: lane j of out[i] is number 4 i + j of the four rows. A row has
+/// eight bytes or, with four vectors, sixteen.
+template <class Row, std::size_t Count>
+MORPHKV_VECTOR_WORD void zip_rows(const Row& row, I8s (&out)[Count]) noexcept {
+  static_assert(Count == 2 || Count == 4);
+  I8s rows[4];
+  MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i) {
+    const auto* from = static_cast<const std::int8_t*>(row(i));
+    rows[i] = Count == 4 ? vld1q_s8(from) : vcombine_s8(vld1_s8(from), vdup_n_s8(0));
+  }
+  const auto zip_pairs = [&](U16s ab, U16s cd, std::size_t i) noexcept {
+    out[i] = reinterpret_cast<I8s>(vzip1q_u16(ab, cd));
+    out[i + 1] = reinterpret_cast<I8s>(vzip2q_u16(ab, cd));
+  };
+  zip_pairs(reinterpret_cast<U16s>(vzip1q_s8(rows[0], rows[1])),
+            reinterpret_cast<U16s>(vzip1q_s8(rows[2], rows[3])), 0);
+  if constexpr (Count == 4) {
+    zip_pairs(reinterpret_cast<U16s>(vzip2q_s8(rows[0], rows[1])),
+              reinterpret_cast<U16s>(vzip2q_s8(rows[2], rows[3])), 2);
+  }
+}
+
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::neon_dotprod
+MORPHKV_TARGET_END
+#endif  // MORPHKV_NEON_DOTPROD_FEATURES
+
 #endif  // MORPHKV_KERNELS_NEON
 
 #endif  // MORPHKV_KERNELS_ISA_NEON_HPP
