@@ -301,5 +301,120 @@ TYPED_TEST(QuantisedTest, StepsAtTheirLimits) {
   }
 }
 
+/// A small attention whose inputs a test changes before it is computed.
+template <class T>
+struct Small {
+  static constexpr std::size_t group = 3;
+  static constexpr std::size_t dim = 64;
+  static constexpr float scale = 0x1p-20F;
+
+  std::size_t tokens = 37;
+  std::mt19937 engine{5};
+  Rows<T> keys{{.tokens = tokens}, dim, engine};
+  Rows<T> values{{.tokens = tokens}, dim, engine};
+  std::vector<float> query = std::vector<float>(group * dim, 0x1p18F);
+  std::vector<float> output = std::vector<float>(group * dim);
+  std::vector<float> log_sum_exp = std::vector<float>(group);
+
+  bool attend() {
+    std::vector<float> weights(group * tokens);
+    kernels::DecodeAttention<T> a;
+    a.query = query.data();
+    a.keys = keys.view;
+    a.values = values.view;
+    a.tokens = a.weight_stride = tokens;
+    a.group = group;
+    a.head_dim = dim;
+    a.logits.scale = scale;
+    a.weights = weights.data();
+    a.output = output.data();
+    a.log_sum_exp = log_sum_exp.data();
+    return kernels::decode_attention(a);
+  }
+  /// Gives all blocks of some rows a scale of 1, and all of their bytes one value.
+  static void fill(Rows<T>& rows, unsigned char byte) {
+    for (T& block : rows.memory) {
+      unsigned char bytes[sizeof block] = {0x00, 0x3c};
+      std::fill(bytes + 2, bytes + sizeof block, byte);
+      std::memcpy(static_cast<void*>(&block), bytes, sizeof block);
+    }
+  }
+};
+
+/// Both steps of four bits, and the byte, at their limits.
+constexpr unsigned char limits[] = {0x00, 0x01, 0x0f, 0x10, 0x7f, 0x80, 0x88, 0xf0, 0xff};
+
+// With one token the log-sum-exp is its logit. The integers of the query have low and high bytes of
+// either sign, at their limits and beside them.
+TYPED_TEST(QuantisedTest, QueriesOfAllBytesMeetKeysAtTheirLimits) {
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    for (const unsigned char byte : limits) {
+      for (const float first : {-32639.0F, -32512.0F, -257.0F, -256.0F, -129.0F, -128.0F, -1.0F,
+                                0.0F, 1.0F, 127.0F, 128.0F, 255.0F, 256.0F, 32511.0F, 32512.0F}) {
+        Small<TypeParam> small;
+        small.tokens = 1;
+        small.fill(small.keys, byte);
+        double exact = 0;
+        double error = 0;
+        for (std::size_t i = 0; i < small.query.size(); ++i) {
+          small.query[i] = i % 7 == 0 ? 32639.0F : first;
+        }
+        for (std::size_t d = 0; d < small.dim; ++d) {
+          exact += double{small.query[d]} * small.keys.number(0, d);
+          error += 0.5 * std::abs(small.keys.number(0, d));
+        }
+        ASSERT_TRUE(small.attend());
+        EXPECT_NEAR(small.log_sum_exp[0] / small.scale, exact, error + std::abs(exact) * 1e-6)
+            << int{byte} << ' ' << first;
+      }
+    }
+  }
+}
+
+// As above, with weights. An error of one byte of a weight would change an output by 1 / 255 of the
+// greatest weight times a step.
+TYPED_TEST(QuantisedTest, WeightsMeetValuesAtTheirLimits) {
+  for (const unsigned char byte : limits) {
+    Small<TypeParam> small;
+    small.fill(small.values, byte);
+    kernels::limit_isa(Isa::portable);
+    ASSERT_TRUE(small.attend());
+    const std::vector<float> expected = small.output;
+    double error = 0;
+    for (std::size_t t = 0; t < small.tokens; ++t) {
+      error += 0.5 / most * std::abs(small.values.number(t, 0));
+    }
+    for (const Isa isa : isas()) {
+      const OnIsa on(isa);
+      ASSERT_TRUE(small.attend());
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        EXPECT_NEAR(small.output[i], expected[i], error + 1e-4) << int{byte} << ' ' << i;
+      }
+    }
+  }
+}
+
+TYPED_TEST(QuantisedTest, WhatIsNotFiniteIsReported) {
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  for (const Isa isa : isas()) {
+    const OnIsa on(isa);
+    EXPECT_TRUE(Small<TypeParam>().attend());
+    for (const float bad : {nan, infinity, -infinity}) {
+      for (const std::size_t at : Sizes{0, 31, 64 + 5, 3 * 64 - 1}) {
+        Small<TypeParam> small;
+        small.query[at] = bad;
+        EXPECT_FALSE(small.attend()) << bad << " in the query at " << at;
+      }
+    }
+    for (const std::size_t token : Sizes{0, 3, 32, 36}) {
+      Small<TypeParam> small;
+      small.keys.memory[2 * token + 1].scale = static_cast<Eigen::half>(nan);
+      EXPECT_FALSE(small.attend()) << "NaN in the key of " << token;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace morphkv::testing::quantised_test

@@ -39,8 +39,12 @@
 #define MORPHKV_ABI v0_sse4
 #elif defined(__ARM_FEATURE_SVE)
 #define MORPHKV_ABI v0_sve
+#elif defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC) && defined(__ARM_FEATURE_DOTPROD)
+#define MORPHKV_ABI v0_fp16_dotprod
 #elif defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
 #define MORPHKV_ABI v0_fp16
+#elif defined(__ARM_FEATURE_DOTPROD)
+#define MORPHKV_ABI v0_dotprod
 #else
 #define MORPHKV_ABI v0
 #endif

@@ -8,6 +8,16 @@
 namespace morphkv { inline namespace MORPHKV_ABI {
 namespace kernels::inline MORPHKV_BUILD::MORPHKV_ISA {
 
+/// Where the bytes of a block begin in a row. Added to the addresses of rows, one number for many,
+/// it is part of an instruction that loads; the member of a block of each row would be two more.
+template <Quantised T>
+constexpr std::size_t steps_begin(std::size_t block) noexcept {
+  return block * sizeof(T) + sizeof(T::scale);
+}
+MORPHKV_VECTOR_WORD const void* byte_of(const void* row, std::size_t at) noexcept {
+  return static_cast<const std::byte*>(row) + at;
+}
+
 /// How the bytes of a block become operands of dot products: bytes that are the steps plus `bias`.
 template <Quantised T>
 struct BlockBytes;
@@ -15,8 +25,6 @@ template <>
 struct BlockBytes<Q8_0> {
   static constexpr std::size_t operands = 1;  ///< from one vector of bytes
   static constexpr std::size_t parts = 2;     ///< of sixteen bytes
-
-  static const std::int8_t* bytes(const Q8_0& block) noexcept { return block.steps; }
   MORPHKV_VECTOR_WORD static void split(I8s bytes, I8s (&out)[operands]) noexcept {
     out[0] = bytes;
   }
@@ -25,8 +33,6 @@ template <>
 struct BlockBytes<Q4_0> {
   static constexpr std::size_t operands = 2;  ///< sixteen numbers apart
   static constexpr std::size_t parts = 1;
-
-  static const std::uint8_t* bytes(const Q4_0& block) noexcept { return block.pairs; }
   MORPHKV_VECTOR_WORD static void split(I8s bytes, I8s (&out)[operands]) noexcept {
     using Unsigned [[gnu::vector_size(sizeof(I8s))]] = std::uint8_t;
     const auto pairs = reinterpret_cast<Unsigned>(bytes);
@@ -62,13 +68,11 @@ struct ByteDots {
                                            Sums (&products)[Heads][Vectors]) noexcept {
     using Bytes = BlockBytes<T>;
     MORPHKV_UNROLL for (std::size_t part = 0; part < Bytes::parts; ++part) {
+      const std::size_t at = steps_begin<T>(block) + 16 * part;
       I8s keys[Bytes::operands][Vectors][4];
       MORPHKV_UNROLL for (std::size_t v = 0; v < Vectors; ++v) {
-        const auto row = [&](std::size_t t) noexcept -> const void* {
-          return Bytes::bytes(rows[v * lanes + t][block]) + 16 * part;
-        };
         U32s fours[4];
-        transpose(row, fours);
+        transpose([&](std::size_t t) noexcept { return byte_of(rows[v * lanes + t], at); }, fours);
         MORPHKV_UNROLL for (std::size_t i = 0; i < 4; ++i) {
           I8s split[Bytes::operands];
           Bytes::split(reinterpret_cast<I8s>(fours[i]), split);
@@ -119,10 +123,10 @@ struct ByteDots {
   /// sixteen for few, so that the sums fill half of the registers.
   template <Quantised T, std::size_t Heads>
   struct Slice {
-    static constexpr std::size_t operands = BlockBytes<T>::operands;
-    static constexpr std::size_t bytes = Heads * operands <= 2 ? 16 : 8;
-    static constexpr std::size_t slices = 16 * BlockBytes<T>::parts / bytes;  ///< per block
-    static constexpr std::size_t vectors = operands * bytes / lanes;
+    using Bytes = BlockBytes<T>;
+    static constexpr std::size_t bytes = Heads * Bytes::operands <= 2 ? 16 : 8;
+    static constexpr std::size_t slices = 16 * Bytes::parts / bytes;  ///< per block
+    static constexpr std::size_t vectors = Bytes::operands * bytes / lanes;
     /// Whose sums are in registers at once.
     static constexpr std::size_t heads = tuning.registers / 4 / vectors;
     /// The first number of a vector, among those of the block.
@@ -135,35 +139,34 @@ struct ByteDots {
                                         const std::uint32_t (*weights)[Words], std::size_t tokens,
                                         std::size_t lines, ReadAhead<T>& ahead,
                                         Sums (&sums)[Some][vectors]) noexcept {
+      const std::size_t at = steps_begin<T>(block) + slice * bytes;
       for (std::size_t t = 0; t < tokens; t += value_step) {
         ahead.lines(lines);
-        [&]<std::size_t... Four>(std::index_sequence<Four...>) noexcept {
-          (add_four<Four>(rows + t + 4 * Four, block, slice, weights, t / 2, sums), ...);
-        }
-        (std::make_index_sequence<value_step / 4>());
+        add_fours(rows + t, at, weights, t / 2, sums, std::make_index_sequence<value_step / 4>());
       }
     }
 
    private:
-    /// sums += the values of four tokens, number Four of sixteen, times their weights.
+    /// sums += the values of tokens, four by four, times their weights.
+    template <std::size_t Some, std::size_t Words, std::size_t... Four>
+    MORPHKV_VECTOR_WORD static void add_fours(const T* const* rows, std::size_t at,
+                                              const std::uint32_t (*weights)[Words],
+                                              std::size_t word, Sums (&sums)[Some][vectors],
+                                              std::index_sequence<Four...>) noexcept {
+      (add_four<Four>(rows + 4 * Four, at, weights, word, sums), ...);
+    }
     template <std::size_t Four, std::size_t Some, std::size_t Words>
-    MORPHKV_VECTOR_WORD static void add_four(const T* const* rows, std::size_t block,
-                                             std::size_t slice,
-                                             const std::uint32_t (*weights)[Words], std::size_t at,
+    MORPHKV_VECTOR_WORD static void add_four(const T* const* rows, std::size_t at,
+                                             const std::uint32_t (*weights)[Words],
+                                             std::size_t word,
                                              Sums (&sums)[Some][vectors]) noexcept {
       constexpr std::size_t count = bytes / lanes;
       I8s fours[count];
-      zip_rows(
-          [&](std::size_t t) noexcept -> const void* {
-            return BlockBytes<T>::bytes(rows[t][block]) + slice * bytes;
-          },
-          fours);
-      I8s values[count][operands];
-      MORPHKV_UNROLL for (std::size_t i = 0; i < count; ++i) {
-        BlockBytes<T>::split(fours[i], values[i]);
-      }
+      zip_rows([&](std::size_t t) noexcept { return byte_of(rows[t], at); }, fours);
+      I8s values[count][Bytes::operands];
+      MORPHKV_UNROLL for (std::size_t i = 0; i < count; ++i) Bytes::split(fours[i], values[i]);
       MORPHKV_UNROLL for (std::size_t h = 0; h < Some; ++h) {
-        const Sixteen weight(weights[h] + at);
+        const Sixteen weight(weights[h] + word);
         MORPHKV_UNROLL for (std::size_t v = 0; v < vectors; ++v) {
           weight.add_products<Four>(values[v % count][v / count], sums[h][v]);
         }
@@ -190,7 +193,7 @@ struct ByteDots {
 /// See kernels::decode_attention.
 template <Scalar T>
 bool decode_attention(const DecodeAttention<T>& a) noexcept {
-  return neon::decode_attention(a);
+  return neon::decode_attention(a);  // the only set that this file is included for
 }
 template <Quantised T>
 bool decode_attention(const DecodeAttention<T>& a) noexcept {
