@@ -102,7 +102,7 @@ TEST(Cpu, ThisMachineAgreesWithItsRegister) {
   asm("mrs %0, ID_AA64ISAR0_EL1" : "=r"(instructions));
   const bool dot_products = (instructions >> 44U & 15U) != 0;
   EXPECT_EQ(kernels::has_arm_dot_products(), dot_products);
-#if defined(MORPHKV_NEON_DOTPROD_FEATURES)
+#if defined(MORPHKV_KERNELS_NEON)
   EXPECT_EQ(kernels::best_isa(), dot_products ? Isa::neon_dotprod : Isa::neon);
 #endif
 }

@@ -88,7 +88,7 @@
 // Functions that use dot products inline those that do not, so they must have all features of the
 // unit. GCC's assembler knows the instructions from Armv8.2 on, and a unit's version has no macro:
 // GCC leaves dot products out where the unit is for a processor with later features, but without
-// them, as the A64FX.
+// them, as the A64FX. There neon_dotprod is neon.
 #if defined(MORPHKV_KERNELS_NEON)
 #if defined(__clang__)
 #define MORPHKV_NEON_DOTPROD_FEATURES "dotprod"
@@ -119,11 +119,9 @@ namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MOR
 
 /// The best version for this CPU and this compiler.
 [[nodiscard]] inline Isa best_isa() noexcept {
-#if defined(MORPHKV_NEON_DOTPROD_FEATURES)
+#if defined(MORPHKV_KERNELS_NEON)
   static const Isa best = has_arm_dot_products() ? Isa::neon_dotprod : Isa::neon;
   return best;
-#elif defined(MORPHKV_KERNELS_NEON)
-  return Isa::neon;
 #elif defined(MORPHKV_KERNELS_X86)
   static const Isa best = best_isa_of(x86_features());  // CPUID takes long in a virtual machine
   return best;
@@ -165,7 +163,7 @@ inline Isa limit_isa(Isa limit) noexcept {
     default:                           \
       return portable::__VA_ARGS__;    \
   }
-#elif defined(MORPHKV_NEON_DOTPROD_FEATURES)
+#elif defined(MORPHKV_KERNELS_NEON)
 #define MORPHKV_DISPATCH(...)           \
   switch (active_isa()) {               \
     case Isa::neon_dotprod:             \
@@ -174,14 +172,6 @@ inline Isa limit_isa(Isa limit) noexcept {
       return neon::__VA_ARGS__;         \
     default:                            \
       return portable::__VA_ARGS__;     \
-  }
-#elif defined(MORPHKV_KERNELS_NEON)
-#define MORPHKV_DISPATCH(...)       \
-  switch (active_isa()) {           \
-    case Isa::neon:                 \
-      return neon::__VA_ARGS__;     \
-    default:                        \
-      return portable::__VA_ARGS__; \
   }
 #else
 #define MORPHKV_DISPATCH(...) return portable::__VA_ARGS__

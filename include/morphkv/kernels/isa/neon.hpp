@@ -226,6 +226,10 @@ MORPHKV_VECTOR_WORD void zip_rows(const Row& row, I8s (&out)[Count]) noexcept {
 
 }}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD::neon_dotprod
 MORPHKV_TARGET_END
+#else
+namespace morphkv { inline namespace MORPHKV_ABI { namespace kernels::inline MORPHKV_BUILD {
+namespace neon_dotprod = neon;
+}}}  // namespace morphkv::v0::kernels::MORPHKV_BUILD
 #endif  // MORPHKV_NEON_DOTPROD_FEATURES
 
 #endif  // MORPHKV_KERNELS_NEON

@@ -128,7 +128,7 @@ struct ByteDots {
     static constexpr std::size_t slices = 16 * Bytes::parts / bytes;  ///< per block
     static constexpr std::size_t vectors = Bytes::operands * bytes / lanes;
     /// Whose sums are in registers at once.
-    static constexpr std::size_t heads = (std::max)(std::size_t{1}, tuning.registers / 4 / vectors);
+    static constexpr std::size_t heads = tuning.registers / 4 / vectors;
     /// The first number of a vector, among those of the block.
     static constexpr std::size_t number(std::size_t slice, std::size_t v) {
       return slice * bytes + v % (bytes / lanes) * lanes + v / (bytes / lanes) * 16;
