@@ -19,6 +19,7 @@
 #include "kernels/arena.hpp"
 #include "kernels/decoding.hpp"
 #include "kernels/head_sizes.hpp"
+#include "kernels/limits.hpp"
 #include "kernels/machine.hpp"
 #include "kernels/page.hpp"
 #include "kernels/peers.hpp"

@@ -119,20 +119,24 @@ if(EXISTS /proc/cpuinfo
 endif()
 
 # The kernels are compiled once, for all of our programs. With a sanitizer they are optimised even in
-# debug builds, because the tests spend most of their time in them.
+# debug builds, because the tests spend most of their time in them. Three checks of every pointer would
+# take most of their compiling, and what goes wrong by such a pointer is an access that the address
+# sanitizer reports; its own checks are calls, which take half the compiling and a twentieth more of the
+# kernels' tests. The fuzzers look for their ways through other code, and what is undefined in a kernel is a
+# test's to find. (Options of the source come last, after the sanitizer's own.)
 target_link_libraries(${morphkv_used_kernels} PRIVATE morphkv_dev_options)
 if(MORPHKV_SANITIZE)
-  target_compile_options(${morphkv_used_kernels} PRIVATE -O1)
-endif()
-# Three checks of every pointer take 80 of 140 seconds of their compiling. What goes wrong by such a pointer is an
-# access that the address sanitizer reports.
-if(MORPHKV_SANITIZE STREQUAL "address")
-  target_compile_options(${morphkv_used_kernels} PRIVATE -fno-sanitize=null,object-size,pointer-overflow)
-endif()
-# The fuzzers look for their ways through other code, and what is undefined in a kernel is a test's to find:
-# without it the kernels compile in 100 instead of over 300 seconds.
-if(MORPHKV_SANITIZE STREQUAL "fuzzer")
-  target_compile_options(${morphkv_used_kernels} PRIVATE -fno-sanitize=undefined -fno-sanitize=fuzzer-no-link)
+  set(options -O1)
+  if(NOT MORPHKV_SANITIZE STREQUAL "thread")
+    list(APPEND options -mllvm -asan-instrumentation-with-call-threshold=0)
+  endif()
+  if(MORPHKV_SANITIZE STREQUAL "address")
+    list(APPEND options -fno-sanitize=null,object-size,pointer-overflow)
+  elseif(MORPHKV_SANITIZE STREQUAL "fuzzer")
+    list(APPEND options -fno-sanitize=undefined,fuzzer-no-link)
+  endif()
+  set_source_files_properties(${PROJECT_SOURCE_DIR}/cmake/separate_kernels.cpp
+                              PROPERTIES COMPILE_OPTIONS "${options}")
 endif()
 
 # Optional libraries of single programs: a text in the sources that use it, the target, its name.
@@ -204,12 +208,16 @@ endif()
 # All programs land in one folder: build/<preset>/bin.
 set(morphkv_program_dir ${PROJECT_BINARY_DIR}/bin)
 
-option(MORPHKV_UNITY "Compile the sources of a program of ours some at a time" ON)
+set(MORPHKV_UNITY
+    6
+    CACHE STRING "Sources of a program of ours that are compiled as one unit; 1: each alone")
 
-# morphkv_compile_together(<name>): six sources at a time are compiled as one unit, because they
-# instantiate the same templates. That halves the time of a full build.
+# morphkv_compile_together(<name>): MORPHKV_UNITY sources at a time are compiled as one unit, because they
+# instantiate the same templates. Six at a time take half as long as each alone, all at once a third.
 function(morphkv_compile_together name)
-  set_target_properties(${name} PROPERTIES UNITY_BUILD ${MORPHKV_UNITY} UNITY_BUILD_BATCH_SIZE 6)
+  if(MORPHKV_UNITY GREATER 1)
+    set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${MORPHKV_UNITY})
+  endif()
 endfunction()
 
 # morphkv_optimise_less(<name>): for programs that measure nothing, and whose compiling takes longer than

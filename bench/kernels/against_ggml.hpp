@@ -17,6 +17,7 @@
 
 #include "kernels/decoding.hpp"
 #include "kernels/ggml_peer.hpp"
+#include "kernels/limits.hpp"
 #include "kernels/machine.hpp"
 #include "kernels/report.hpp"
 #include "morphkv/attention/prefill.hpp"

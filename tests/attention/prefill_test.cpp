@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "morphkv/cache/kv_cache.hpp"
+#include "morphkv/kernels/convert.hpp"
 #include "morphkv/kernels/decode_attention.hpp"
 #include "morphkv/policy/decayed_max.hpp"
 
@@ -69,7 +70,8 @@ struct Problem {
     std::vector<T> all_keys, all_values;
     std::vector<std::size_t> columns;
     const auto take = [&](const auto* from, std::vector<T>& to) {
-      for (std::size_t d = 0; d < dim; ++d) to.push_back(static_cast<T>(from[d]));
+      to.resize(to.size() + dim);
+      kernels::convert(from, dim, to.data() + to.size() - dim);
     };
     for (std::size_t s = 0; s < positions.size(); ++s) {
       if (positions[s] == no_position) continue;
@@ -82,10 +84,8 @@ struct Problem {
       take(block_keys.data() + t * dim, all_keys);
       take(block_values.data() + t * dim, all_values);
     }
-    std::vector<float> numbers, weights(group * columns.size()), row(columns.size());
-    for (std::size_t i = 0; i < group * dim; ++i) {
-      numbers.push_back(static_cast<float>(queries[query * group * dim + i]));
-    }
+    std::vector<float> numbers(group * dim), weights(group * columns.size()), row(columns.size());
+    kernels::convert(queries.data() + query * group * dim, numbers.size(), numbers.data());
     Step result{std::vector<float>(positions.size() + tokens), std::vector<float>(group * dim),
                 std::vector<float>(group)};
     kernels::DecodeAttention<T> a;
