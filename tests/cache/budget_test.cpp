@@ -9,6 +9,8 @@
 #include <limits>
 #include <vector>
 
+#include "morphkv/eviction/scored_eviction.hpp"
+#include "morphkv/score/last_row.hpp"
 #include "oracle/attention_oracle.hpp"
 #include "oracle/budget_oracle.hpp"
 #include "oracle/scorings.hpp"
@@ -67,6 +69,21 @@ TEST(PerHeadBudget, TheResponseHasTheSameRoomInEveryHead) {
                                      Budget::per_head({8, 20}));
   EXPECT_EQ(cache.policy(0, 0).slots(), 32U);
   EXPECT_EQ(cache.policy(0, 1).slots(), 44U);
+}
+
+/// Heads are compared by them: weights, and where the rules pool them, averages of weights.
+TEST(CompetingScores, AreTheNumbersBehindTheScores) {
+  const auto scores = [](std::size_t kernel) {
+    const EvictionRules rules =
+        make_rules({.capacity = 5, .recent = 2, .sinks = 1, .pooling_kernel = kernel});
+    const ScoredEviction<LastRow> policy({rules, LastRow{}});
+    const std::vector<oracle::Row> rows(6, oracle::Row{0.25, 0.5, 0.25, 0.75, 0, 0});
+    BlockRows source(policy.positions(), 0, rows);
+    return policy.competing_scores(policy.score_block(0, source.view()));
+  };
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(scores(1), (std::vector<double>{infinity, 0.5, 0.25, 0.75}));
+  EXPECT_EQ(scores(3), (std::vector<double>{infinity, 1.0 / 3, 1.5 / 3, 1.0 / 3}));
 }
 
 TEST(AdaptiveCapacities, OfEqualScoresTheNewerTokenCountsThenTheLowerHead) {
@@ -259,6 +276,14 @@ TEST(AdaptiveBudget, AShortPromptIsUniform) {
   EXPECT_EQ(Script().prefill(cache, 24), Script().prefill(uniform, 24));
   EXPECT_EQ(Script().decode(cache, 30), Script().decode(uniform, 30));
   EXPECT_EQ(state_of(cache), state_of(uniform));
+}
+
+/// Of a prompt that fits nothing is divided, also where the newest token alone takes no part.
+TEST(AdaptiveBudget, APromptOfTheCapacityStays) {
+  const CacheShape shape{.layers = 1, .query_heads = 2, .kv_heads = 2, .head_dim = 4};
+  KVCache<float, StreamingLLM> cache(shape, {.capacity = 24, .sinks = 0}, Budget::adaptive(0));
+  (void)Script().prefill(cache, 24);
+  for (const std::size_t head : {0U, 1U}) EXPECT_EQ(cache.size(0, head), 24U);
 }
 
 TEST(AdaptiveBudget, ResetDividesAnew) {

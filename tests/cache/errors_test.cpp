@@ -326,6 +326,16 @@ TEST(CacheErrors, AStrideThatIsTooLong) {
   EXPECT_EQ(cache.observe(0, weights, 1), Status::ok);
 }
 
+/// The rows of one query head have no stride between them: any is long enough that holds a row.
+TEST(CacheErrors, AStrideOfOneQueryHead) {
+  KVCache<float, MorphKV> cache({.layers = 1, .head_dim = 4}, {.capacity = 16, .window = 4});
+  Script().append(cache);
+  const std::vector<float> weights(4, 0.125F);
+  EXPECT_EQ(cache.observe(0, weights, 0), Status::wrong_size);
+  EXPECT_EQ(cache.observe(0, Span{}, 1), Status::wrong_size);
+  EXPECT_EQ(cache.observe(0, weights, 1000), Status::ok);
+}
+
 TEST(CacheErrors, AnOutputThatIsOutOfStepIsUntouched) {
   KVCache<float, MorphKV> cache(shape, {.capacity = 16, .window = 4});
   const std::vector<float> query(16, 0.5F);

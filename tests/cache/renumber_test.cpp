@@ -11,6 +11,7 @@
 
 #include "oracle/rope_oracle.hpp"
 #include "support/contenders.hpp"
+#include "support/duel.hpp"
 #include "support/script.hpp"
 
 namespace morphkv::testing::renumber_test { namespace {
@@ -150,6 +151,21 @@ TEST(Renumber, OfSixteenBitsAndQuantised) {
   (void)Script().prefill(quantised, 60);
   EXPECT_EQ(quantised.renumber(), Status::ok);
   EXPECT_EQ(quantised.next_position(1), 20);
+}
+
+/// H2O may evict the newest token: its position stays the newest one, and the others lie before it.
+TEST(Renumber, OfAHeadThatHasEvictedItsNewestToken) {
+  H2O policy({.heavy = 2, .recent = 0, .sinks = 0});
+  for (Position position = 0; position < 3; ++position) {
+    ASSERT_EQ(policy.place(position).status, Status::ok);
+    std::vector<float> row{0.5F, 0.5F, 0.0F};
+    row.resize(policy.size());
+    ASSERT_EQ(policy.observe(row), Status::ok);
+  }
+  ASSERT_EQ(kept(policy), (std::vector<Position>{0, 1}));
+  policy.renumber(9);
+  EXPECT_EQ(kept(policy), (std::vector<Position>{7, 8}));
+  EXPECT_EQ(policy.newest(), 9);
 }
 
 TEST(Renumber, AnEmptyCacheAndOneOutOfStep) {

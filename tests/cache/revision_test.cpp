@@ -232,6 +232,28 @@ TYPED_TEST(RevisionTest, ResetEqualsFresh) {
   }
 }
 
+/// All that is saved, the number of tokens too.
+TEST(Rollback, LeavesNothingToBeSaved) {
+  const CacheShape shape{.layers = 2, .query_heads = 2, .kv_heads = 1, .head_dim = 4};
+  KVCache<float, MorphKV> cache(shape, {.capacity = 14, .window = 5, .history = 20});
+  const Script script;
+  const Script rejected(2);
+  const auto empty = cache.save();
+  (void)rejected.prefill(cache, 6);
+  (void)rejected.decode(cache, 6);
+  ASSERT_EQ(cache.rollback(12), Status::ok);
+  EXPECT_EQ(cache.save(), empty);
+  auto fresh = KVCache<float, MorphKV>(shape, cache.options());
+  for (auto* some : {&cache, &fresh}) {
+    (void)script.prefill(*some, 4);
+    (void)script.decode(*some, 3);
+  }
+  EXPECT_EQ(cache.save(), fresh.save()) << "what lay in slots that are in use again";
+  (void)rejected.decode(cache, 3);
+  ASSERT_EQ(cache.rollback(3), Status::ok);
+  EXPECT_EQ(cache.save(), fresh.save());
+}
+
 /// Two layers at different tokens: the drafts end at one token in all layers, or nothing changes.
 TEST(Rollback, LayersEndAtOneToken) {
   const CacheShape shape{.layers = 3, .query_heads = 2, .kv_heads = 1, .head_dim = 4};

@@ -151,6 +151,7 @@ TEST(SequencePool, SequencesTakePagesWhileTheyGrow) {
   EXPECT_EQ(pool.page_size(), page_size);
   const Pool::Id id = pool.create({.capacity = 18, .window = 4, .history = 4});
   EXPECT_EQ(pool[id].storage().max_pages(), 2U * 5);
+  for (const std::size_t layer : {0U, 1U}) EXPECT_EQ(pool[id].storage().slots(layer, 0), 5U * 4);
   const Script script;
   for (std::size_t tokens = 1; tokens <= 40; ++tokens) {
     (void)script.decode(pool[id], 1);
@@ -388,6 +389,31 @@ TEST(SequencePool, ABlockThatIsTakenBackInPartMayNeedOtherPages) {
     for_each_slot_of_block([&](const auto& page) { elsewhere += block.contains(page) ? 0U : 1U; });
   }
   EXPECT_GT(elsewhere, 0U);
+}
+
+/// The pages of a rollback in part: those of the tokens that go, and one for each that comes again.
+TEST(SequencePool, ABlockThatIsTakenBackInPartNeedsAPageForEachToken) {
+  const CacheShape one{.layers = 1, .head_dim = 8};
+  MorphKV::Options with_history = options;
+  with_history.history = 6;
+  using Floats = SequencePool<float, MorphKV>;
+  const Script script;
+  KVCache<float, MorphKV> alone(one, with_history);
+  (void)script.prefill(alone, 30);
+  (void)script.prefill(alone, 6);
+  const auto written =
+      std::ranges::count_if(alone.positions(0, 0), [](Position p) { return p >= 30; });
+  const std::size_t enough = static_cast<std::size_t>(written) + 4;  // of 20 that are shared
+  for (const std::size_t free : {enough - 1, enough}) {
+    std::vector<float> memory((20 + free) * Floats::page_elements(one, 1));
+    Floats pool(one, memory, 1);
+    const auto origin = pool.create(with_history);
+    (void)script.prefill(pool[origin], 30);
+    (void)script.prefill(pool[origin], 6);
+    const auto fork = pool.fork(origin);
+    ASSERT_EQ(pool.free_pages(), free);
+    EXPECT_EQ(pool[fork].rollback(2), free == enough ? Status::ok : Status::no_memory);
+  }
 }
 
 TEST(SequencePool, CallsBesideStepsNeedPagesToo) {

@@ -272,8 +272,14 @@ TEST(SharedBudget, CountsItsBytes) {
   const Cache cache(shape, options, budget);
   EXPECT_EQ(cache.memory().keys, shape.heads() * options.capacity * shape.head_dim * sizeof(float));
   EXPECT_EQ(cache.memory().values, cache.memory().keys);
-  EXPECT_GE(cache.memory().positions,
-            shape.heads() * 32 * (sizeof(Position) + sizeof(std::int32_t)));
+  // In pages of one row: a table entry per slot that a head may have, a free page per row.
+  std::size_t policies = 0;
+  for (std::size_t head = 0; head < shape.heads(); ++head) {
+    policies += cache.policy(head / 2, head % 2).memory().positions;
+  }
+  const std::size_t slots = cache.policy(0, 0).slots();
+  EXPECT_EQ(cache.memory().positions - policies,
+            shape.heads() * (slots + options.capacity) * sizeof(std::int32_t));
   const Cache paged(shape, recommended(1024), budget);  // in pages of 32 rows
   EXPECT_EQ(paged.memory().keys,
             shape.heads() * (1024 + 31) / 32 * 32 * shape.head_dim * sizeof(float));

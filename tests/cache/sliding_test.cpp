@@ -182,6 +182,15 @@ TEST(Sliding, AnEngineMayAttend) {
   ASSERT_EQ(state_of(cache), state_of(driven));
 }
 
+TEST(Sliding, TheNextSlotIsTheOneThatPlaceChooses) {
+  MorphKV policy({.capacity = 20});
+  policy.set_window(5);
+  for (Position position = 0; position < 23; ++position) {
+    const Slot next = policy.next_slot();
+    ASSERT_EQ(policy.place(position).slot, next) << position;
+  }
+}
+
 TEST(Sliding, LayersOfAPoolTakePagesForTheirWindows) {
   const MorphKV::Options options{.capacity = 20};
   using Pool = SequencePool<float, MorphKV>;

@@ -32,6 +32,14 @@ TEST(LowestValue, EqualsASearchOverAllHeads) {
   }
 }
 
+TEST(LowestValue, AHeadThatWasNeverSetIsNotTheWinnerOfOthers) {
+  LowestValue tree(8);
+  tree.set(0, 1);
+  tree.set(4, 5);
+  tree.set(0, LowestValue::none);
+  EXPECT_EQ(tree.head(), 4U);
+}
+
 /// Notes the slots that pass, in place of a storage.
 struct PassLog {
   struct Pass {

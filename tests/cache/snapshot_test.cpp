@@ -338,6 +338,10 @@ TEST(Snapshot, OfAnotherCacheIsRefusedByName) {
   model.sinks = nullptr;
   expect_refusal(model, 14, "sinks");
   model = shape;
+  const std::vector<float> slopes(shape.query_heads, 0.5F);
+  model.slopes = slopes.data();
+  expect_refusal(model, 14, "slopes");
+  model = shape;
   model.windows = nullptr;
   expect_refusal(model, 14, "window");
   KVCache<Eigen::half, MorphKV> half(shape, {.capacity = 14});

@@ -108,6 +108,14 @@ TEST(CacheStorage, AnyThatMeetsTheConceptServesACache) {
   EXPECT_EQ(cache.memory().values, 2U);
 }
 
+/// A head that has one slot more by rounding, and begins on a cache line of 16 floats.
+TEST(CacheStorage, SlotsThatCanBeDivided) {
+  EXPECT_EQ(Owned::divisible_slots({.head_dim = 1}, 10), 10U + 1 + 16);
+  EXPECT_EQ(Owned::divisible_slots({.head_dim = 5}, 10), 10U + 1 + 4);
+  EXPECT_EQ(Owned::divisible_slots({.head_dim = 8, .value_dim = 17}, 10), 10U + 1 + 2);
+  EXPECT_EQ(Owned::divisible_slots({.head_dim = 32}, 10), 10U + 1);
+}
+
 TEST(CacheStorage, AnAdaptiveBudgetNeedsOneThatDivides) {
   using Cache = KVCache<float, MorphKV, ReverseStorage>;
   expect_refused([&] { (void)Cache(shape, options, Budget::adaptive()); }, "budget = adaptive");

@@ -14,7 +14,10 @@
 #include <vector>
 
 #include "morphkv/eviction/rules.hpp"
+#include "morphkv/eviction/scored_eviction.hpp"
 #include "morphkv/policy/decayed_max.hpp"
+#include "morphkv/score/last_row.hpp"
+#include "morphkv/score/recurrent_score.hpp"
 #include "support/duel.hpp"
 
 namespace morphkv::testing::pins_test { namespace {
@@ -83,6 +86,32 @@ TEST(Pins, KeepATokenWithALargeValueAndItsNeighbours) {
   }
   const std::vector<Position> without = kept(after_prompt(norms, 0));
   EXPECT_FALSE(std::binary_search(without.begin(), without.end(), 12)) << "its score is 0";
+}
+
+/// TOVA's score, by which the last query alone ranks tokens, with pins; whose tokens are the
+/// policy's oldest 40. \return the one that is pinned where only the query `back` from the last
+/// one attends, to token 12
+template <class S>
+Position pinned_by_query(const S& score, std::size_t back) {
+  const EvictionRules rules =
+      make_rules({.capacity = 16, .recent = 4, .sinks = 0, .pins = 1, .pin_half_life = 8});
+  ScoredEviction<S> policy({rules, score});
+  std::vector<oracle::Row> rows(40, oracle::Row(40, 0.0));
+  rows[39 - back][12] = 0.5;
+  EXPECT_EQ(append_block(policy, 0, rows, std::vector<float>(40, 1.0F)), Status::ok);
+  const HeadView head = view_of(policy);
+  EXPECT_EQ(head.head->pins, 1U);
+  return head.positions[head.pins[0]];
+}
+
+/// Attention pins the token and its 12 neighbours. Of equal tokens the newest is pinned; those at
+/// the ends have less, since they have fewer neighbours.
+TEST(Pins, LookAtTheLastFourQueries) {
+  for (const std::size_t back : {0U, 1U, 2U, 3U, 4U, 5U, 20U}) {
+    const Position pinned = back < 4 ? 24 : 33;
+    EXPECT_EQ(pinned_by_query(LastRow{}, back), pinned) << back;
+    EXPECT_EQ(pinned_by_query(RecurrentScore<DecayedMaximum>{}, back), pinned) << back;
+  }
 }
 
 TEST(Pins, AreReleasedAndThenScoresDecide) {

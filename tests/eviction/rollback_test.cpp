@@ -179,5 +179,41 @@ TEST(RollbackOfTokens, ARefusedTokenIsNotRecorded) {
   EXPECT_TRUE(std::ranges::equal(policy.state_bytes(), expected.state_bytes()));
 }
 
+/// A block without tokens is a block: what came before it cannot be taken back.
+TEST(RollbackOfTokens, ABlockOfNoTokensEndsTheHistory) {
+  for (const std::size_t history : {0U, 3U}) {
+    MorphKV policy({.capacity = 12, .window = 4, .history = history});
+    for (Position position = 0; position < 20; ++position) {
+      ASSERT_EQ(policy.place(position).status, Status::ok);
+      ASSERT_EQ(policy.observe(std::vector<float>(policy.size(), 0.25F)), Status::ok);
+    }
+    const std::vector<Position> before = kept(policy);
+    ASSERT_EQ(append_block(policy, 20, {}), Status::ok);
+    EXPECT_EQ(kept(policy), before);
+    EXPECT_EQ(policy.newest(), 19);
+    EXPECT_EQ(policy.recorded(), 0U);
+  }
+}
+
+TEST(RollbackOfTokens, AnAssignedPolicyHasTheMemoryOfTheOther) {
+  MorphKV policy({.capacity = 12, .window = 4, .history = 2});
+  MorphKV other({.capacity = 30, .window = 4, .history = 20});
+  policy = other;
+  EXPECT_EQ(policy.memory(), other.memory());
+  ASSERT_EQ(append_block(policy, 0, std::vector<oracle::Row>(20)), Status::ok);
+  const std::size_t before = allocations.count;
+  (void)policy.rollback(1);
+  EXPECT_EQ(allocations.count.load(), before);
+}
+
+TEST(RollbackOfTokens, AHistoryCountsAllItsBytes) {
+  const auto uncounted = [](std::size_t history) {
+    const std::size_t before = allocations.live;
+    const MorphKV policy({.capacity = 12, .window = 4, .history = history});
+    return allocations.live - before - policy.memory().total();
+  };
+  EXPECT_EQ(uncounted(200), uncounted(8));
+}
+
 }  // namespace
 }  // namespace morphkv::testing::rollback_test

@@ -105,6 +105,9 @@ TEST(AlteredStates, NumbersAtTheirLimitsAreTaken) {
   EXPECT_TRUE(head.is_taken([](HeadState&) {}));
   EXPECT_TRUE(head.is_taken([](HeadState& s) { s.newest = max_position; }));
   EXPECT_TRUE(head.is_taken([](HeadState& s) { s.victim = s.size - 1; }));
+  const std::size_t next = head.state().arrived % (head.held_recent() + 1);
+  EXPECT_TRUE(head.is_taken(head.layout().arrivals + next * sizeof(Slot), no_slot))
+      << "the next token's entry is written before it is read";
 }
 
 TEST(AlteredStates, NumbersThatPointOutsideAreRefused) {

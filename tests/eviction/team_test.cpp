@@ -106,7 +106,7 @@ TYPED_TEST(TeamTest, AfterAPrompt) {
 }
 
 TYPED_TEST(TeamTest, OfSeveralThreads) {
-  for (const std::uint32_t threads : {2U, 5U}) {
+  for (const std::uint32_t threads : {2U, 9U}) {
     this->play({.capacity = 21, .window = 5, .sinks = 2, .max_tokens = 200}, 60, Weights::sparse,
                threads, 7);
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -225,6 +226,28 @@ TEST(Transfer, OfAnotherKindOfPolicyIsRefusedByName) {
   expect(tova, StreamingLLM({.capacity = 20}), "32-bit numbers of a score of the snapshot = 1");
   expect(MorphKV({.capacity = 16, .window = 4, .fusion = Fusion::sum}),
          MorphKV({.capacity = 16, .window = 4}), "32-bit numbers of a score of the snapshot = 1");
+}
+
+/// `arrived` of a head that has seen 50 tokens and held 5, and then has so many recent ones.
+std::uint32_t arrived_with(std::size_t recent) {
+  TOVA from({.capacity = 5, .recent = 1, .sinks = 0});
+  for (Position position = 0; position < 50; ++position) {
+    EXPECT_EQ(from.place(position).status, Status::ok);
+    EXPECT_EQ(from.observe(std::vector<float>(from.size(), 0.0F)), Status::ok);
+  }
+  ByteWriter out;
+  from.save(out);
+  TOVA to({.capacity = 20, .recent = recent, .sinks = 0});
+  ByteReader in(out.bytes());
+  EXPECT_EQ(to.restore(in).size(), 5U);
+  return view_of(to).head->arrived;
+}
+
+/// Beside the arriving token, recent - 1 are held.
+TEST(Transfer, TokensThatHaveComeAreForgottenWhereRecentOnesAreGone) {
+  EXPECT_EQ(arrived_with(1), 50U);
+  EXPECT_EQ(arrived_with(6), 50U);
+  EXPECT_EQ(arrived_with(7), 5U) << "as if no others had come";
 }
 
 /// A token that no distance has scored begins at 0 where a shorter one does, whatever lay there.

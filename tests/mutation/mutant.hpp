@@ -18,9 +18,11 @@ inline const int chosen = [] {
   return text == nullptr ? -1 : std::atoi(text);
 }();
 
-/// Which operators have run, while reached.cpp records them.
+/// Which operators have run, while reached.cpp records them; and of these, those whose operands
+/// have no other operator, such as the sum of two iterators.
 inline constexpr int most = 1 << 13;
 inline std::atomic<bool> reached[most];
+inline std::atomic<bool> impossible[most];
 
 /// op: < > L (<=) G (>=) = (==) ! (!=) + - * /
 template <char op>
@@ -54,11 +56,13 @@ struct Left {
   template <class B>
   constexpr auto with(const B& b) const {
     using Result = decltype(apply<from>(a, b));
-    if constexpr (Possible<to, A, B>) {
-      static_assert(number < most);
-      if (!std::is_constant_evaluated()) {
+    static_assert(number < most);
+    if (!std::is_constant_evaluated()) {
+      if constexpr (Possible<to, A, B>) {
         if (chosen == number) return static_cast<Result>(apply<to>(a, b));
         if (chosen < 0) reached[number].store(true, std::memory_order_relaxed);
+      } else {
+        impossible[number].store(true, std::memory_order_relaxed);
       }
     }
     return apply<from>(a, b);

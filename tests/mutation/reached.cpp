@@ -2,7 +2,7 @@
 //
 // Linked into a test program, writes to the file MORPHKV_MUTANTS_REACHED a line per test: its name,
 // its milliseconds, and the mutants whose operators it has run. The first line is of what runs
-// before the tests.
+// before the tests, the last one has the mutants that cannot be.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -21,13 +21,17 @@ class Recorder : public testing::EmptyTestEventListener {
 
  private:
   void OnTestProgramStart(const testing::UnitTest&) override { write("", "", 0); }
+  void OnTestProgramEnd(const testing::UnitTest&) override {
+    write("", "", 0, morphkv_mutation::impossible);
+  }
   void OnTestEnd(const testing::TestInfo& test) override {
     write(test.test_suite_name(), test.name(), static_cast<long>(test.result()->elapsed_time()));
   }
-  void write(const char* suite, const char* name, long milliseconds) {
+  void write(const char* suite, const char* name, long milliseconds,
+             std::atomic<bool>* mutants = morphkv_mutation::reached) {
     std::fprintf(file_, "%s.%s %ld", suite, name, milliseconds);
     for (int number = 0; number < morphkv_mutation::most; ++number) {
-      if (morphkv_mutation::reached[number].exchange(false)) std::fprintf(file_, " %d", number);
+      if (mutants[number].exchange(false)) std::fprintf(file_, " %d", number);
     }
     std::fputc('\n', file_);
   }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -60,6 +61,23 @@ TEST(DecayedMax, WithoutDecayTheGreatestWeightEverCounts) {
     const Position gone = step(p, {0.125F, 0.125F, 0.125F});
     EXPECT_EQ(gone, p > 2 ? p - 1 : no_position) << "0 and 1 were wanted more, once";
   }
+}
+
+/// Tokens of a second block, too, are scored by those alone that are farther than the distance:
+/// here no token has a score but the first 10, so that the oldest of the others go.
+TEST(DecayedMax, NeighboursScoreNoTokenOfALaterBlock) {
+  constexpr std::size_t held = 10;
+  DecayedMax policy({.capacity = 16, .recent = 4, .distance = 2, .sinks = 0});
+  ASSERT_EQ(append_block(policy, 0, std::vector<oracle::Row>(held)), Status::ok);
+  std::vector<oracle::Row> rows;
+  for (std::size_t token = held; token < held + 14; ++token) {
+    rows.emplace_back(token + 1, 0.0);
+    rows.back()[token] = rows.back()[token - 1] = 0.5;
+    std::fill_n(rows.back().begin(), held, 0.25);
+  }
+  ASSERT_EQ(append_block(policy, held, rows), Status::ok);
+  EXPECT_EQ(kept(policy),
+            (std::vector<Position>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 18, 19, 20, 21, 22, 23}));
 }
 
 TEST(DecayedMax, WeighsFourBytesASlot) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <functional>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "support/contenders.hpp"
@@ -59,6 +60,17 @@ TEST(Options, AreCheckedByName) {
   for (const BadOptions& bad : all) {
     SCOPED_TRACE(bad.named);
     expect_refused(bad.make, bad.named);
+  }
+}
+
+TEST(Options, OfMoreSlotsThanAHeadCanHaveSayHowManyThereMayBe) {
+  const std::string most = "at most " + std::to_string(max_head_slots - 64);
+  for (const char* name : {"spare_slots", "response_slots"}) {
+    DecayedMax::Options options{.capacity = 64};
+    (name[0] == 's' ? options.spare_slots : options.response_slots) = max_head_slots;
+    const std::string message = refusal(making<DecayedMax>(options));
+    EXPECT_NE(message.find(std::string(name) + " = 1073741824: must be " + most), std::string::npos)
+        << message;
   }
 }
 

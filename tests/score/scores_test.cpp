@@ -31,6 +31,12 @@ struct SquaredSum {
   }
 };
 
+TEST(NewestRow, IsTheLastOneOrTheFirst) {
+  EXPECT_EQ(newest_row(0), 0U);
+  EXPECT_EQ(newest_row(1), 0U);
+  EXPECT_EQ(newest_row(7), 6U);
+}
+
 template <class S>
 class RowForms : public ::testing::Test {};
 

@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -154,11 +156,10 @@ class Budget {
     }
   }
   const std::size_t best = std::min(entries.size(), scores.size() * distant);
-  std::nth_element(entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(best),
-                   entries.end(), [](const Entry& a, const Entry& b) {
-                     if (a.score != b.score) return a.score > b.score;
-                     return a.token != b.token ? a.token > b.token : a.head < b.head;
-                   });
+  // ~: of equal tokens, that of the lower head is the greater one.
+  std::ranges::nth_element(
+      entries, entries.begin() + static_cast<std::ptrdiff_t>(best), std::ranges::greater{},
+      [](const Entry& entry) { return std::tuple(entry.score, entry.token, ~entry.head); });
   std::vector<std::size_t> won(scores.size());
   for (std::size_t rank = 0; rank < best; ++rank) ++won[entries[rank].head];
   for (std::size_t& count : won) {

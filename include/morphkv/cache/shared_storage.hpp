@@ -94,7 +94,7 @@ class SharedStorage {
         std::copy_n(view[last], dim, view[slot]);
       };
       move_row(keys_.data(), row_.key);
-      if (row_.value > 0) move_row(values_.data(), row_.value);
+      move_row(values_.data(), row_.value);
     }
     if (last % page_rows_ == 0) free_[free_count_++] = table(from, last);
     if (new_slot % page_rows_ == 0) table(to, new_slot) = free_[--free_count_];

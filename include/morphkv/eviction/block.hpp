@@ -167,8 +167,9 @@ MORPHKV_HOST_DEVICE void commit_block(const Team& team, const EvictionRules& rul
     if (rules.pins > 0) to.pinned[word] = pinned;
   }
   hole = team.least(hole);  // and the words are written
-  const std::uint32_t live = outcome.size - (hole == no_slot ? 0 : 1);
-  const std::uint32_t recent = rules.held_recent() < live ? rules.held_recent() : live;
+  // Where there is a hole, more tokens than the recent ones are left.
+  const std::uint32_t recent =
+      rules.held_recent() < outcome.size ? rules.held_recent() : outcome.size;
   const std::uint32_t arrived = block.arrived + block.tokens;
   for (std::uint32_t back = 0; team.is_leader() && back < recent; ++back) {
     const std::uint32_t arrival = arrived - 1 - back;

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <span>
@@ -207,10 +208,10 @@ class EvictionHead {
     const Slot to = next_slot();
     if (!has_free_slot()) state().victim = to;
     if (to < hot) return {};
-    const std::uint32_t last_row = state().rows == 0 ? 0 : state().rows - 1;
-    const Slot from = plan_.score.with_row(view().scores, last_row, [&](const auto& row) {
-      return lowest_hot(plan_.rules, view(), state(), static_cast<std::uint32_t>(hot), row);
-    });
+    const Slot from =
+        plan_.score.with_row(view().scores, newest_row(state().rows), [&](const auto& row) {
+          return lowest_hot(plan_.rules, view(), state(), static_cast<std::uint32_t>(hot), row);
+        });
     exchange_tokens(plan_.rules, view(), from, to, state());
     return {from, to};
   }
@@ -318,13 +319,12 @@ class EvictionHead {
 
   /// The scores of a block's competing tokens, by position; infinity where one cannot be evicted.
   [[nodiscard]] std::vector<double> competing_scores(const BlockSelection& block) const {
-    std::vector<double> scores(block.values.size());
-    for (std::uint32_t rank = 0; rank < scores.size(); ++rank) {
-      const std::uint64_t value = block.values[rank];
-      scores[rank] =
-          is_permanent(block, block.order[rank]) ? std::numeric_limits<double>::infinity()
-          : plan_.rules.pooling_kernel > 1       ? from_double_key(value)
-                                                 : plan_.score.number(static_cast<Value>(value));
+    std::vector<double> scores;
+    for (const std::uint64_t value : block.values) {
+      scores.push_back(
+          is_permanent(block, block.order[scores.size()]) ? std::numeric_limits<double>::infinity()
+          : plan_.rules.pooling_kernel == 1 ? plan_.score.number(static_cast<Value>(value))
+                                            : from_double_key(value));
     }
     return scores;
   }
@@ -351,13 +351,12 @@ class EvictionHead {
   /// that has come. What is evicted does not depend on it, but for a score that reads positions
   /// (Random). It allocates. O(slots log slots). \pre newest >= 0, and the tokens fit below it
   void renumber(Position newest) {
-    std::vector<Slot> order;
-    for (Slot slot = 0; slot < size(); ++slot) {
-      if (view().positions[slot] != no_position) order.push_back(slot);
-    }
-    std::sort(order.begin(), order.end(),
-              [this](Slot a, Slot b) { return view().positions[a] > view().positions[b]; });
-    const bool holds_newest = !order.empty() && view().positions[order.front()] == state().newest;
+    const auto position_of = [this](Slot slot) { return view().positions[slot]; };
+    std::vector<Slot> order(size());
+    std::iota(order.begin(), order.end(), Slot{0});
+    std::erase_if(order, [&](Slot slot) { return position_of(slot) == no_position; });
+    std::ranges::sort(order, std::ranges::greater{}, position_of);
+    const bool holds_newest = !order.empty() && position_of(order.front()) == state().newest;
     Position next = holds_newest ? newest : newest - 1;
     for (const Slot slot : order) view().positions[slot] = next--;
     state().newest = newest;
@@ -451,8 +450,7 @@ class EvictionHead {
 
   /// The candidate with the lowest score. O(slots).
   [[nodiscard]] Slot lowest() const noexcept {
-    const std::uint32_t last_row = state().rows == 0 ? 0 : state().rows - 1;
-    return plan_.score.with_row(view().scores, last_row, [&](const auto& row) {
+    return plan_.score.with_row(view().scores, newest_row(state().rows), [&](const auto& row) {
       if constexpr (requires { row.lowest(Candidates{}); }) {
         return row.lowest(view().candidates(state().size));
       } else {
@@ -464,8 +462,7 @@ class EvictionHead {
   /// The score of a slot.
   [[nodiscard]] Value value(Slot slot) const noexcept {
     Value result{};
-    const std::uint32_t last_row = state().rows == 0 ? 0 : state().rows - 1;
-    (void)plan_.score.with_row(view().scores, last_row, [&](const auto& row) {
+    (void)plan_.score.with_row(view().scores, newest_row(state().rows), [&](const auto& row) {
       result = row.value(slot);
       return no_slot;
     });
@@ -553,8 +550,7 @@ class EvictionHead {
   /// The values of the competing tokens, pooled where the rules say so.
   void rank_values(BlockSelection& block) const {
     block.values.resize(block.competing);
-    const std::uint32_t last_row = block.rows == 0 ? 0 : block.rows - 1;
-    (void)plan_.score.with_row(column_view(block), last_row, [&](const auto& row) {
+    (void)plan_.score.with_row(column_view(block), newest_row(block.rows), [&](const auto& row) {
       for (std::uint32_t rank = 0; rank < block.competing; ++rank) {
         block.values[rank] = row.value(block.order[rank]);
       }
@@ -584,10 +580,12 @@ class EvictionHead {
       const bool stays = !cuts || rank >= block.competing || is_permanent(block, column);
       stays ? block.kept.push_back(column) : block.ranks.push_back(rank);
     }
-    const bool fits = !cuts || live <= capacity();
-    if (!fits && block.kept.size() > capacity()) return Status::nothing_to_evict;
-    if (cuts) pin_tokens(block, static_cast<std::uint32_t>(capacity() - block.kept.size()));
-    keep_best(block, fits ? block.ranks.size() : capacity() - block.kept.size());
+    if (cuts) {
+      if (block.kept.size() > capacity()) return Status::nothing_to_evict;
+      const std::size_t room = capacity() - block.kept.size();
+      pin_tokens(block, static_cast<std::uint32_t>(room));
+      keep_best(block, (std::min)(room, block.ranks.size()));
+    }
     std::sort(block.kept.begin(), block.kept.end());
     return Status::ok;
   }
@@ -595,7 +593,6 @@ class EvictionHead {
   /// Finds the tokens that are pinned. Those that compete get the highest value.
   void pin_tokens(BlockSelection& block, std::uint32_t room) const {
     const auto live = static_cast<std::uint32_t>(block.order.size());
-    constexpr std::uint64_t highest = (std::numeric_limits<Value>::max)();
     block.best.clear();  // ranks of the tokens that can be pinned
     for (std::uint32_t rank = 0; plan_.rules.pins > 0 && rank < live; ++rank) {
       if (!is_permanent(block, block.order[rank])) block.best.push_back(rank);
@@ -617,18 +614,15 @@ class EvictionHead {
           live, rank, [&](std::uint32_t r) { return norms[r]; },
           [&](std::uint32_t r) { return attention[r]; });
     }
-    const auto is_before = [&](std::uint32_t a, std::uint32_t b) {
-      return pin_values[a] != pin_values[b] ? pin_values[a] > pin_values[b] : a > b;
-    };
+    const auto key_of = [&](std::uint32_t rank) { return std::pair(pin_values[rank], rank); };
     const auto end = block.best.begin() + block.pins;
-    std::nth_element(block.best.begin(), end, block.best.end(), is_before);
-    std::sort(block.best.begin(), end, is_before);
+    std::ranges::nth_element(block.best, end, std::ranges::greater{}, key_of);
+    std::ranges::sort(block.best.begin(), end, std::ranges::greater{}, key_of);
     block.pin_ranks.assign(block.columns.size(), BlockOutcome::no_pin);
     for (std::uint32_t pin = 0; pin < block.pins; ++pin) {
       const std::uint32_t rank = block.best[pin];
       block.pin_ranks[block.order[rank]] = pin;
-      if (rank >= block.competing) continue;
-      block.values[rank] = plan_.rules.pooling_kernel > 1 ? ~std::uint64_t{0} : highest;
+      if (rank < block.competing) block.values[rank] = ~std::uint64_t{0};
     }
   }
 
@@ -653,8 +647,7 @@ class EvictionHead {
     const Position recent_from = block.competing < block.order.size()
                                      ? block.positions[block.order[block.competing]]
                                      : max_position + 1;
-    const std::uint32_t last_row = block.rows == 0 ? 0 : block.rows - 1;
-    (void)plan_.score.with_row(column_view(block), last_row, [&](const auto& row) {
+    (void)plan_.score.with_row(column_view(block), newest_row(block.rows), [&](const auto& row) {
       const auto rank = [&](std::uint32_t column) {
         return tier_rank(row, column, block.positions[column], recent_from,
                          is_permanent(block, column));

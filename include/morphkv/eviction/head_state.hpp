@@ -133,15 +133,17 @@ struct HeadView {
   return state.hole != no_slot ? state.hole : state.size;
 }
 
-/// Slots in use that are not protected, counted as far as `limit`. O(slots / 64).
+/// Slots in use that are not protected, counted as far as `limit`. O(slots / 64). \pre limit > 0
 [[nodiscard]] MORPHKV_HOST_DEVICE inline std::uint32_t count_candidates(
     const HeadView& view, std::uint32_t size, std::uint32_t limit) noexcept {
   std::uint32_t count = 0;
-  for (std::uint32_t slot = 0; slot < size && count < limit; slot += 64) {
+  for (std::uint32_t slot = 0; slot < size; slot += 64) {
     const std::uint32_t left = size - slot;
     std::uint64_t open = ~view.protection[slot / 64];
     if (left < 64) open &= (std::uint64_t{1} << left) - 1;
-    for (; open != 0 && count < limit; open &= open - 1) ++count;
+    for (; open != 0; open &= open - 1) {
+      if (++count == limit) return count;
+    }
   }
   return count;
 }
@@ -179,10 +181,9 @@ MORPHKV_HOST_DEVICE inline void release_pins(const EvictionRules& rules, const H
     const Slot slot = view.pins[state.pins - 1];
     set_bit(view.pinned, slot, false);
     const std::uint32_t recent = rules.held_recent();
+    const std::uint32_t first = state.arrived < recent ? 0 : state.arrived - recent;
     const bool is_recent =
-        recent > 0 && (state.arrived < recent ||
-                       view.positions[slot] >=
-                           view.positions[slot_of_arrival(rules, view, state.arrived - recent)]);
+        recent > 0 && view.positions[slot] >= view.positions[slot_of_arrival(rules, view, first)];
     if (!is_recent) set_bit(view.protection, slot, false);
   }
 }

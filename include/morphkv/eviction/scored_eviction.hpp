@@ -5,9 +5,9 @@
 #define MORPHKV_EVICTION_SCORED_EVICTION_HPP
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -99,7 +99,7 @@ class ScoredEviction : public EvictionHead<S> {
       selection.status = rows.fused(query, selection.block_rows.row(query));
     }
     if (selection.status == Status::ok) {
-      ComputedRows computed{&selection.block_rows, 0, rows.columns()};
+      ComputedRows computed{&selection.block_rows, rows.columns()};
       Head::score_block(first, computed.view(rows.tokens()), selection);
     }
     return selection;
@@ -152,7 +152,7 @@ class ScoredEviction : public EvictionHead<S> {
     steps_ = 0;
     head = *before_;
     if (block_ > 0) {
-      ComputedRows rows{&rows_, first_, this->size() + block_};
+      ComputedRows rows{&rows_, this->size() + block_};
       Head::score_block(block_begin_, rows.view(block_), work_.of);
       const Status status = Head::select(work_.of);
       MORPHKV_ASSERT(status == Status::ok);  // fewer tokens fit where more did
@@ -243,19 +243,16 @@ class ScoredEviction : public EvictionHead<S> {
     bool has_row = false;
   };
 
-  /// A block's rows, from rows that were computed before: a ring of all rows of `from` but the
-  /// last, first row `first`. The last row has the norms of the columns' values; each stands for a
-  /// value of one dimension.
+  /// A block's rows, from rows that were computed before: the first ones of `from`. Its last row
+  /// has the norms of the columns' values; each stands for a value of one dimension.
   struct ComputedRows {
     const RowMatrix<float>* from;
-    std::size_t first;
     std::size_t columns;
 
     [[nodiscard]] PromptRows view(std::size_t tokens) noexcept {
       const auto fused_row = [](void* self, std::size_t query, float* row) {
         const ComputedRows& rows = *static_cast<const ComputedRows*>(self);
-        const std::size_t index = (rows.first + query) % (rows.from->rows() - 1);
-        std::copy_n(rows.from->row(index), rows.columns, row);
+        std::copy_n(rows.from->row(query), rows.columns, row);
         return Status::ok;
       };
       const auto norm_of = [](void* self, std::size_t column, float* norm) {
@@ -329,11 +326,10 @@ class ScoredEviction : public EvictionHead<S> {
       for (std::size_t row = 0; row < block + norms; ++row) {
         floats.take_into(std::span(rows.row(row), columns));
       }
-      for (std::size_t column = 0; column < columns; ++column) {
-        const float norm = rows.row(block)[column];
-        check(norm >= 0 && norm <= (std::numeric_limits<float>::max)());
+      for (const float norm : std::span(rows.row(block), columns)) {
+        check(norm >= 0 && std::isfinite(norm));
       }
-      ComputedRows computed{&rows, 0, columns};
+      ComputedRows computed{&rows, columns};
       BlockSelection selection;
       head.score_block(begin, computed.view(block), selection);
       check(head.select(selection) == Status::ok);

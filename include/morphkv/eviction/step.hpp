@@ -149,8 +149,7 @@ MORPHKV_HOST_DEVICE void push_row(const Team& team, const Candidates& candidates
 template <class Team, Score S>
 MORPHKV_HOST_DEVICE Slot find_victim(const Team& team, const EvictionPlan<S>& plan,
                                      const HeadView& view, const HeadState& state) {
-  const std::uint32_t last_row = state.rows == 0 ? 0 : state.rows - 1;
-  return plan.score.with_row(view.scores, last_row, [&](const auto& row) {
+  return plan.score.with_row(view.scores, newest_row(state.rows), [&](const auto& row) {
     LowestSeen<typename std::remove_cvref_t<decltype(row)>::Value> seen;
     const Candidates candidates = view.candidates(state.size);
     const std::uint32_t end = team.end(state.size);

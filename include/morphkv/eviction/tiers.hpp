@@ -62,12 +62,9 @@ template <class Row>
 [[nodiscard]] Slot lowest_hot(const EvictionRules& rules, const HeadView& view,
                               const HeadState& state, std::uint32_t hot, const Row& row) noexcept {
   const std::uint32_t recent = rules.held_recent();
-  Position recent_from = state.newest + 1;
-  if (recent > 0) {
-    recent_from = state.arrived < recent
-                      ? 0
-                      : view.positions[slot_of_arrival(rules, view, state.arrived - recent)];
-  }
+  const std::uint32_t first = state.arrived < recent ? 0 : state.arrived - recent;
+  const Position recent_from =
+      recent == 0 ? state.newest + 1 : view.positions[slot_of_arrival(rules, view, first)];
   const auto rank = [&](Slot slot) {
     return tier_rank(row, slot, view.positions[slot], recent_from, test_bit(view.permanent, slot));
   };

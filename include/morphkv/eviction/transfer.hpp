@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -164,28 +165,23 @@ template <Score S>
   }
 
   std::vector<std::uint32_t> pin_ranks(before.size, BlockOutcome::no_pin);
-  std::uint32_t pins = 0;
-  if (rules.pins > 0) {
-    const auto room = limit - (std::min)(limit, static_cast<std::uint32_t>(kept.size()));
-    pins = (std::min)({before.pins, room, pins_left(rules, before.arrived - before.pinned_at)});
-    for (std::uint32_t pin = 0; pin < pins; ++pin) pin_ranks[from.pins[pin]] = pin;
-  }
+  const auto room = limit - (std::min)(limit, static_cast<std::uint32_t>(kept.size()));
+  const std::uint32_t pins =
+      (std::min)({before.pins, room, pins_left(rules, before.arrived - before.pinned_at)});
+  for (std::uint32_t pin = 0; pin < pins; ++pin) pin_ranks[from.pins[pin]] = pin;
 
   // As elsewhere, a token that has not attended scores by a row of zeros when others are ranked.
   if (live > limit) {
     EvictionHead<S> copy = from_head;
     const HeadView scored = view_of(copy);
     if (before.awaits_row != 0) skip_row(SequentialTeam{}, from_plan, scored, *scored.head);
-    const std::uint32_t rows = scored.head->rows;
-    (void)from_plan.score.with_row(scored.scores, rows == 0 ? 0 : rows - 1, [&](const auto& row) {
-      const auto goes_before = [&](Slot a, Slot b) {
-        const bool is_pinned = pin_ranks[a] != BlockOutcome::no_pin;
-        const bool other_is = pin_ranks[b] != BlockOutcome::no_pin;
-        if (is_pinned != other_is) return other_is;
-        if (row.value(a) != row.value(b)) return row.value(a) < row.value(b);
-        return from.positions[a] < from.positions[b];
+    const std::uint32_t newest = newest_row(scored.head->rows);
+    (void)from_plan.score.with_row(scored.scores, newest, [&](const auto& row) {
+      const auto key_of = [&](Slot slot) {
+        return std::tuple(pin_ranks[slot] != BlockOutcome::no_pin, row.value(slot),
+                          from.positions[slot]);
       };
-      std::nth_element(others.begin(), others.begin() + (live - limit), others.end(), goes_before);
+      std::ranges::nth_element(others, others.begin() + (live - limit), {}, key_of);
       return no_slot;
     });
     others.erase(others.begin(), others.begin() + (live - limit));

@@ -281,7 +281,7 @@ inline void RecentWindow::resume(const ScoreView& view, Slot slot, const RecentW
                                  const ScoreView& old, Slot source,
                                  std::uint32_t rows) const noexcept {
   float weight = 0;
-  (void)from.with_row(old, rows == 0 ? 0 : rows - 1, [&](const auto& row) {
+  (void)from.with_row(old, newest_row(rows), [&](const auto& row) {
     const std::uint32_t seen = rows < from.window ? rows : from.window;
     const double equal_rows = fusion == Fusion::max || seen == 0 ? 1 : seen;
     weight = static_cast<float>(from.number(row.value(source)) * 0x1p-24 / equal_rows);

@@ -127,6 +127,11 @@ concept Score =
     };
 // clang-format on
 
+/// The number of the newest of `rows` rows, by which with_row() reads scores; 0 if there is none.
+[[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t newest_row(std::uint32_t rows) noexcept {
+  return rows == 0 ? 0 : rows - 1;
+}
+
 /// Tokens between a token and the first query that scores it; 0 unless a score says otherwise.
 template <class S>
 [[nodiscard]] MORPHKV_HOST_DEVICE constexpr std::uint32_t distance_of(const S& score) noexcept {
