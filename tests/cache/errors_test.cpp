@@ -333,7 +333,7 @@ TEST(CacheErrors, AStrideOfOneQueryHead) {
   const std::vector<float> weights(4, 0.125F);
   EXPECT_EQ(cache.observe(0, weights, 0), Status::wrong_size);
   EXPECT_EQ(cache.observe(0, Span{}, 1), Status::wrong_size);
-  EXPECT_EQ(cache.observe(0, weights, 1000), Status::ok);
+  EXPECT_EQ(cache.observe(0, Span(weights).first(1), 1000), Status::ok);
 }
 
 TEST(CacheErrors, AnOutputThatIsOutOfStepIsUntouched) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <iterator>
 #include <span>
 #include <vector>
 
@@ -336,6 +337,10 @@ TEST(Snapshot, OfAnotherCacheIsRefusedByName) {
   expect_refusal(model, 14, "scale");
   model = shape;
   model.sinks = nullptr;
+  expect_refusal(model, 14, "sinks");
+  std::vector<float> other_sinks(std::begin(sinks), std::end(sinks));
+  other_sinks.back() = 0;
+  model.sinks = other_sinks.data();
   expect_refusal(model, 14, "sinks");
   model = shape;
   const std::vector<float> slopes(shape.query_heads, 0.5F);

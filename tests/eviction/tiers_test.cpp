@@ -200,6 +200,15 @@ TYPED_TEST(TiersTest, AProtectedPromptAndLongSequences) {
   }
 }
 
+/// Only H2O can be without recent tokens.
+using TiersOfH2O = TiersTest<H2OPlain>;
+TEST_F(TiersOfH2O, WithoutRecentTokens) {
+  const Setting setting{.capacity = 9, .window = 0, .sinks = 1};
+  for (const std::size_t hot : hot_sizes(setting)) {
+    for (const Weights kind : all_weights) play(setting, hot, {20, 3, 12}, 20, kind);
+  }
+}
+
 /// No oracle foretells its choices: what is evicted is what is evicted without tiers.
 TEST(TiersOfRandom, EvictsTheSame) {
   const Setting setting{.capacity = 20, .window = 5, .sinks = 2};

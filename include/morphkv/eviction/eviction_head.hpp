@@ -646,15 +646,14 @@ class EvictionHead {
     const std::size_t count = block.best.size() - (std::min)(block.best.size(), hot);
     const Position recent_from = block.competing < block.order.size()
                                      ? block.positions[block.order[block.competing]]
-                                     : max_position + 1;
+                                     : (std::numeric_limits<Position>::max)();
     (void)plan_.score.with_row(column_view(block), newest_row(block.rows), [&](const auto& row) {
       const auto rank = [&](std::uint32_t column) {
         return tier_rank(row, column, block.positions[column], recent_from,
                          is_permanent(block, column));
       };
-      std::nth_element(block.best.begin(), block.best.begin() + static_cast<std::ptrdiff_t>(count),
-                       block.best.end(),
-                       [&](std::uint32_t a, std::uint32_t b) { return rank(a) < rank(b); });
+      std::ranges::nth_element(block.best, block.best.begin() + static_cast<std::ptrdiff_t>(count),
+                               {}, rank);
       return no_slot;
     });
     block.best.resize(count);
