@@ -88,9 +88,8 @@ TEST(Pins, KeepATokenWithALargeValueAndItsNeighbours) {
   EXPECT_FALSE(std::binary_search(without.begin(), without.end(), 12)) << "its score is 0";
 }
 
-/// TOVA's score, by which the last query alone ranks tokens, with pins; whose tokens are the
-/// policy's oldest 40. \return the one that is pinned where only the query `back` from the last
-/// one attends, to token 12
+/// The one token that a block of 40 pins, whose only attention is that of the query `back` before
+/// the last one to token 12.
 template <class S>
 Position pinned_by_query(const S& score, std::size_t back) {
   const EvictionRules rules =
