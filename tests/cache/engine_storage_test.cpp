@@ -239,6 +239,9 @@ TEST(EngineStorage, NumbersOfTheMemoryAreChecked) {
         (void)Storage(shape, two, 40, MemoryStrides{23, 72, 0});
       },
       "stride of a head = 23");
+  const CacheShape one_head{.layers = 2, .head_dim = 24};
+  const Storage storage(one_head, two, 40, MemoryStrides{0, 24, 0});  // which has no stride
+  EXPECT_EQ(storage.slots(0, 0), 40U);
   expect_refused(
       [&] {
         (void)Storage(shape, two, PageTable{{}, 16}, MemoryStrides{24, 72, 23});

@@ -313,6 +313,19 @@ TEST(CacheErrors, ThereIsNoSuchLayerHeadOrSlot) {
   EXPECT_EQ(state_of(cache), state_of(before));
 }
 
+/// A model that has overflowed is reported before tokens that do not fit, whichever head it is.
+TEST(CacheErrors, ABadRowComesBeforeABlockThatIsTooLong) {
+  KVCache<float, Full> cache(shape, {.max_tokens = 4});
+  Tokens block = Script().at(shape, 0, 0, 5);
+  std::vector<float> outputs(block.queries.size());
+  const auto prefill = [&] {
+    return cache.prefill(0, block.queries, block.keys, block.values, std::span(outputs));
+  };
+  EXPECT_EQ(prefill(), Status::full);
+  block.queries.back() = nan;
+  EXPECT_EQ(prefill(), Status::bad_row);
+}
+
 TEST(CacheErrors, AStrideThatIsTooLong) {
   KVCache<float, MorphKV> cache(shape, {.capacity = 16, .window = 4});
   Script().append(cache);

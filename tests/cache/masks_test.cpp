@@ -353,6 +353,19 @@ TEST(Tree, WrongOnesAreRefused) {
   EXPECT_EQ(cache.attend_tree<float>(0, {}, {}, {}, {}, {}), Status::ok);
 }
 
+TEST(Tree, AQueryThatIsNaNIsABadRow) {
+  KVCache<float, MorphKV> cache(shape, {.capacity = 32, .window = 8});
+  const Parents parents = {no_parent, 0, 0};
+  std::vector<float> outputs(3 * shape.output_width());
+  for (const std::size_t at : {std::size_t{0}, shape.query_width() - 1}) {  // first and last head
+    Tokens block = Script().at(shape, 0, 0, 3);
+    block.queries[at] = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_EQ(cache.attend_tree<float>(0, block.queries, block.keys, block.values, parents,
+                                       std::span<float>(outputs)),
+              Status::bad_row);
+  }
+}
+
 /// \param outputs of the queries of `token`, over what the layer holds
 template <class Cache>
 void expect_read(const Cache& cache, std::size_t layer, const Tokens& token,

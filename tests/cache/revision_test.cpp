@@ -252,6 +252,11 @@ TEST(Rollback, LeavesNothingToBeSaved) {
   (void)rejected.decode(cache, 3);
   ASSERT_EQ(cache.rollback(3), Status::ok);
   EXPECT_EQ(cache.save(), fresh.save());
+  (void)rejected.decode(cache, 40);
+  cache.reset();
+  fresh.reset();
+  for (auto* some : {&cache, &fresh}) (void)script.decode(*some, 3);
+  EXPECT_EQ(cache.save(), fresh.save());
 }
 
 /// Two layers at different tokens: the drafts end at one token in all layers, or nothing changes.

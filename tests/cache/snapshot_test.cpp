@@ -346,6 +346,11 @@ TEST(Snapshot, OfAnotherCacheIsRefusedByName) {
   const std::vector<float> slopes(shape.query_heads, 0.5F);
   model.slopes = slopes.data();
   expect_refusal(model, 14, "slopes");
+  const KVCache<float, MorphKV> sloping(model, {.capacity = 14});
+  const std::vector<float> others(shape.query_heads, 0.25F);
+  model.slopes = others.data();
+  KVCache<float, MorphKV> steeper(model, {.capacity = 14});
+  expect_unchanged(steeper, sloping.save(), "slopes");
   model = shape;
   model.windows = nullptr;
   expect_refusal(model, 14, "window");

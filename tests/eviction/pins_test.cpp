@@ -13,6 +13,7 @@
 #include <limits>
 #include <vector>
 
+#include "morphkv/core/prompt_rows.hpp"
 #include "morphkv/eviction/rules.hpp"
 #include "morphkv/eviction/scored_eviction.hpp"
 #include "morphkv/policy/decayed_max.hpp"
@@ -111,6 +112,22 @@ TEST(Pins, LookAtTheLastFourQueries) {
     EXPECT_EQ(pinned_by_query(LastRow{}, back), pinned) << back;
     EXPECT_EQ(pinned_by_query(RecurrentScore<DecayedMaximum>{}, back), pinned) << back;
   }
+}
+
+/// For a caller that has no values they are all alike.
+TEST(Pins, WithoutValuesAreThoseOfAttention) {
+  DecayedMax policy({.capacity = 16, .recent = 4, .sinks = 0, .pins = 1});
+  const PromptRows rows(40, 40, nullptr, [](void*, std::size_t, float* row) {
+    std::fill_n(row, 40, 0.0F);
+    row[12] = 0.5F;
+    return Status::ok;
+  });
+  auto selection = policy.score_block(0, rows);
+  ASSERT_EQ(policy.select(selection), Status::ok);
+  policy.commit(selection);
+  const HeadView head = view_of(policy);
+  ASSERT_EQ(head.head->pins, 1U);
+  EXPECT_EQ(head.positions[head.pins[0]], 24);
 }
 
 TEST(Pins, AreReleasedAndThenScoresDecide) {

@@ -164,5 +164,26 @@ TEST(AlteredStates, SlotsOfRecentTokensThatAreGoneAreRefused) {
   }
 }
 
+/// A slot that is given away: the last token moves there, and no other one changes. Here the slots
+/// of the recent tokens end where the positions begin.
+TEST(ReleasedSlot, TakesTheLastTokenAlone) {
+  DecayedMax head({.capacity = 20, .recent = 16, .sinks = 0, .spare_slots = 4});
+  const HeadLayout layout = layout_of(head.plan());
+  ASSERT_EQ(layout.arrivals + layout.arrivals_size * sizeof(Slot), layout.positions);
+  for (Position position = 19; position < 39; ++position) {
+    ASSERT_EQ(head.place(position).status, Status::ok);
+    std::vector<float> row(head.size());
+    row[0] = 0.5F;
+    ASSERT_EQ(head.observe(row), Status::ok);
+  }
+  std::vector<Position> expected(head.positions().begin(), head.positions().end());
+  EXPECT_EQ(expected[0], 19) << "the number of the last slot";
+  ASSERT_EQ(head.find_cheapest().slot, 1U);
+  EXPECT_EQ(head.release_slot(1), 19U);
+  expected[1] = expected.back();
+  expected.pop_back();
+  EXPECT_TRUE(std::ranges::equal(head.positions(), expected));
+}
+
 }  // namespace
 }  // namespace morphkv::testing::state_test

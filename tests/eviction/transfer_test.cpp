@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <vector>
@@ -248,6 +249,58 @@ TEST(Transfer, TokensThatHaveComeAreForgottenWhereRecentOnesAreGone) {
   EXPECT_EQ(arrived_with(1), 50U);
   EXPECT_EQ(arrived_with(6), 50U);
   EXPECT_EQ(arrived_with(7), 5U) << "as if no others had come";
+}
+
+std::vector<std::byte> saved(const auto& policy) {
+  ByteWriter out;
+  policy.save(out);
+  return {out.bytes().begin(), out.bytes().end()};
+}
+
+/// Sinks that the new options would not have stay, and leave less room for pins than those ask for.
+TEST(Transfer, PinsHaveTheRoomThatProtectedTokensLeave) {
+  DecayedMax from({.capacity = 20, .recent = 4, .sinks = 4, .pins = 12});
+  ASSERT_EQ(append_block(from, 0, std::vector<oracle::Row>(40)), Status::ok);
+  ASSERT_EQ(view_of(from).head->pins, 12U);
+  DecayedMax to({.capacity = 12, .recent = 4, .sinks = 0, .pins = 8});
+  const std::vector<std::byte> bytes = saved(from);
+  ByteReader in(bytes);
+  EXPECT_EQ(to.restore(in).size(), 12U);
+  EXPECT_EQ(view_of(to).head->pins, 4U);
+}
+
+/// As if no other tokens had come than those held, and the pins were given as long ago as they
+/// were.
+TEST(Transfer, PinsKeepTheirAgeWhereRecentTokensAreGone) {
+  DecayedMax from({.capacity = 12, .recent = 2, .sinks = 0, .pins = 8});
+  ASSERT_EQ(append_block(from, 0, std::vector<oracle::Row>(40)), Status::ok);
+  for (Position position = 40; position < 43; ++position) {
+    ASSERT_EQ(from.place(position).status, Status::ok);
+    ASSERT_EQ(from.observe(std::vector<float>(from.size(), 0.0F)), Status::ok);
+  }
+  DecayedMax to({.capacity = 40, .recent = 16, .sinks = 0, .pins = 8});
+  const std::vector<std::byte> bytes = saved(from);
+  ByteReader in(bytes);
+  ASSERT_EQ(to.restore(in).size(), 12U);
+  EXPECT_EQ(view_of(to).head->arrived, 12U);
+  EXPECT_EQ(view_of(to).head->pinned_at, 12U - 3);
+}
+
+TEST(Transfer, ADistanceIsBelowTheRecentTokensOrZero) {
+  const DecayedMax::Options options{.capacity = 16, .recent = 5, .distance = 4};
+  std::vector<std::byte> bytes = saved(DecayedMax(options));
+  SavedPlan plan;
+  std::memcpy(&plan, bytes.data(), sizeof plan);
+  plan.distance = 5;
+  std::memcpy(bytes.data(), &plan, sizeof plan);
+  DecayedMax decayed(options);
+  ByteReader in(bytes);
+  expect_refused([&] { (void)decayed.restore(in); }, "distance of the snapshot = 5");
+
+  bytes = saved(H2O({.heavy = 4, .recent = 0, .sinks = 0}));
+  H2O h2o({.heavy = 3, .recent = 0, .sinks = 0});
+  ByteReader without(bytes);
+  EXPECT_TRUE(h2o.restore(without).empty());
 }
 
 /// A token that no distance has scored begins at 0 where a shorter one does, whatever lay there.
