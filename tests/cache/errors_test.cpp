@@ -362,6 +362,21 @@ TEST(CacheErrors, AnOutputThatIsOutOfStepIsUntouched) {
   EXPECT_EQ(output, untouched);
 }
 
+/// The heads of one layer have attended when a layer that is out of step is asked to.
+TEST(CacheErrors, ALayerOutOfStepLeavesTheRowsOfAnother) {
+  KVCache<float, MorphKV> cache(shape, {.capacity = 16, .window = 4});
+  Script().append(cache);
+  const std::vector<float> query(16, 0.5F);
+  std::vector<float> output(16);
+  ASSERT_EQ(cache.attend(0, query, output), Status::ok);
+  for (const std::size_t head : {0U, 1U}) {
+    ASSERT_EQ(cache.attend_head(1, head, Span(query).first(8), std::span(output).first(8)),
+              Status::ok);
+  }
+  EXPECT_EQ(cache.attend(0, query, output), Status::out_of_step);
+  EXPECT_EQ(cache.observe_heads(1), Status::ok);
+}
+
 TEST(CacheErrors, HeadsThatDidNotAttendAreNotObserved) {
   KVCache<float, MorphKV> cache(shape, {.capacity = 16, .window = 4});
   (void)Script().decode(cache, 20);
