@@ -37,7 +37,8 @@ void play(FuzzBytes& bytes) {
   setting.group = bytes.below(2) == 0 ? GroupFusion::max : GroupFusion::mean;
   const std::size_t hot = 1 + bytes.below(setting.capacity - 1);
   TieredDuel<T, Cold, Contender> duel(shape, setting, hot, bytes.byte());
-  for (int call = 0; call < 40 && !bytes.empty() && !duel.over(); ++call) {
+  // Four times the largest capacity: the model of a long sequence takes seconds.
+  for (std::size_t tokens = 0; tokens < 240 && !bytes.empty() && !duel.over();) {
     const std::size_t code = bytes.byte();
     if (code % 4 == 0) {
       ++operations;
@@ -47,6 +48,7 @@ void play(FuzzBytes& bytes) {
       ++operations;
       duel.step();
     }
+    tokens += 1 + code / 4;
   }
 }
 
