@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "accuracy/snapkv_recent.hpp"
@@ -55,6 +56,16 @@ std::vector<comparison::Contender> make_contenders() {
       recommended_shared_key, "Recommended, shared",
       "the same, but all heads and layers share one budget (SharedStorage)", {Knobs{}},
       comparison::untuned<DecayedMax>(recommended_key)));
+  const auto add_format = [&]<class Block>(std::string key, std::string name,
+                                           std::string description) {
+    contenders.push_back(contender<DecayedMax, KVCache<Block, DecayedMax>>(
+        std::move(key), std::move(name), std::move(description), {Knobs{}},
+        comparison::untuned<DecayedMax>(recommended_key)));
+  };
+  add_format.operator()<Q8_0>("recommended_q8_0", "Recommended, q8_0",
+                              "the same with keys and values in 8 bits, and more tokens");
+  add_format.operator()<Q4_0>("recommended_q4_0", "Recommended, q4_0",
+                              "the same with keys and values in 4 bits, and more tokens still");
   contenders.push_back(contender<MorphKV>(
       plain_key, "MorphKV as in the paper",
       "MorphKV with the whole window of attention rows, and no sinks", plain, plain_settings));
