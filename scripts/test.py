@@ -148,8 +148,8 @@ def main():
     if ctest_options[:1] in (["-h"], ["--help"]):
         parser.print_help()
         return 0
-    groups = {"quick": ["release"], "ci": [*DEFAULT, "fuzz"]}
-    chosen = [stage for name in named for stage in groups.get(name, [name])] or DEFAULT
+    several = {"quick": ["release"], "ci": [*DEFAULT, "fuzz"]}
+    chosen = [stage for name in named for stage in several.get(name, [name])] or DEFAULT
     for name in chosen:
         if name not in stages:
             parser.error(f"stage is '{name}'; it must be one of: quick ci {' '.join(stages)}")

@@ -229,6 +229,12 @@ TEST(Transfer, OfAnotherKindOfPolicyIsRefusedByName) {
          MorphKV({.capacity = 16, .window = 4}), "32-bit numbers of a score of the snapshot = 1");
 }
 
+std::vector<std::byte> saved(const auto& policy) {
+  ByteWriter out;
+  policy.save(out);
+  return {out.bytes().begin(), out.bytes().end()};
+}
+
 /// `arrived` of a head that has seen 50 tokens and held 5, and then has so many recent ones.
 std::uint32_t arrived_with(std::size_t recent) {
   TOVA from({.capacity = 5, .recent = 1, .sinks = 0});
@@ -236,10 +242,9 @@ std::uint32_t arrived_with(std::size_t recent) {
     EXPECT_EQ(from.place(position).status, Status::ok);
     EXPECT_EQ(from.observe(std::vector<float>(from.size(), 0.0F)), Status::ok);
   }
-  ByteWriter out;
-  from.save(out);
+  const std::vector<std::byte> bytes = saved(from);
   TOVA to({.capacity = 20, .recent = recent, .sinks = 0});
-  ByteReader in(out.bytes());
+  ByteReader in(bytes);
   EXPECT_EQ(to.restore(in).size(), 5U);
   return view_of(to).head->arrived;
 }
@@ -249,12 +254,6 @@ TEST(Transfer, TokensThatHaveComeAreForgottenWhereRecentOnesAreGone) {
   EXPECT_EQ(arrived_with(1), 50U);
   EXPECT_EQ(arrived_with(6), 50U);
   EXPECT_EQ(arrived_with(7), 5U) << "as if no others had come";
-}
-
-std::vector<std::byte> saved(const auto& policy) {
-  ByteWriter out;
-  policy.save(out);
-  return {out.bytes().begin(), out.bytes().end()};
 }
 
 /// Sinks that the new options would not have stay, and leave less room for pins than those ask for.
