@@ -55,9 +55,13 @@ class PageModel {
 
   /// How many owners every page has, by sequence, layer and place in the table.
   [[nodiscard]] std::map<std::pair<Id, std::size_t>, std::vector<std::size_t>> owners() const {
+    std::map<std::int64_t, std::size_t> count;
+    for (const auto& [key, table] : tables_) {
+      for (const std::int64_t page : table) ++count[page];
+    }
     std::map<std::pair<Id, std::size_t>, std::vector<std::size_t>> result;
     for (const auto& [key, table] : tables_) {
-      for (const std::int64_t page : table) result[key].push_back(owners(page));
+      for (const std::int64_t page : table) result[key].push_back(count[page]);
     }
     return result;
   }

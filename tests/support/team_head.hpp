@@ -8,8 +8,11 @@
 #include <barrier>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <span>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "morphkv/core/aligned_buffer.hpp"
@@ -49,12 +52,48 @@ class ThreadTeam {
   std::uint32_t rank_;
 };
 
+/// The threads of a team, which run one function after the other.
+class TeamThreads {
+ public:
+  explicit TeamThreads(std::uint32_t count) : memory_(count), gate_(count + 1) {
+    for (std::uint32_t rank = 0; rank < count; ++rank) {
+      threads_.emplace_back([this, rank] {
+        for (;;) {
+          gate_.arrive_and_wait();
+          if (!body_) return;
+          body_(ThreadTeam(memory_, rank));
+          gate_.arrive_and_wait();
+        }
+      });
+    }
+  }
+  TeamThreads(const TeamThreads&) = delete;
+  TeamThreads& operator=(const TeamThreads&) = delete;
+  ~TeamThreads() {
+    body_ = nullptr;
+    gate_.arrive_and_wait();
+  }
+
+  void run(std::function<void(const ThreadTeam&)> body) {
+    body_ = std::move(body);
+    gate_.arrive_and_wait();
+    gate_.arrive_and_wait();
+  }
+
+ private:
+  TeamMemory memory_;
+  std::barrier<> gate_;  ///< of the threads and their owner: open before and after a function
+  std::function<void(const ThreadTeam&)> body_;
+  std::vector<std::jthread> threads_;
+};
+
 /// A head whose steps run on a team. With 0 threads it is the caller that runs them.
 template <Score S>
 class TeamHead {
  public:
   TeamHead(const EvictionPlan<S>& plan, std::uint32_t threads)
-      : plan_(plan), layout_(layout_of(plan)), memory_(layout_.bytes), threads_(threads) {
+      : plan_(plan), layout_(layout_of(plan)), memory_(layout_.bytes) {
+    if (threads > 0) threads_ = std::make_unique<TeamThreads>(threads);
     *view().head = HeadState{.quota = plan.rules.quota()};
   }
 
@@ -95,32 +134,25 @@ class TeamHead {
  private:
   template <class Body>
   void run(const Body& body) {
-    if (threads_ == 0) {
+    if (!threads_) {
       HeadState state = *view().head;
       body(SequentialTeam{}, state);
       *view().head = state;
       return;
     }
-    TeamMemory memory(threads_);
-    std::vector<std::jthread> threads;
     HeadState result;
-    for (std::uint32_t rank = 0; rank < threads_; ++rank) {
-      threads.emplace_back([&, rank] {
-        const ThreadTeam team(memory, rank);
-        HeadState state = *view().head;
-        body(team, state);
-        team.sync();
-        if (team.is_leader()) result = state;
-      });
-    }
-    threads.clear();
+    threads_->run([&](const ThreadTeam& team) {
+      HeadState state = *view().head;
+      body(team, state);
+      if (team.is_leader()) result = state;
+    });
     *view().head = result;
   }
 
   EvictionPlan<S> plan_;
   HeadLayout layout_;
   AlignedBuffer<std::byte> memory_;
-  std::uint32_t threads_;
+  std::unique_ptr<TeamThreads> threads_;
 };
 
 }  // namespace morphkv::testing
