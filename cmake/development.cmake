@@ -36,9 +36,12 @@ else()
                          INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:--param=ggc-min-heapsize=1000000>)
 endif()
 
+# Without three checks of every pointer, which the fuzzers make: what goes wrong by such a pointer is an
+# access, which the address sanitizer reports. They take most of the kernels' compiling.
 if(MORPHKV_SANITIZE STREQUAL "address")
-  set(morphkv_sanitizer -fsanitize=address,undefined -fno-sanitize-recover=all
-                        -fno-omit-frame-pointer)
+  set(morphkv_sanitizer
+      -fsanitize=address,undefined -fno-sanitize=null,object-size,pointer-overflow
+      -fno-sanitize-recover=all -fno-omit-frame-pointer)
 elseif(MORPHKV_SANITIZE STREQUAL "fuzzer") # clang's; tests/fuzz
   set(morphkv_sanitizer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
                         -fno-omit-frame-pointer)
@@ -119,20 +122,17 @@ if(EXISTS /proc/cpuinfo
 endif()
 
 # The kernels are compiled once, for all of our programs. With a sanitizer they are optimised even in
-# debug builds, because the tests spend most of their time in them. Three checks of every pointer would
-# take most of their compiling, and what goes wrong by such a pointer is an access that the address
-# sanitizer reports; its own checks are calls, which take half the compiling and a twentieth more of the
-# kernels' tests. The fuzzers look for their ways through other code, and what is undefined in a kernel is a
-# test's to find. (Options of the source come last, after the sanitizer's own.)
+# debug builds, because the tests spend most of their time in them, and the address sanitizer's checks are
+# calls, which take half the compiling and a twentieth more of the kernels' tests. The fuzzers look for their
+# ways through other code, and what is undefined in a kernel is a test's to find. (Options of the source come
+# last, after the sanitizer's own.)
 target_link_libraries(${morphkv_used_kernels} PRIVATE morphkv_dev_options)
 if(MORPHKV_SANITIZE)
   set(options -O1)
   if(NOT MORPHKV_SANITIZE STREQUAL "thread")
     list(APPEND options -mllvm -asan-instrumentation-with-call-threshold=0)
   endif()
-  if(MORPHKV_SANITIZE STREQUAL "address")
-    list(APPEND options -fno-sanitize=null,object-size,pointer-overflow)
-  elseif(MORPHKV_SANITIZE STREQUAL "fuzzer")
+  if(MORPHKV_SANITIZE STREQUAL "fuzzer")
     list(APPEND options -fno-sanitize=undefined,fuzzer-no-link)
   endif()
   set_source_files_properties(${PROJECT_SOURCE_DIR}/cmake/separate_kernels.cpp
