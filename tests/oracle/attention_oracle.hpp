@@ -4,21 +4,14 @@
 #ifndef MORPHKV_TESTS_ORACLE_ATTENTION_ORACLE_HPP
 #define MORPHKV_TESTS_ORACLE_ATTENTION_ORACLE_HPP
 
-#include <algorithm>
-#include <cmath>
 #include <cstddef>
-#include <limits>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "morphkv/core/logits.hpp"
 #include "morphkv/core/types.hpp"
 
 namespace morphkv::oracle {
-
-// Rows are read by pointers: without optimisation, operators of std::vector take most of a test's
-// time.
 
 /// The keys and values of one KV head, every token that ever came, by position.
 struct Sequence {
@@ -28,98 +21,32 @@ struct Sequence {
 };
 
 /// softmax(logits), with minus infinity for what is not seen.
-inline std::vector<double> softmax(std::vector<double> logits) {
-  double highest = -std::numeric_limits<double>::infinity();
-  for (const double logit : logits) highest = std::max(highest, logit);
-  double total = 0;
-  for (double& logit : logits) total += logit = std::exp(logit - highest);
-  for (double& logit : logits) logit /= total;
-  return logits;
-}
+std::vector<double> softmax(std::vector<double> logits);
 
 /// query . key / sqrt(head_dim) for each of these tokens.
-inline std::vector<double> logits_over(std::span<const float> query, const Sequence& sequence,
-                                       std::span<const Position> tokens) {
-  std::vector<double> logits(tokens.size());
-  double* logit = logits.data();
-  for (const Position token : tokens) {
-    const double* key = sequence.keys.at(static_cast<std::size_t>(token)).data();
-    const float* q = query.data();
-    double dot = 0;
-    for (std::size_t d = 0; d < sequence.head_dim; ++d) dot += double{q[d]} * key[d];
-    *logit++ = dot / std::sqrt(static_cast<double>(sequence.head_dim));
-  }
-  return logits;
-}
+std::vector<double> logits_over(std::span<const float> query, const Sequence& sequence,
+                                std::span<const Position> tokens);
 
 /// The weights that a query pays to these tokens.
-inline std::vector<double> weights_over(std::span<const float> query, const Sequence& sequence,
-                                        std::span<const Position> tokens) {
-  return softmax(logits_over(query, sequence, tokens));
-}
+std::vector<double> weights_over(std::span<const float> query, const Sequence& sequence,
+                                 std::span<const Position> tokens);
 
 /// The same with the scale and the soft cap of a model, and the sink and the slope of its query
 /// head `head`. \param at the query's position
-inline std::vector<double> weights_over(std::span<const float> query, const Sequence& sequence,
-                                        std::span<const Position> tokens, const Logits& model,
-                                        std::size_t head, Position at) {
-  std::vector<double> logits = logits_over(query, sequence, tokens);
-  for (double& logit : logits) {
-    logit *= std::sqrt(static_cast<double>(sequence.head_dim)) * double{model.scale};
-    if (model.soft_cap > 0) logit = model.soft_cap * std::tanh(logit / model.soft_cap);
-  }
-  for (std::size_t t = 0; t < tokens.size(); ++t) {
-    logits[t] -= double{model.slope(head)} * (at - tokens[t]);
-  }
-  logits.push_back(model.sink(head));
-  std::vector<double> weights = softmax(std::move(logits));
-  weights.pop_back();
-  return weights;
-}
+std::vector<double> weights_over(std::span<const float> query, const Sequence& sequence,
+                                 std::span<const Position> tokens, const Logits& model,
+                                 std::size_t head, Position at);
 
 /// The values of these tokens, weighted.
-inline std::vector<double> weighted_values(const std::vector<double>& weights,
-                                           const Sequence& sequence,
-                                           std::span<const Position> tokens) {
-  const auto any = static_cast<std::size_t>(tokens.front());
-  std::vector<double> output(sequence.values.at(any).size(), 0.0);
-  for (std::size_t t = 0; t < tokens.size(); ++t) {
-    const double* value = sequence.values.at(static_cast<std::size_t>(tokens[t])).data();
-    const double weight = weights[t];
-    double* sum = output.data();
-    for (std::size_t d = 0; d < output.size(); ++d) sum[d] += weight * value[d];
-  }
-  return output;
-}
+std::vector<double> weighted_values(const std::vector<double>& weights, const Sequence& sequence,
+                                    std::span<const Position> tokens);
 
 /// The same of the values' magnitudes: what rounding errors are measured by.
-inline std::vector<double> weighted_magnitudes(const std::vector<double>& weights,
-                                               const Sequence& sequence,
-                                               std::span<const Position> tokens) {
-  const auto any = static_cast<std::size_t>(tokens.front());
-  std::vector<double> output(sequence.values.at(any).size(), 0.0);
-  for (std::size_t t = 0; t < tokens.size(); ++t) {
-    const double* value = sequence.values.at(static_cast<std::size_t>(tokens[t])).data();
-    const double weight = weights[t];
-    double* sum = output.data();
-    for (std::size_t d = 0; d < output.size(); ++d) sum[d] += weight * std::abs(value[d]);
-  }
-  return output;
-}
+std::vector<double> weighted_magnitudes(const std::vector<double>& weights,
+                                        const Sequence& sequence, std::span<const Position> tokens);
 
 /// The rows of the query heads of a group, [query head][token], as one.
-inline std::vector<double> fuse(const std::vector<std::vector<double>>& rows, GroupFusion fusion) {
-  std::vector<double> fused(rows.front().size(), 0.0);
-  for (const std::vector<double>& row : rows) {
-    for (std::size_t t = 0; t < row.size(); ++t) {
-      fused[t] = fusion == GroupFusion::max ? std::max(fused[t], row[t]) : fused[t] + row[t];
-    }
-  }
-  // The library computes `sum` as the mean, which ranks alike.
-  const double divisor = fusion == GroupFusion::max ? 1.0 : static_cast<double>(rows.size());
-  for (double& weight : fused) weight /= divisor;
-  return fused;
-}
+std::vector<double> fuse(const std::vector<std::vector<double>>& rows, GroupFusion fusion);
 
 }  // namespace morphkv::oracle
 
