@@ -21,8 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
 JOBS = int(os.environ.get("MORPHKV_JOBS", os.cpu_count()))
 
-# In the order in which they start: the longest build folders first.
-DEFAULT = ["style", "docs", "release", "headers", "package", "model", "asan", "tidy", "neon", "cuda",
+# In the order in which they start: the longest build folders first, so that both cores end together.
+DEFAULT = ["style", "docs", "release", "headers", "package", "model", "asan", "neon", "tidy", "cuda",
            "tsan"]
 ON_REQUEST = ["fuzz", "llama", "clang", "amalgamated", "compilers"]
 NEEDS = {"cuda": ["nvcc"], "neon": ["aarch64-linux-gnu-g++", "qemu-aarch64"]}

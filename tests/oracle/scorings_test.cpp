@@ -4,9 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <vector>
 
 #include "oracle/attention_oracle.hpp"
+#include "oracle/half_rounding.hpp"
 
 namespace morphkv::oracle::scorings_test { namespace {
 
