@@ -15,6 +15,7 @@
 #include "support/contenders.hpp"
 #include "support/engine_memory.hpp"
 #include "support/errors.hpp"
+#include "support/random.hpp"
 #include "support/script.hpp"
 
 namespace morphkv::testing::snapshot_test { namespace {
@@ -46,6 +47,21 @@ TEST(Snapshot, ChecksumIsThatOfZlib) {
   const char text[] = "123456789";
   EXPECT_EQ(crc32(std::as_bytes(std::span(text, 9))), 0xcbf43926U);
   EXPECT_EQ(crc32({}), 0U);
+}
+
+/// Of any length and alignment: the remainder of a division of polynomials, bit by bit.
+TEST(Snapshot, ChecksumIsARemainder) {
+  Random random(1);
+  Bytes bytes(80);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random.below(256));
+  for (std::size_t begin = 0; begin < 9; ++begin) {
+    std::uint32_t crc = ~std::uint32_t{0};
+    for (std::size_t end = begin; end < bytes.size(); ++end) {
+      ASSERT_EQ(crc32(std::span(bytes).subspan(begin, end - begin)), ~crc) << begin << ", " << end;
+      crc ^= static_cast<std::uint32_t>(bytes[end]);
+      for (int bit = 0; bit < 8; ++bit) crc = crc >> 1U ^ ((crc & 1U) != 0 ? 0xedb88320U : 0U);
+    }
+  }
 }
 
 /// Sums in panes: 32 bits per pane and slot.

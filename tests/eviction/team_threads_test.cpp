@@ -21,5 +21,10 @@ TYPED_TEST(TeamThreadsTest, HaveTheBytesOfTheHost) {
   }
 }
 
+TYPED_TEST(TeamThreadsTest, AfterAPrompt) {
+  play_beside_a_team<TypeParam>({.capacity = 40, .window = 9, .max_tokens = 200}, 20, Weights::grid,
+                                3, 7, 60);
+}
+
 }  // namespace
 }  // namespace morphkv::testing::team_threads_test
