@@ -53,31 +53,32 @@ std::vector<double> weights_over(std::span<const float> query, const Sequence& s
   return weights;
 }
 
-std::vector<double> weighted_values(const std::vector<double>& weights, const Sequence& sequence,
-                                    std::span<const Position> tokens) {
+namespace {
+
+/// The sum of weight * of(number) over the numbers of the tokens' values.
+template <class Of>
+std::vector<double> weighted(const std::vector<double>& weights, const Sequence& sequence,
+                             std::span<const Position> tokens, const Of& of) {
   const auto any = static_cast<std::size_t>(tokens.front());
   std::vector<double> output(sequence.values.at(any).size(), 0.0);
   for (std::size_t t = 0; t < tokens.size(); ++t) {
-    const double* value = sequence.values.at(static_cast<std::size_t>(tokens[t])).data();
-    const double weight = weights[t];
-    double* sum = output.data();
-    for (std::size_t d = 0; d < output.size(); ++d) sum[d] += weight * value[d];
+    const std::vector<double>& value = sequence.values.at(static_cast<std::size_t>(tokens[t]));
+    for (std::size_t d = 0; d < output.size(); ++d) output[d] += weights[t] * of(value[d]);
   }
   return output;
+}
+
+}  // namespace
+
+std::vector<double> weighted_values(const std::vector<double>& weights, const Sequence& sequence,
+                                    std::span<const Position> tokens) {
+  return weighted(weights, sequence, tokens, [](double number) { return number; });
 }
 
 std::vector<double> weighted_magnitudes(const std::vector<double>& weights,
                                         const Sequence& sequence,
                                         std::span<const Position> tokens) {
-  const auto any = static_cast<std::size_t>(tokens.front());
-  std::vector<double> output(sequence.values.at(any).size(), 0.0);
-  for (std::size_t t = 0; t < tokens.size(); ++t) {
-    const double* value = sequence.values.at(static_cast<std::size_t>(tokens[t])).data();
-    const double weight = weights[t];
-    double* sum = output.data();
-    for (std::size_t d = 0; d < output.size(); ++d) sum[d] += weight * std::abs(value[d]);
-  }
-  return output;
+  return weighted(weights, sequence, tokens, [](double number) { return std::abs(number); });
 }
 
 std::vector<double> fuse(const std::vector<std::vector<double>>& rows, GroupFusion fusion) {

@@ -38,10 +38,11 @@ class PageModel {
   /// Writes to some slots of a layer. \return false if pages are missing, and nothing has changed
   bool write(Id id, std::size_t layer, const std::vector<Slot>& slots) {
     std::vector<std::int64_t>& table = tables_[{id, layer}];
+    const auto counts = count_owners();
     std::set<std::size_t> needed;
     for (const Slot slot : slots) {
       const std::size_t at = slot / page_size_;
-      if (at >= table.size() || owners(table[at]) > 1) needed.insert(at);
+      if (at >= table.size() || counts.at(table[at]) > 1) needed.insert(at);
     }
     if (needed.size() > free_) return false;
     free_ -= needed.size();
@@ -55,19 +56,17 @@ class PageModel {
 
   /// How many owners every page has, by sequence, layer and place in the table.
   [[nodiscard]] std::map<std::pair<Id, std::size_t>, std::vector<std::size_t>> owners() const {
-    std::map<std::int64_t, std::size_t> count;
-    for (const auto& [key, table] : tables_) {
-      for (const std::int64_t page : table) ++count[page];
-    }
+    const auto counts = count_owners();
     std::map<std::pair<Id, std::size_t>, std::vector<std::size_t>> result;
     for (const auto& [key, table] : tables_) {
-      for (const std::int64_t page : table) result[key].push_back(count[page]);
+      for (const std::int64_t page : table) result[key].push_back(counts.at(page));
     }
     return result;
   }
   [[nodiscard]] bool shares(Id id, std::size_t layer) const {
     const auto& table = tables_.at({id, layer});
-    return std::any_of(table.begin(), table.end(), [&](auto page) { return owners(page) > 1; });
+    const auto counts = count_owners();
+    return std::any_of(table.begin(), table.end(), [&](auto page) { return counts.at(page) > 1; });
   }
   [[nodiscard]] std::size_t free() const { return free_; }
   [[nodiscard]] std::size_t copies() const { return copies_; }
@@ -92,12 +91,12 @@ class PageModel {
   }
 
  private:
-  [[nodiscard]] std::size_t owners(std::int64_t page) const {
-    std::size_t count = 0;
+  [[nodiscard]] std::map<std::int64_t, std::size_t> count_owners() const {
+    std::map<std::int64_t, std::size_t> counts;
     for (const auto& [key, table] : tables_) {
-      count += static_cast<std::size_t>(std::count(table.begin(), table.end(), page));
+      for (const std::int64_t page : table) ++counts[page];
     }
-    return count;
+    return counts;
   }
 
   std::size_t free_;
